@@ -1,0 +1,276 @@
+"""What a caller did wrong: every refusal says what was got, what is allowed and what to write instead."""
+
+import math
+import operator
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, NoReturn
+
+RAMPS = ("outside", "inside")
+NORMS = ("forward", "ortho", "backward")
+METHODS = ("auto", "matmul", "fft")
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+# Below this width (in bins) the slope 1/R of the ramp stops being a number that float32 can carry.
+NARROWEST_RAMP = 1e-6
+
+
+def refuse(kind: type[Exception], name: str, got: object, allowed: str, remedy: str) -> NoReturn:
+    """Raise ``kind`` with the message "name: got ...; allowed: ...; instead: ..."."""
+    raise kind(f"{name}: got {got}; allowed: {allowed}; instead: {remedy}")
+
+
+def one_of(name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse a word that is not among ``choices``."""
+    if value not in choices:
+        allowed = ", ".join(repr(choice) for choice in choices)
+        refuse(ValueError, name, repr(value), allowed, f"write {name}={choices[0]!r}")
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """Return ``value`` as an int, or refuse what is no integer above zero."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        refuse(ValueError, name, repr(value), "an integer of at least 1", f"write {name}=1")
+    return number
+
+
+def smoothness(value: Any) -> float:
+    """Return the ramp's width in bins as a float, or refuse it."""
+    number = float(value) if isinstance(value, Real) else math.nan
+    if not math.isfinite(number) or (number != 0.0 and number < NARROWEST_RAMP):
+        refuse(
+            ValueError,
+            "smoothness",
+            repr(value),
+            f"a finite number of DFT bins: 0 (hard crop) or at least {NARROWEST_RAMP:g}",
+            "write smoothness=4.0, or smoothness=0 for spectral pooling",
+        )
+    return number
+
+
+def axes(value: Any, count: int, ndim: int) -> tuple[int, ...]:
+    """Return ``count`` distinct axes of an ``ndim``-dimensional array, each as 0 .. ndim-1."""
+    if count == 0:
+        remedy = "write strides=(2.0,) for the last axis"
+        refuse(ValueError, "strides", "no stride at all", "one stride per axis, 1 or more", remedy)
+    if value is None:
+        if count > ndim:
+            refuse(
+                ValueError,
+                "strides",
+                f"{count} strides for an array with {ndim} dimensions",
+                f"at most one stride per dimension, so 1 to {ndim}",
+                f"write strides={(2.0,) * ndim} or pass an array with more dimensions",
+            )
+        return tuple(range(ndim - count, ndim))
+    remedy = f"write axes={tuple(range(-count, 0))} for the last axes"
+    try:
+        given = tuple(operator.index(axis) for axis in value)
+    except TypeError:
+        refuse(TypeError, "axes", repr(value), "None or a sequence of integers", remedy)
+    if len(given) != count:
+        refuse(
+            ValueError,
+            "strides",
+            f"{count} for {len(given)} axes {given}",
+            "one stride per axis",
+            f"write strides={(2.0,) * len(given)} or name {count} axes",
+        )
+    if any(not -ndim <= axis < ndim for axis in given):
+        refuse(ValueError, "axes", given, f"integers from {-ndim} to {ndim - 1}", remedy)
+    found = tuple(axis % ndim for axis in given)
+    if len(set(found)) < count:
+        refuse(
+            ValueError, "axes", f"{given}, the same axis twice", "each axis at most once", remedy
+        )
+    return found
+
+
+def spectral_sizes(shape: tuple[int, ...], planned: tuple[int, ...]) -> None:
+    """Refuse an axis without samples: it has no spectrum. (Empty batch axes are fine.)"""
+    for axis in planned:
+        if shape[axis] == 0:
+            refuse(
+                ValueError,
+                "x",
+                f"shape {shape} with an empty axis {axis}",
+                "at least 1 sample along every axis that is resampled",
+                "name other axes, or drop the empty input before the call",
+            )
+
+
+def strides(values: Sequence[float]) -> None:
+    """Refuse strides that are no finite positive number of input samples per output sample."""
+    for position, value in enumerate(values):
+        if not (math.isfinite(value) and value > 0.0):
+            refuse(
+                ValueError,
+                "strides",
+                f"{value} at position {position}",
+                "finite numbers above 0 (input samples per output sample)",
+                "write a stride of at least 1, for example 2.0",
+            )
+
+
+def numbers(name: str, values: Any) -> tuple[float, ...]:
+    """Return a sequence of Python or NumPy numbers as floats, or refuse it."""
+    remedy = f"write {name}=(2.0, 2.0), or one array of shape (len(axes),)"
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        allowed = "a sequence of numbers or a one-dimensional real array, one per axis"
+        refuse(TypeError, name, f"{values!r} ({type(values).__name__})", allowed, remedy)
+    for position, value in enumerate(values):
+        if not isinstance(value, Real) or isinstance(value, bool):
+            refuse(
+                TypeError,
+                name,
+                f"{type(value).__name__} at position {position} of a {type(values).__name__}",
+                "real numbers; arrays inside a sequence would lose their gradient",
+                remedy,
+            )
+    return tuple(float(value) for value in values)
+
+
+def stride_array(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse an array of strides that is not one-dimensional."""
+    if len(shape) != 1:
+        refuse(
+            ValueError,
+            name,
+            f"an array of shape {shape}",
+            "shape (len(axes),): one number per axis",
+            f"repeat a scalar once per axis, for example {name}=(2.0, 2.0)",
+        )
+
+
+def stride_count(name: str, count: int, planned: tuple[int, ...]) -> None:
+    """Refuse a number of strides that differs from the plan's number of axes."""
+    if count != len(planned):
+        refuse(
+            ValueError,
+            name,
+            f"{count} for a plan over {len(planned)} axes {planned}",
+            "one number per planned axis",
+            f"pass {len(planned)} of them, or make a plan for {count}",
+        )
+
+
+def one_stride(shape: tuple[int, ...]) -> None:
+    """Refuse an array that holds more than the stride of one axis."""
+    if shape != ():
+        remedy = "pass one element, for example strides[0]"
+        refuse(ValueError, "stride", f"an array of shape {shape}", "a number or shape ()", remedy)
+
+
+def traced(name: str, error: Exception) -> NoReturn:
+    """Refuse strides without a host value: sizes are planned before tracing."""
+    refuse(
+        TypeError,
+        name,
+        f"an array whose values cannot be read now ({type(error).__name__})",
+        "concrete numbers, or traced strides together with a plan made from concrete ones",
+        "make the plan outside the traced function: plan = make_plan(x.shape, (2.0, 2.0)), "
+        "then call with plan=plan",
+    )
+
+
+def dtype(name: str, got: object, allowed: Sequence[str]) -> NoReturn:
+    """Refuse an array that is not real floating point."""
+    refuse(
+        TypeError,
+        name,
+        f"dtype {got}",
+        f"real floating point ({', '.join(allowed)})",
+        f"convert it first, for example {name} = xp.astype({name}, xp.float32)",
+    )
+
+
+def no_array(name: str, got: object) -> NoReturn:
+    """Refuse what is no array of a known library."""
+    refuse(
+        TypeError,
+        name,
+        type(got).__name__,
+        "an array of a library that follows the Python array API standard",
+        f"convert it first, for example {name} = numpy.asarray({name}, dtype='float32')",
+    )
+
+
+def half_fft(got: object, error: Exception) -> NoReturn:
+    """Refuse an FFT in half precision where the array library has none."""
+    raise TypeError(
+        f"method: got 'fft' for {got} at a size whose FFT this array library lacks ({error}); "
+        "allowed: 'fft' for float32 and float64, and 'matmul' or 'auto' for every dtype; "
+        "instead: write method='auto', or convert x to float32"
+    ) from error
+
+
+def out_size(axis: int, got: Any, least: int, most: int, why: str) -> int:
+    """Return one output size as an int, or refuse a canvas that is too small or too large."""
+    try:
+        number = operator.index(got)
+    except TypeError:
+        number = -1
+    if not least <= number <= most or isinstance(got, bool):
+        refuse(
+            ValueError,
+            "out_sizes",
+            f"{got!r} for axis {axis}",
+            f"{least} to {most} ({why})",
+            f"write {least} for the smallest output, or leave out_sizes=None",
+        )
+    return number
+
+
+def out_sizes_count(got: Any, count: int) -> tuple[Any, ...]:
+    """Return the output sizes as a tuple, or refuse a wrong number of them."""
+    sizes = tuple(got) if isinstance(got, Sequence) and not isinstance(got, str) else None
+    if sizes is None or len(sizes) != count:
+        remedy = f"write out_sizes={('...',) * count} with integers in place of the dots"
+        refuse(ValueError, "out_sizes", repr(got), f"a sequence of {count} integers", remedy)
+    return sizes
+
+
+def out_sizes_uncropped() -> NoReturn:
+    """Refuse output sizes where nothing is to be cropped."""
+    refuse(
+        ValueError,
+        "out_sizes",
+        "out_sizes together with crop=False",
+        "one of the two: crop=False keeps the input's sizes",
+        "leave out_sizes=None, or write crop=True",
+    )
+
+
+def plan_fits(planned: tuple[int, ...], axes_: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Refuse an array whose rank or spectral sizes differ from the plan's (batch sizes may)."""
+    if len(planned) != len(shape) or any(planned[axis] != shape[axis] for axis in axes_):
+        refuse(
+            ValueError,
+            "plan",
+            f"a plan for shape {planned} and an array of shape {shape}",
+            f"an array with {len(planned)} dimensions and the plan's sizes along axes {axes_}",
+            f"make_plan({shape}, strides, ...)",
+        )
+
+
+def plan_alone(options: Sequence[str]) -> None:
+    """Refuse options beside a plan: the plan has settled them already."""
+    if options:
+        refuse(
+            TypeError,
+            "plan",
+            f"a plan together with {', '.join(sorted(options))}",
+            "either a plan, or the arguments of make_plan",
+            "give these arguments to make_plan and pass only plan=",
+        )
+
+
+def same_shape(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """Refuse a tangent or cotangent whose shape is not that of what it belongs to."""
+    if got != wanted:
+        remedy = f"pass {name} of shape {wanted}"
+        refuse(ValueError, name, f"shape {got}", f"shape {wanted}", remedy)

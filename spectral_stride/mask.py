@@ -1,0 +1,160 @@
+"""The soft crop mask of one axis: where its ramp lies, its value on a bin, and its slope in the stride."""
+
+import math
+from typing import Any
+
+from array_api_compat import array_namespace, device, is_array_api_obj
+from array_api_compat import numpy as default_namespace
+
+from spectral_stride import checks
+from spectral_stride.arrays import Array, namespace_of, working_dtype
+from spectral_stride.plan import Plan, cutoff_bounds
+
+
+def cutoff(stride: Array, size: int, smoothness: float, ramp: str) -> Array:
+    """Cutoff bin c = N/(2 s), clamped; shape ()."""
+    xp = array_namespace(stride)
+    least, most = cutoff_bounds(size, smoothness, ramp)
+    free = size / (2 * stride)
+    # Not xp.clip: where a library differentiates this, its slope at the bounds has to be 1 in every library.
+    low, high = xp.full_like(free, least), xp.full_like(free, most)
+    return xp.where(free < low, low, xp.where(free > high, high, free))
+
+
+def foot_and_width(c: Array, smoothness: float, ramp: str) -> tuple[Array, Array]:
+    """Return the ramp's foot, where the mask is still 1, and its width in bins down to 0; both of shape ()."""
+    xp = array_namespace(c)
+    width = xp.full_like(c, smoothness)
+    if ramp == "outside":
+        return c + 1, width
+    half = xp.where(c > 2, c / 2, xp.ones_like(c))
+    width = xp.where(half <= width, half, width)
+    return c + 0.5 - width, width
+
+
+def mask_on(bins: Array, c: Array, smoothness: float, ramp: str) -> Array:
+    """Mask m_k on the given bins.
+
+    The published u_k = (edge - k)/width is taken as 1 + (foot - k)/width: the same number, but exactly 1 on a bin
+    that lies on the foot, whatever the width. Integer strides put bins exactly there.
+    """
+    xp = array_namespace(c)
+    foot, width = foot_and_width(c, smoothness, ramp)
+    one, zero = xp.ones_like(bins), xp.zeros_like(bins)
+    if smoothness == 0:
+        return xp.where(bins < foot, one, zero)
+    u = 1 + (foot - bins) / width
+    return xp.where(u > 1, one, xp.where(u > 0, u, zero))
+
+
+def slope_on(bins: Array, c: Array, size: int, smoothness: float, ramp: str) -> Array:
+    """Slope dm_k/ds on the given bins: the right derivative in s, at the clamped stride.
+
+    On the ramp, 0 < u_k <= 1, it is dm/dc dc/ds with dc/ds = -N/(2 s^2) = -2 c^2/N and
+    dm/dc = (1 - u dwidth/dc)/width; elsewhere it is 0.
+    """
+    xp = array_namespace(c)
+    foot, width = foot_and_width(c, smoothness, ramp)
+    u = 1 + (foot - bins) / width
+    fall = xp.ones_like(u)
+    if ramp == "inside":
+        # The width follows c/2 only while that lies between 1 and R; seen from larger strides, so closed at R.
+        follows = (c > 2) & (c / 2 <= smoothness)
+        fall = xp.where(follows, 1 - u / 2, fall)
+    on_ramp = (u > 0) & (u <= 1)
+    return xp.where(on_ramp, fall / width * (-2 / size * c * c), xp.zeros_like(u))
+
+
+def ramp_bins(c: Array, size: int, kept: int, smoothness: float, ramp: str) -> Array:
+    """Return the integer bins among 0 .. kept that hold the whole ramp: their number is static, their start follows c.
+
+    A half-open interval of ``width`` bins holds at most ceil(width) integers, and DC is never among them.
+    """
+    xp = array_namespace(c)
+    foot, _ = foot_and_width(c, smoothness, ramp)
+    widest = smoothness if ramp == "outside" else min(smoothness, max(size / 4, 1.0))
+    count = min(math.ceil(widest), kept)
+    offsets = xp.arange(count, device=device(c))
+    start = xp.clip(xp.ceil(foot), 0, kept + 1 - count)
+    return offsets + xp.astype(start, offsets.dtype)
+
+
+def soft_masks(strides: Array, plan: Plan) -> list[Array | None]:
+    """Return the mask of every planned axis on the output's bins 0 .. n//2; None for an axis of one sample."""
+    xp = array_namespace(strides)
+    masks: list[Array | None] = []
+    for position, (size, out_size) in enumerate(zip(plan.sizes, plan.out_sizes, strict=True)):
+        if size == 1:
+            masks.append(None)
+            continue
+        c = cutoff(strides[position], size, plan.smoothness, plan.ramp)
+        bins = xp.arange(out_size // 2 + 1, dtype=strides.dtype, device=device(strides))
+        masks.append(mask_on(bins, c, plan.smoothness, plan.ramp))
+    return masks
+
+
+def soft_mask(
+    size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "outside"
+) -> Array:
+    """Soft crop mask of one axis on all its bins.
+
+    m_k = clip((edge - k)/width, 0, 1) for k = 0 .. N//2, with the cutoff c = max(N/s, 2)/2 at the clamped stride and
+
+    ==========  ===========  =======================
+    ramp        edge         width
+    ==========  ===========  =======================
+    "outside"   c + R + 1    R
+    "inside"    c + 1/2      min(R, max(c/2, 1))
+    ==========  ===========  =======================
+
+    Parameters
+    ----------
+    size : int
+        Samples N along the axis.
+    stride : float or array of shape ()
+        Input samples per output sample. An array may be traced.
+    smoothness : float, optional
+        Width R of the ramp in DFT bins; with 0 the mask is 1 below the edge and 0 from it on.
+    ramp : {"outside", "inside"}, optional
+        Where the ramp lies: above or below the strided Nyquist bin.
+
+    Returns
+    -------
+    array of shape (size//2 + 1,)
+        Of the stride's library and dtype (at least float32); a NumPy float64 array for a number.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    DC always passes: m_0 = 1. On an axis of one sample it is the only bin.
+
+    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022, section 2.3, for "outside".
+
+    Examples
+    --------
+    >>> from spectral_stride import soft_mask
+    >>> soft_mask(16, 4.0, smoothness=2)
+    array([1. , 1. , 1. , 1. , 0.5, 0. , 0. , 0. , 0. ])
+    >>> soft_mask(16, 4.0, smoothness=2, ramp="inside")
+    array([1.  , 0.75, 0.25, 0.  , 0.  , 0.  , 0.  , 0.  , 0.  ])
+    """
+    size = checks.positive_integer("size", size)
+    smoothness = checks.smoothness(smoothness)
+    checks.one_of("ramp", ramp, checks.RAMPS)
+    if is_array_api_obj(stride):
+        xp = namespace_of("stride", stride)
+        checks.one_stride(tuple(stride.shape))
+        stride = xp.astype(stride, working_dtype(xp, stride.dtype), copy=False)
+    else:
+        values = checks.numbers("stride", (stride,))
+        checks.strides(values)
+        stride = default_namespace.asarray(values[0])
+    xp = array_namespace(stride)
+    bins = xp.arange(size // 2 + 1, dtype=stride.dtype, device=device(stride))
+    if size == 1:
+        return xp.ones_like(bins)
+    return mask_on(bins, cutoff(stride, size, smoothness, ramp), smoothness, ramp)

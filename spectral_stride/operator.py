@@ -1,0 +1,157 @@
+"""The linear map of a plan, once its masks are known: per axis a small matrix or an FFT, and the adjoint of both.
+
+With X = rfft(x), y = irfft(m X) on n samples is the real matrix A = P^T diag(w m / N) Q, where P and Q hold the cosine
+and sine rows of the kept bins on the output and on the input grid, and w is 1 on bins without a conjugate twin
+(DC, and n/2 for an even n) and 2 elsewhere.
+"""
+
+import math
+from collections.abc import Sequence
+
+from array_api_compat import array_namespace, device
+
+from spectral_stride import checks
+from spectral_stride.arrays import Array, is_half
+from spectral_stride.plan import Plan
+
+# Phases k j are reduced modulo N in two steps of 10 bits of k, so that 32-bit integers hold them up to N = 2^20.
+_PHASE_BITS = 10
+
+
+def gain(norm: str, size: int, out_size: int) -> float:
+    """What a constant signal is multiplied by."""
+    return {"forward": 1.0, "ortho": math.sqrt(size / out_size), "backward": size / out_size}[norm]
+
+
+def bin_weights(bins: Array, out_size: int, dtype: object) -> Array:
+    """Weight w_k of a bin in a real inverse transform onto ``out_size`` samples."""
+    xp = array_namespace(bins)
+    alone = (bins == 0) | (2 * bins == out_size)
+    return 2 - xp.astype(alone, dtype)
+
+
+def trig_rows(bins: Array, size: int, dtype: object) -> tuple[Array, Array]:
+    """Rows cos(2 pi k i/N) and sin(2 pi k i/N) for the given integer bins; each of shape (bins, size)."""
+    xp = array_namespace(bins)
+    k = xp.expand_dims(bins, axis=1)
+    i = xp.expand_dims(xp.arange(size, dtype=bins.dtype, device=device(bins)), axis=0)
+    step = 2**_PHASE_BITS
+    phase = (k // step * i) % size * step + k % step * i
+    # Residues around zero: the smaller the angle, the smaller its rounding.
+    half = size // 2
+    residue = (phase + half) % size - half
+    angle = xp.astype(residue, dtype) * (2 * math.pi / size)
+    return xp.cos(angle), xp.sin(angle)
+
+
+def axis_matrix(mask: Array, size: int, out_size: int, norm: str) -> Array:
+    """Matrix A of one axis, shape (out_size, size), in the mask's dtype."""
+    xp = array_namespace(mask)
+    bins = xp.arange(out_size // 2 + 1, device=device(mask))
+    level = mask * bin_weights(bins, out_size, mask.dtype) * (gain(norm, size, out_size) / size)
+    out_cos, out_sin = trig_rows(bins, out_size, mask.dtype)
+    in_cos, in_sin = trig_rows(bins, size, mask.dtype)
+    out_rows = xp.concat([out_cos, out_sin], axis=0)
+    in_rows = xp.concat([in_cos, in_sin], axis=0)
+    levels = xp.expand_dims(xp.concat([level, level], axis=0), axis=1)
+    return xp.matmul(xp.matrix_transpose(out_rows), levels * in_rows)
+
+
+def apply_rows(rows: Array, x: Array, axis: int) -> Array:
+    """Multiply ``x`` along ``axis`` by a matrix of shape (m, N): that axis then has m entries."""
+    xp = array_namespace(x)
+    rows = xp.astype(rows, x.dtype, copy=False)
+    if axis == x.ndim - 1:
+        return xp.matmul(x, xp.matrix_transpose(rows))
+    y = xp.matmul(rows, xp.moveaxis(x, axis, -2))
+    return xp.moveaxis(y, -2, axis)
+
+
+def along(vector: Array, axis: int, ndim: int) -> Array:
+    """Reshape a vector so that it broadcasts along one axis of an ``ndim``-dimensional array."""
+    xp = array_namespace(vector)
+    shape = [1] * ndim
+    shape[axis] = -1
+    return xp.reshape(vector, tuple(shape))
+
+
+def _rfft(x: Array, axis: int, norm: str) -> Array:
+    xp = array_namespace(x)
+    try:
+        return xp.fft.rfft(x, axis=axis, norm=norm)
+    except Exception as error:  # each library refuses a dtype in its own way
+        if is_half(xp, x.dtype):
+            checks.half_fft(x.dtype, error)
+        raise
+
+
+def _fft_axis(x: Array, mask: Array, axis: int, out_size: int, norm: str) -> Array:
+    """A x by FFT: transform, crop, mask, transform back."""
+    xp = array_namespace(x)
+    factor = gain(norm, x.shape[axis], out_size)
+    spectrum = _rfft(x, axis, "forward")
+    kept = [slice(None)] * x.ndim
+    kept[axis] = slice(0, out_size // 2 + 1)
+    spectrum = spectrum[tuple(kept)] * along(factor * mask, axis, x.ndim)
+    return xp.fft.irfft(spectrum, n=out_size, axis=axis, norm="forward")
+
+
+def _fft_axis_adjoint(g: Array, mask: Array, axis: int, size: int, norm: str) -> Array:
+    """A^T g by FFT: the steps of A mirrored."""
+    xp = array_namespace(g)
+    out_size = g.shape[axis]
+    bins = xp.arange(out_size // 2 + 1, device=device(mask))
+    # The transform onto N samples applies the weights of N; those of n are wanted.
+    ratio = bin_weights(bins, out_size, mask.dtype) / bin_weights(bins, size, mask.dtype)
+    level = along(gain(norm, size, out_size) * mask * ratio, axis, g.ndim)
+    spectrum = _rfft(g, axis, "backward") * level
+    return xp.fft.irfft(spectrum, n=size, axis=axis, norm="backward")
+
+
+def resample_axis(
+    x: Array, mask: Array, axis: int, out_size: int, *, norm: str, method: str, adjoint: bool
+) -> Array:
+    """Apply A of one axis, or A^T, to ``x``; the result has ``out_size`` samples there and x's dtype."""
+    xp = array_namespace(x)
+    size = x.shape[axis]
+    if method == "matmul":
+        if adjoint:
+            rows = xp.matrix_transpose(axis_matrix(mask, out_size, size, norm))
+        else:
+            rows = axis_matrix(mask, size, out_size, norm)
+        return apply_rows(rows, x, axis)
+    by_fft = _fft_axis_adjoint if adjoint else _fft_axis
+    return xp.astype(by_fft(x, mask, axis, out_size, norm), x.dtype, copy=False)
+
+
+def _resample(x: Array, masks: Sequence[Array | None], plan: Plan, adjoint: bool) -> Array:
+    xp = array_namespace(x)
+    dtype = x.dtype
+    sizes = plan.sizes if adjoint else plan.out_sizes
+    steps = list(zip(masks, plan.axes, sizes, plan.methods, strict=True))
+    # Forward from the last axis to the first: rows of the last axis are contiguous and A @ (x @ B^T) is the order
+    # that compilers lower well.
+    for mask, axis, out_size, method in steps if adjoint else reversed(steps):
+        if mask is None:
+            continue
+        if plan.method == "auto" and method == "fft" and is_half(xp, dtype):
+            # Half-precision FFTs exist on few devices and sizes; nobody asked for one here.
+            x = xp.astype(x, xp.float32)
+        x = resample_axis(
+            x, mask, axis, out_size, norm=plan.norm, method=method, adjoint=adjoint
+        )
+        x = xp.astype(x, dtype, copy=False)
+    return x
+
+
+def resample(x: Array, masks: Sequence[Array | None], plan: Plan) -> Array:
+    """Apply A along every planned axis, each with its mask on bins 0 .. n//2.
+
+    An axis whose mask is None is left alone: the other axes' part of a mixed product.
+    """
+    return _resample(x, masks, plan, adjoint=False)
+
+
+def resample_adjoint(g: Array, masks: Sequence[Array | None], plan: Plan) -> Array:
+    """Apply A^T along every planned axis: the gradient of <g, A x> in x."""
+    return _resample(g, masks, plan, adjoint=True)
