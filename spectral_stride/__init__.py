@@ -1,4 +1,4 @@
-"""Learnable strides: resampling by a soft crop of the spectrum, on any array library, with exact gradients."""
+"""Learnable strides: a soft crop of the spectrum, for any array library, with exact gradients."""
 
 from spectral_stride.cost import complexity
 from spectral_stride.gradients import jvp, vjp

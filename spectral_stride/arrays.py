@@ -1,4 +1,4 @@
-"""What arrives from outside: arrays of any library, checked and brought to the dtype that the mask is computed in."""
+"""What arrives from outside: arrays of any library, checked and brought to working precision."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 from spectral_stride import checks
 from spectral_stride.plan import Plan, PlanOptions, host_numbers, make_plan
 
-# The standard has no type for "an array of any library", nor for its dtypes, devices and namespaces.
+# The standard has no type for "an array of any library", nor for its dtypes, devices and
+# namespaces.
 Array = Any
 Namespace = Any
 DType = Any
@@ -27,7 +28,7 @@ def namespace_of(name: str, x: Array) -> Namespace:
 
 def is_half(xp: Namespace, dtype: DType) -> bool:
     """Whether ``dtype`` is a 16-bit float."""
-    return dtype != xp.float32 and dtype != xp.float64
+    return bool(dtype != xp.float32 and dtype != xp.float64)
 
 
 def working_dtype(xp: Namespace, dtype: DType) -> DType:
@@ -35,12 +36,18 @@ def working_dtype(xp: Namespace, dtype: DType) -> DType:
     return xp.float32 if is_half(xp, dtype) else dtype
 
 
+def cast(x: Array, dtype: DType) -> Array:
+    """Return ``x`` in ``dtype``: itself where it already is."""
+    return x if x.dtype == dtype else array_namespace(x).astype(x, dtype)
+
+
 def bind(
     x: Array, strides: Any, plan: Plan | None, options: PlanOptions
 ) -> tuple[Namespace, Array, Plan]:
     """Settle one call: the namespace, the strides as an array in working precision, and the plan.
 
-    Without a plan the strides are read on the host. With one, an array of strides is not: it may be traced.
+    Without a plan the strides are read on the host. With one, an array of strides is not: it may be
+    traced.
     """
     xp = namespace_of("x", x)
     shape = tuple(x.shape)
@@ -54,12 +61,12 @@ def bind(
 
 
 def stride_vector(xp: Namespace, x: Array, name: str, values: Any, plan: Plan) -> Array:
-    """Strides, or their tangent, as an array of shape (len(axes),) on x's device, in working precision."""
+    """Strides, or their tangent, as an array of shape (len(axes),) like x, in working precision."""
     dtype = working_dtype(xp, x.dtype)
     if is_array_api_obj(values) and array_namespace(values) is xp:
         checks.stride_array(name, tuple(values.shape))
         checks.stride_count(name, values.shape[0], plan.axes)
-        return xp.astype(values, dtype, copy=False)
+        return cast(values, dtype)
     numbers = host_numbers(name, values)
     checks.stride_count(name, len(numbers), plan.axes)
     if name == "strides":

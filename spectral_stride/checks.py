@@ -1,4 +1,4 @@
-"""What a caller did wrong: every refusal says what was got, what is allowed and what to write instead."""
+"""What a caller did wrong: each refusal says what was got, what is allowed, what to write."""
 
 import math
 import operator
@@ -91,7 +91,7 @@ def axes(value: Any, count: int, ndim: int) -> tuple[int, ...]:
 
 
 def spectral_sizes(shape: tuple[int, ...], planned: tuple[int, ...]) -> None:
-    """Refuse an axis without samples: it has no spectrum. (Empty batch axes are fine.)"""
+    """Refuse an axis without samples: it has no spectrum. Empty batch axes are fine."""
     for axis in planned:
         if shape[axis] == 0:
             refuse(
@@ -274,3 +274,57 @@ def same_shape(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None
     if got != wanted:
         remedy = f"pass {name} of shape {wanted}"
         refuse(ValueError, name, f"shape {got}", f"shape {wanted}", remedy)
+
+
+def layer_bounds(lower: Any, upper: Any) -> tuple[float, float]:
+    """Return a layer's bounds on its strides as floats, or refuse them."""
+    least = 1.0 if lower is None else float(lower)
+    most = math.inf if upper is None else float(upper)
+    if not 1.0 <= least <= most or math.isinf(least):
+        refuse(
+            ValueError,
+            "lower, upper",
+            f"{lower} and {upper}",
+            "1 <= lower <= upper",
+            "leave both out, or write lower=1.0 and upper=8.0",
+        )
+    return least, most
+
+
+def layer_strides(values: Sequence[float], lower: float, upper: float) -> None:
+    """Refuse initial strides of a layer below 1, or outside its own bounds."""
+    for position, value in enumerate(values):
+        if not (math.isfinite(value) and lower <= value <= upper):
+            most = "finite numbers" if math.isinf(upper) else f"at most {upper:g}"
+            refuse(
+                ValueError,
+                "strides",
+                f"{value:g} at position {position}",
+                f"{most} of at least {lower:g} (input samples per output sample)",
+                f"write {max(lower, min(2.0, upper)):g}, or change lower and upper",
+            )
+
+
+def learned_strides(values: Sequence[float]) -> None:
+    """Refuse a stride parameter that training has made infinite or NaN."""
+    if not all(math.isfinite(value) for value in values):
+        refuse(
+            ValueError,
+            "strides",
+            f"the parameter {values}",
+            "finite numbers",
+            "look for NaN in the loss and its gradients; a smaller stride_lr in param_groups, or "
+            "clipped gradients, keep strides finite",
+        )
+
+
+def integer_strides(values: Sequence[float]) -> None:
+    """Refuse fractional strides where a convolution takes them."""
+    if any(value != int(value) for value in values):
+        refuse(
+            ValueError,
+            "strides",
+            f"{tuple(values)} for a strided convolution",
+            "whole numbers",
+            "write downsampling='diffstride' or 'spectral' for fractional strides",
+        )

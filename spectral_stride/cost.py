@@ -12,7 +12,8 @@ from spectral_stride import checks
 def complexity(strides_per_layer: Iterable[Any]) -> Any:
     """Return the paper's cost of a network: the sum of its layers' relative feature-map sizes.
 
-    J = sum_l prod_{i <= l} 1/(S_1^i S_2^i ...), over layers l in the order in which they are applied.
+    J = sum_l prod_{i <= l} 1/(S_1^i S_2^i ...), over layers l in the order in which they are
+    applied.
 
     Parameters
     ----------
@@ -22,18 +23,22 @@ def complexity(strides_per_layer: Iterable[Any]) -> Any:
     Returns
     -------
     float, or array of shape ()
-        An array where the strides are arrays, differentiable by whatever differentiates their library.
+        An array where the strides are arrays, differentiable by whatever differentiates their
+        library.
 
     Raises
     ------
     ValueError, TypeError
-        If there is no layer, or a layer's strides are no finite positive numbers. The values of arrays are not read.
+        If there is no layer, or a layer's strides are no finite positive numbers. The values of
+        arrays are not read.
 
     Notes
     -----
-    Add ``lam * complexity(...)`` to a loss to pay for resolution; its gradient raises early strides first.
+    Add ``lam * complexity(...)`` to a loss to pay for resolution; its gradient raises early strides
+    first.
 
-    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022, section 2.4.
+    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022, section
+    2.4.
 
     Examples
     --------

@@ -1,8 +1,9 @@
-"""Derivatives of the resampling: A^T in the input, and in the strides from the bins on the ramp alone.
+"""Derivatives of the resampling: A^T in the input; in the strides, the bins on the ramp alone.
 
-Only those bins depend on the stride of their axis: dA/ds = P^T diag(d) Q with the r ramp bins' cosine and sine rows P
-(2r x n) and Q (2r x N), and d = w dm/ds gain/N. Both stride derivatives are therefore two skinny products; neither
-forms an (n x N) matrix of cotangents, nor a spectrum beyond the ramp.
+Only those bins depend on the stride of their axis: dA/ds = P^T diag(d) Q with the r ramp bins'
+cosine and sine rows P (2r x n) and Q (2r x N), and d = w dm/ds gain/N. Both stride derivatives are
+therefore two skinny products; neither forms an (n x N) matrix of cotangents, nor a spectrum beyond
+the ramp.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import Any, Unpack
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 from spectral_stride import checks
-from spectral_stride.arrays import Array, bind, namespace_of, stride_vector
+from spectral_stride.arrays import Array, bind, cast, namespace_of, stride_vector
 from spectral_stride.mask import cutoff, ramp_bins, slope_on, soft_masks
 from spectral_stride.operator import (
     apply_rows,
@@ -19,13 +20,14 @@ from spectral_stride.operator import (
     gain,
     resample,
     resample_adjoint,
+    transposed,
     trig_rows,
 )
 from spectral_stride.plan import Plan, PlanOptions
 
 
 def _ramp_rows(strides: Array, plan: Plan, position: int) -> tuple[Array, Array, Array] | None:
-    """Return d (2r,), P (2r, n) and Q (2r, N) of one axis; None where its stride changes nothing."""
+    """Return d (2r,), P (2r, n), Q (2r, N) of one axis; None where its stride changes nothing."""
     size, out_size = plan.sizes[position], plan.out_sizes[position]
     if size == 1 or plan.smoothness == 0:
         return None
@@ -43,26 +45,20 @@ def _ramp_rows(strides: Array, plan: Plan, position: int) -> tuple[Array, Array,
 def _on_ramp(
     x: Array, in_rows: Array, masks: Sequence[Array | None], plan: Plan, position: int
 ) -> Array:
-    """Q x along one axis and A along all others: the skinny product comes first, so that the others are cheap."""
+    """Q x along one axis and A along all others; the skinny product first makes those cheap."""
     others = [mask if other != position else None for other, mask in enumerate(masks)]
     return resample(apply_rows(in_rows, x, plan.axes[position]), others, plan)
 
 
+def input_gradient(g: Array, strides: Array, plan: Plan) -> Array:
+    """Gradient of <g, A(s) x> in x: A^T g, of the plan's input sizes and g's dtype."""
+    return resample_adjoint(g, soft_masks(strides, plan), plan)
+
+
 def stride_gradient(x: Array, g: Array, strides: Array, plan: Plan) -> Array:
-    """Gradient of <g, A(s) x> in the strides: sum over the ramp of d <P g, Q x>, one number per axis.
+    """Gradient of <g, A(s) x> in the strides: sum over the ramp of d <P g, Q x>, per axis.
 
-    Parameters
-    ----------
-    x, g : array
-        Input and cotangent, of the plan's input and output sizes.
-    strides : array of shape (len(axes),)
-        In working precision.
-    plan : Plan
-
-    Returns
-    -------
-    array of shape (len(axes),)
-        In the dtype of ``strides``.
+    ``strides`` is an array of shape (len(axes),) in working precision, and so is the result.
     """
     xp = array_namespace(x)
     masks = soft_masks(strides, plan)
@@ -73,8 +69,8 @@ def stride_gradient(x: Array, g: Array, strides: Array, plan: Plan) -> Array:
             gradients.append(xp.zeros_like(strides[position]))
             continue
         d, out_rows, in_rows = rows
-        left = xp.astype(apply_rows(out_rows, g, axis), d.dtype, copy=False)
-        right = xp.astype(_on_ramp(x, in_rows, masks, plan, position), d.dtype, copy=False)
+        left = cast(apply_rows(out_rows, g, axis), d.dtype)
+        right = cast(_on_ramp(x, in_rows, masks, plan, position), d.dtype)
         batch = tuple(other for other in range(x.ndim) if other != axis)
         gradients.append(xp.sum(d * xp.sum(left * right, axis=batch)))
     return xp.stack(gradients)
@@ -93,7 +89,7 @@ def stride_tangent(x: Array, strides: Array, dstrides: Array, plan: Plan) -> Arr
         if rows is None:
             continue
         d, out_rows, in_rows = rows
-        scaled = xp.matrix_transpose(out_rows) * (d * dstrides[position])
+        scaled = transposed(out_rows) * (d * dstrides[position])
         part = apply_rows(scaled, _on_ramp(x, in_rows, masks, plan, position), axis)
         total = part if total is None else total + part
     if total is not None:
@@ -127,8 +123,9 @@ def vjp(
     y : array
         As `diffstride` returns it.
     pullback : callable
-        ``pullback(g)`` takes a cotangent of y's shape and returns ``(dx, dstrides)``: of x's shape and dtype, and of
-        shape (len(axes),) in the dtype of a ``strides`` array (else in x's, at least float32).
+        ``pullback(g)`` takes a cotangent of y's shape and returns ``(dx, dstrides)``: of x's shape
+        and dtype, and of shape (len(axes),) in the dtype of a ``strides`` array (else in x's, at
+        least float32).
 
     Raises
     ------
@@ -137,8 +134,9 @@ def vjp(
 
     Notes
     -----
-    The stride gradient is the right derivative on corners of the mask (integer strides lie on them). For a stride
-    outside `stride_bounds` it is the gradient at the bound, so that a clamped stride can come back.
+    The stride gradient is the right derivative on corners of the mask (integer strides lie on
+    them). For a stride outside `stride_bounds` it is the gradient at the bound, so that a clamped
+    stride can come back.
 
     Examples
     --------
@@ -161,9 +159,8 @@ def vjp(
     def pullback(g: Array) -> tuple[Array, Array]:
         namespace_of("g", g)
         checks.same_shape("g", tuple(g.shape), tuple(y.shape))
-        g = xp.astype(g, x.dtype, copy=False)
-        dx = resample_adjoint(g, soft_masks(s, plan), plan)
-        return dx, xp.astype(stride_gradient(x, g, s, plan), dtype, copy=False)
+        g = cast(g, x.dtype)
+        return input_gradient(g, s, plan), cast(stride_gradient(x, g, s, plan), dtype)
 
     return y, pullback
 
@@ -226,7 +223,7 @@ def jvp(
     if dx is not None:
         namespace_of("dx", dx)
         checks.same_shape("dx", tuple(dx.shape), tuple(x.shape))
-        dy = resample(xp.astype(dx, x.dtype, copy=False), masks, plan)
+        dy = resample(cast(dx, x.dtype), masks, plan)
     if dstrides is not None:
         tangent = stride_tangent(x, s, stride_vector(xp, x, "dstrides", dstrides, plan), plan)
         dy = tangent if dy is None else dy + tangent

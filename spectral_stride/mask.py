@@ -1,13 +1,13 @@
-"""The soft crop mask of one axis: where its ramp lies, its value on a bin, and its slope in the stride."""
+"""The soft crop mask of an axis: where its ramp lies, its value and its slope on a bin."""
 
 import math
 from typing import Any
 
 from array_api_compat import array_namespace, device, is_array_api_obj
-from array_api_compat import numpy as default_namespace
+from array_api_compat import numpy as np_compat
 
 from spectral_stride import checks
-from spectral_stride.arrays import Array, namespace_of, working_dtype
+from spectral_stride.arrays import Array, cast, namespace_of, working_dtype
 from spectral_stride.plan import Plan, cutoff_bounds
 
 
@@ -16,13 +16,14 @@ def cutoff(stride: Array, size: int, smoothness: float, ramp: str) -> Array:
     xp = array_namespace(stride)
     least, most = cutoff_bounds(size, smoothness, ramp)
     free = size / (2 * stride)
-    # Not xp.clip: where a library differentiates this, its slope at the bounds has to be 1 in every library.
+    # Not xp.clip: where a library differentiates this, its slope at the bounds has to be 1 in every
+    # library.
     low, high = xp.full_like(free, least), xp.full_like(free, most)
     return xp.where(free < low, low, xp.where(free > high, high, free))
 
 
 def foot_and_width(c: Array, smoothness: float, ramp: str) -> tuple[Array, Array]:
-    """Return the ramp's foot, where the mask is still 1, and its width in bins down to 0; both of shape ()."""
+    """Return the ramp's foot, where the mask is still 1, and its width in bins; of shape ()."""
     xp = array_namespace(c)
     width = xp.full_like(c, smoothness)
     if ramp == "outside":
@@ -35,8 +36,9 @@ def foot_and_width(c: Array, smoothness: float, ramp: str) -> tuple[Array, Array
 def mask_on(bins: Array, c: Array, smoothness: float, ramp: str) -> Array:
     """Mask m_k on the given bins.
 
-    The published u_k = (edge - k)/width is taken as 1 + (foot - k)/width: the same number, but exactly 1 on a bin
-    that lies on the foot, whatever the width. Integer strides put bins exactly there.
+    The published u_k = (edge - k)/width is taken as 1 + (foot - k)/width: the same number, but
+    exactly 1 on a bin that lies on the foot, whatever the width. Integer strides put bins exactly
+    there.
     """
     xp = array_namespace(c)
     foot, width = foot_and_width(c, smoothness, ramp)
@@ -58,7 +60,8 @@ def slope_on(bins: Array, c: Array, size: int, smoothness: float, ramp: str) -> 
     u = 1 + (foot - bins) / width
     fall = xp.ones_like(u)
     if ramp == "inside":
-        # The width follows c/2 only while that lies between 1 and R; seen from larger strides, so closed at R.
+        # The width follows c/2 only while that lies between 1 and R; seen from larger strides, so
+        # closed at R.
         follows = (c > 2) & (c / 2 <= smoothness)
         fall = xp.where(follows, 1 - u / 2, fall)
     on_ramp = (u > 0) & (u <= 1)
@@ -66,9 +69,11 @@ def slope_on(bins: Array, c: Array, size: int, smoothness: float, ramp: str) -> 
 
 
 def ramp_bins(c: Array, size: int, kept: int, smoothness: float, ramp: str) -> Array:
-    """Return the integer bins among 0 .. kept that hold the whole ramp: their number is static, their start follows c.
+    """Return the integer bins among 0 .. kept that hold the whole ramp.
 
-    A half-open interval of ``width`` bins holds at most ceil(width) integers, and DC is never among them.
+    Their number is static, so that shapes are; their start follows the cutoff.
+    A half-open interval of ``width`` bins holds at most ceil(width) integers, and DC is never among
+    them.
     """
     xp = array_namespace(c)
     foot, _ = foot_and_width(c, smoothness, ramp)
@@ -80,7 +85,7 @@ def ramp_bins(c: Array, size: int, kept: int, smoothness: float, ramp: str) -> A
 
 
 def soft_masks(strides: Array, plan: Plan) -> list[Array | None]:
-    """Return the mask of every planned axis on the output's bins 0 .. n//2; None for an axis of one sample."""
+    """Return each planned axis' mask on the bins 0 .. n//2; None for an axis of one sample."""
     xp = array_namespace(strides)
     masks: list[Array | None] = []
     for position, (size, out_size) in enumerate(zip(plan.sizes, plan.out_sizes, strict=True)):
@@ -93,12 +98,11 @@ def soft_masks(strides: Array, plan: Plan) -> list[Array | None]:
     return masks
 
 
-def soft_mask(
-    size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "outside"
-) -> Array:
+def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "outside") -> Array:
     """Soft crop mask of one axis on all its bins.
 
-    m_k = clip((edge - k)/width, 0, 1) for k = 0 .. N//2, with the cutoff c = max(N/s, 2)/2 at the clamped stride and
+    m_k = clip((edge - k)/width, 0, 1) for k = 0 .. N//2, with the cutoff c = max(N/s, 2)/2 at the
+    clamped stride and
 
     ==========  ===========  =======================
     ramp        edge         width
@@ -132,7 +136,8 @@ def soft_mask(
     -----
     DC always passes: m_0 = 1. On an axis of one sample it is the only bin.
 
-    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022, section 2.3, for "outside".
+    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022, section
+    2.3, for "outside".
 
     Examples
     --------
@@ -148,11 +153,11 @@ def soft_mask(
     if is_array_api_obj(stride):
         xp = namespace_of("stride", stride)
         checks.one_stride(tuple(stride.shape))
-        stride = xp.astype(stride, working_dtype(xp, stride.dtype), copy=False)
+        stride = cast(stride, working_dtype(xp, stride.dtype))
     else:
         values = checks.numbers("stride", (stride,))
         checks.strides(values)
-        stride = default_namespace.asarray(values[0])
+        stride = np_compat.asarray(values[0])  # type: ignore[attr-defined]  # star imports
     xp = array_namespace(stride)
     bins = xp.arange(size // 2 + 1, dtype=stride.dtype, device=device(stride))
     if size == 1:

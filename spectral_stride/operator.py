@@ -1,8 +1,8 @@
-"""The linear map of a plan, once its masks are known: per axis a small matrix or an FFT, and the adjoint of both.
+"""The linear map of a plan with known masks: per axis a small matrix or an FFT, and its adjoint.
 
-With X = rfft(x), y = irfft(m X) on n samples is the real matrix A = P^T diag(w m / N) Q, where P and Q hold the cosine
-and sine rows of the kept bins on the output and on the input grid, and w is 1 on bins without a conjugate twin
-(DC, and n/2 for an even n) and 2 elsewhere.
+With X = rfft(x), y = irfft(m X) on n samples is the real matrix A = P^T diag(w m / N) Q, where P
+and Q hold the cosine and sine rows of the kept bins on the output and on the input grid, and w is 1
+on bins without a conjugate twin (DC, and n/2 for an even n) and 2 elsewhere.
 """
 
 import math
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from array_api_compat import array_namespace, device
 
 from spectral_stride import checks
-from spectral_stride.arrays import Array, is_half
+from spectral_stride.arrays import Array, cast, is_half
 from spectral_stride.plan import Plan
 
-# Phases k j are reduced modulo N in two steps of 10 bits of k, so that 32-bit integers hold them up to N = 2^20.
+# Phases k j are reduced modulo N in two steps of 10 bits of k, so that 32-bit integers hold them up
+# to N = 2^20.
 _PHASE_BITS = 10
 
 
@@ -31,15 +32,15 @@ def bin_weights(bins: Array, out_size: int, dtype: object) -> Array:
 
 
 def trig_rows(bins: Array, size: int, dtype: object) -> tuple[Array, Array]:
-    """Rows cos(2 pi k i/N) and sin(2 pi k i/N) for the given integer bins; each of shape (bins, size)."""
+    """Rows cos(2 pi k i/N) and sin(2 pi k i/N) of integer bins k; each of shape (bins, size)."""
     xp = array_namespace(bins)
     k = xp.expand_dims(bins, axis=1)
     i = xp.expand_dims(xp.arange(size, dtype=bins.dtype, device=device(bins)), axis=0)
     step = 2**_PHASE_BITS
-    phase = (k // step * i) % size * step + k % step * i
-    # Residues around zero: the smaller the angle, the smaller its rounding.
-    half = size // 2
-    residue = (phase + half) % size - half
+    residue = ((k // step * i) % size * step + k % step * i) % size
+    # Around zero: the smaller the angle, the smaller its rounding. (Shifting the phase by half a
+    # turn inside the remainder would say the same, but torch's compiler gets that wrong.)
+    residue = xp.where(2 * residue > size, residue - size, residue)
     angle = xp.astype(residue, dtype) * (2 * math.pi / size)
     return xp.cos(angle), xp.sin(angle)
 
@@ -54,17 +55,27 @@ def axis_matrix(mask: Array, size: int, out_size: int, norm: str) -> Array:
     out_rows = xp.concat([out_cos, out_sin], axis=0)
     in_rows = xp.concat([in_cos, in_sin], axis=0)
     levels = xp.expand_dims(xp.concat([level, level], axis=0), axis=1)
-    return xp.matmul(xp.matrix_transpose(out_rows), levels * in_rows)
+    return xp.matmul(transposed(out_rows), levels * in_rows)
+
+
+def transposed(rows: Array) -> Array:
+    """Transpose a matrix by a plain permutation, for which every kind of vmap has a rule."""
+    return array_namespace(rows).permute_dims(rows, (1, 0))
 
 
 def apply_rows(rows: Array, x: Array, axis: int) -> Array:
     """Multiply ``x`` along ``axis`` by a matrix of shape (m, N): that axis then has m entries."""
     xp = array_namespace(x)
-    rows = xp.astype(rows, x.dtype, copy=False)
+    rows = cast(rows, x.dtype)
     if axis == x.ndim - 1:
-        return xp.matmul(x, xp.matrix_transpose(rows))
-    y = xp.matmul(rows, xp.moveaxis(x, axis, -2))
-    return xp.moveaxis(y, -2, axis)
+        return xp.matmul(x, transposed(rows))
+    if axis == x.ndim - 2:
+        return xp.matmul(rows, x)
+    # Exchange the axis with the one before the last, and back. (Not moveaxis: torch's vmap has no
+    # rule for it.)
+    order = list(range(x.ndim))
+    order[axis], order[-2] = order[-2], order[axis]
+    return xp.permute_dims(xp.matmul(rows, xp.permute_dims(x, tuple(order))), tuple(order))
 
 
 def along(vector: Array, axis: int, ndim: int) -> Array:
@@ -111,17 +122,17 @@ def _fft_axis_adjoint(g: Array, mask: Array, axis: int, size: int, norm: str) ->
 def resample_axis(
     x: Array, mask: Array, axis: int, out_size: int, *, norm: str, method: str, adjoint: bool
 ) -> Array:
-    """Apply A of one axis, or A^T, to ``x``; the result has ``out_size`` samples there and x's dtype."""
-    xp = array_namespace(x)
+    """Apply A of one axis, or A^T: the result has ``out_size`` samples there and x's dtype."""
+    array_namespace(x)
     size = x.shape[axis]
     if method == "matmul":
         if adjoint:
-            rows = xp.matrix_transpose(axis_matrix(mask, out_size, size, norm))
+            rows = transposed(axis_matrix(mask, out_size, size, norm))
         else:
             rows = axis_matrix(mask, size, out_size, norm)
         return apply_rows(rows, x, axis)
     by_fft = _fft_axis_adjoint if adjoint else _fft_axis
-    return xp.astype(by_fft(x, mask, axis, out_size, norm), x.dtype, copy=False)
+    return cast(by_fft(x, mask, axis, out_size, norm), x.dtype)
 
 
 def _resample(x: Array, masks: Sequence[Array | None], plan: Plan, adjoint: bool) -> Array:
@@ -129,18 +140,18 @@ def _resample(x: Array, masks: Sequence[Array | None], plan: Plan, adjoint: bool
     dtype = x.dtype
     sizes = plan.sizes if adjoint else plan.out_sizes
     steps = list(zip(masks, plan.axes, sizes, plan.methods, strict=True))
-    # Forward from the last axis to the first: rows of the last axis are contiguous and A @ (x @ B^T) is the order
-    # that compilers lower well.
+    # Forward from the last axis to the first: rows of the last axis are contiguous and A @ (x @
+    # B^T) is the order that compilers lower well.
     for mask, axis, out_size, method in steps if adjoint else reversed(steps):
         if mask is None:
             continue
+        if 0 in x.shape:
+            method = "matmul"  # some libraries' FFT fails on an empty batch
         if plan.method == "auto" and method == "fft" and is_half(xp, dtype):
             # Half-precision FFTs exist on few devices and sizes; nobody asked for one here.
             x = xp.astype(x, xp.float32)
-        x = resample_axis(
-            x, mask, axis, out_size, norm=plan.norm, method=method, adjoint=adjoint
-        )
-        x = xp.astype(x, dtype, copy=False)
+        x = resample_axis(x, mask, axis, out_size, norm=plan.norm, method=method, adjoint=adjoint)
+        x = cast(x, dtype)
     return x
 
 

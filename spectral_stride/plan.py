@@ -1,7 +1,8 @@
 """Sizes before arrays: which spectral axes are resampled, and onto how many points.
 
-Everything here is host integers and floats. A plan names sizes and never a stride, so that strides may move at every
-step (traced, compiled or learned) while the plan, and with it every shape, stands still.
+Everything here is host integers and floats. A plan names sizes and never a stride, so that strides
+may move at every step (traced, compiled or learned) while the plan, and with it every shape, stands
+still.
 """
 
 import math
@@ -81,7 +82,8 @@ class Plan:
 def cutoff_bounds(size: int, smoothness: float, ramp: str) -> tuple[float, float]:
     """Smallest and largest cutoff c, in bins, on an axis of ``size`` samples.
 
-    The smallest keeps one full period, c = 1. The largest is N/2, less what the "outside" ramp needs above it.
+    The smallest keeps one full period, c = 1. The largest is N/2, less what the "outside" ramp
+    needs above it.
     """
     if size == 1:
         return 0.5, 0.5
@@ -95,7 +97,8 @@ def stride_bounds(
 ) -> tuple[float, float]:
     """Smallest and largest effective stride on an axis.
 
-    A stride s outside is used as ``clip(s, lo, hi)``, with the gradient at the bound (straight through).
+    A stride s outside is used as ``clip(s, lo, hi)``, with the gradient at the bound (straight
+    through).
 
     ==========  =====================================  =====
     ramp        lo                                     hi
@@ -116,7 +119,8 @@ def stride_bounds(
     Returns
     -------
     lo, hi : float
-        Strides in input samples per output sample. An axis of one sample is never resampled: both are 1.
+        Strides in input samples per output sample. An axis of one sample is never resampled: both
+        are 1.
 
     Raises
     ------
@@ -143,7 +147,8 @@ def _support(size: int, stride: float, smoothness: float, ramp: str) -> tuple[in
     """The largest bin K with m_K > 0, and the output size n that the ramp's rule gives."""
     least, most = cutoff_bounds(size, smoothness, ramp)
     if ramp == "inside":
-        # ceil of N/s itself, not of twice the cutoff: one rounding less, so that it is a strided conv's size.
+        # ceil of N/s itself, not of twice the cutoff: one rounding less, so that it is a strided
+        # conv's size.
         samples = math.ceil(size / min(max(stride, 1.0), size / 2))
         return samples // 2, samples
     cutoff = min(max(size / (2 * stride), least), most)
@@ -175,7 +180,17 @@ def _axis_out_size(
 
 
 # Plans repeat while strides move: the cache holds one object per set of sizes.
-_cached_plan = lru_cache(maxsize=4096)(Plan)
+@lru_cache(maxsize=4096)
+def _cached_plan(
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    out_sizes: tuple[int, ...],
+    smoothness: float,
+    ramp: str,
+    norm: str,
+    method: str,
+) -> Plan:
+    return Plan(shape, axes, out_sizes, smoothness, ramp, norm, method)
 
 
 def make_plan(
@@ -195,7 +210,8 @@ def make_plan(
 
     On an axis of N samples with stride s and cutoff c = N/(2 s), the output has
 
-    * ramp "outside": n = 2 K samples, where K is the last bin below c + R + 1, and N if nothing is cropped;
+    * ramp "outside": n = 2 K samples, where K is the last bin below c + R + 1, and N if nothing is
+      cropped;
     * ramp "inside": n = ceil(N/s) samples, the size of a strided convolution.
 
     Parameters
@@ -204,14 +220,15 @@ def make_plan(
         Shape of the input.
     strides : sequence of float
         One stride per axis, in input samples per output sample. A finite positive stride outside
-        `stride_bounds` is clamped to them. An array of any library that can be read on the host will do too.
+        `stride_bounds` is clamped to them. An array of any library that can be read on the host
+        will do too.
     axes : sequence of int, optional
         The axes to resample; the last ``len(strides)`` by default.
     smoothness : float, optional
         Width R of the soft edge in DFT bins; 0 is a hard crop, whose strides have no gradient.
     ramp : {"outside", "inside"}, optional
-        Where the soft edge lies: above the strided Nyquist bin, as published, or below it, so that the
-        output has the size of a strided convolution.
+        Where the soft edge lies: above the strided Nyquist bin, as published, or below it, so that
+        the output has the size of a strided convolution.
     norm : {"forward", "ortho", "backward"}, optional
         As in `numpy.fft`: a constant keeps its value, grows by sqrt(N/n), or by N/n (as published).
     crop : bool, optional
@@ -231,13 +248,14 @@ def make_plan(
     Raises
     ------
     ValueError, TypeError
-        If an argument is out of its range. The message says what was got, what is allowed, and what to write.
+        If an argument is out of its range. The message says what was got, what is allowed, and what
+        to write.
 
     Notes
     -----
-    A wider canvas (``multiple_of``, ``out_sizes``, or a plan kept while the strides move) has n//2 + 1 bins. The
-    mask is evaluated on all of them, so a stride may move inside the canvas; what outgrows it is cut at its
-    Nyquist bin. An axis of one sample is left as it is.
+    A wider canvas (``multiple_of``, ``out_sizes``, or a plan kept while the strides move) has n//2
+    + 1 bins. The mask is evaluated on all of them, so a stride may move inside the canvas; what
+    outgrows it is cut at its Nyquist bin. An axis of one sample is left as it is.
 
     Examples
     --------
@@ -297,12 +315,13 @@ def pool_plan(
 
 
 def host_numbers(name: str, values: Any) -> tuple[float, ...]:
-    """Read strides or their tangent, a sequence of numbers or an array of any library, as host floats."""
+    """Read strides or their tangent, a sequence or an array of any library, as host floats."""
     if not hasattr(values, "shape"):
         return checks.numbers(name, values)
     checks.stride_array(name, tuple(values.shape))
     try:
-        # One transfer for the whole array where the library offers it; the standard itself has only float().
+        # One transfer for the whole array where the library offers it; the standard itself has only
+        # float().
         if hasattr(values, "tolist"):
             return tuple(float(value) for value in values.tolist())
         return tuple(float(values[position]) for position in range(values.shape[0]))

@@ -5,7 +5,6 @@ from typing import Any, Unpack
 
 from array_api_compat import device
 
-from spectral_stride import checks
 from spectral_stride.arrays import Array, bind, namespace_of, working_dtype
 from spectral_stride.mask import soft_masks
 from spectral_stride.operator import resample
@@ -17,31 +16,35 @@ def diffstride(
 ) -> Array:
     """Resample by cropping the spectrum with a soft mask whose size the strides set.
 
-    Along each axis, with X = rfft(x): y = irfft(m X, n), with the mask of `soft_mask` and the size of `make_plan`.
+    Along each axis, with X = rfft(x): y = irfft(m X, n), with the mask of `soft_mask` and the size
+    of `make_plan`.
 
     Parameters
     ----------
     x : array
         Real floating-point input of any array library; any batch shape, empty ones too.
     strides : sequence of float, or array of shape (len(axes),)
-        Input samples per output sample, one per axis. A finite positive stride outside `stride_bounds` is clamped.
+        Input samples per output sample, one per axis. A finite positive stride outside
+        `stride_bounds` is clamped.
     plan : Plan, optional
-        From `make_plan`; then ``strides`` may be traced, and an array of strides is not read on the host. The plan
-        fits every array with its number of dimensions and its sizes along the planned axes.
+        From `make_plan`; then ``strides`` may be traced, and an array of strides is not read on the
+        host. The plan fits every array with its number of dimensions and its sizes along the
+        planned axes.
     **options
         Keyword arguments of `make_plan`, where no plan is given.
 
     Returns
     -------
     array
-        Of x's library, device and dtype. Masks and matrices are built in at least float32; in float16 and bfloat16
-        the products are taken in that dtype, and "auto" computes an FFT axis in float32.
+        Of x's library, device and dtype. Masks and matrices are built in at least float32; in
+        float16 and bfloat16 the products are taken in that dtype, and "auto" computes an FFT axis
+        in float32.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is out of its range, the plan does not fit, or the dtype is not real floating point. The
-        message says what was got, what is allowed, and what to write.
+        If an argument is out of its range, the plan does not fit, or the dtype is not real floating
+        point. The message says what was got, what is allowed, and what to write.
 
     See Also
     --------
@@ -50,10 +53,12 @@ def diffstride(
 
     Notes
     -----
-    Constants keep their value under the default norm: DC always passes. Axes are independent of each other, so the
-    mask is separable and treats +k and -k alike; the published layer does not on its vertical axis.
+    Constants keep their value under the default norm: DC always passes. Axes are independent of
+    each other, so the mask is separable and treats +k and -k alike; the published layer does not on
+    its vertical axis.
 
-    Source: Riad, Teboul, Grangier, Zeghidour, "Learning strides in convolutional neural networks", ICLR 2022.
+    Source: Riad, Teboul, Grangier, Zeghidour, "Learning strides in convolutional neural networks",
+    ICLR 2022.
 
     Examples
     --------
@@ -81,8 +86,8 @@ def spectral_pool(
 ) -> Array:
     """Resample to given sizes by a hard crop of the spectrum.
 
-    Along each axis y = irfft(X[0 .. n//2], n) with X = rfft(x); for an even n the imaginary part of bin n/2 is
-    dropped.
+    Along each axis y = irfft(X[0 .. n//2], n) with X = rfft(x); for an even n the imaginary part of
+    bin n/2 is dropped.
 
     Parameters
     ----------
@@ -105,13 +110,15 @@ def spectral_pool(
     Raises
     ------
     ValueError, TypeError
-        If an argument is out of its range. The message says what was got, what is allowed, and what to write.
+        If an argument is out of its range. The message says what was got, what is allowed, and what
+        to write.
 
     Notes
     -----
     n = 1 is the mean (times the norm's gain), n = N is the identity.
 
-    Source: Rippel, Snoek, Adams, "Spectral representations for convolutional neural networks", NeurIPS 2015.
+    Source: Rippel, Snoek, Adams, "Spectral representations for convolutional neural networks",
+    NeurIPS 2015.
 
     Examples
     --------

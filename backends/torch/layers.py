@@ -1,0 +1,377 @@
+"""Layers whose stride is a number: learned (`DiffStride`) or fixed (`SpectralPool`)."""
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import nn
+
+from spectral_stride import checks
+from spectral_stride.plan import make_plan, stride_bounds
+from spectral_stride.torch.functional import check_tensor, diffstride, spectral_pool
+
+
+def _per_axis(name: str, value: float | Sequence[float], ndim: int | None) -> tuple[float, ...]:
+    """Return one number per axis; a scalar stands for ``ndim`` equal ones, 2 by default."""
+    if isinstance(value, Real):
+        count = checks.positive_integer("ndim", 2 if ndim is None else ndim)
+        return (float(value),) * count
+    values = checks.numbers(name, value)
+    if ndim is not None and len(values) != ndim:
+        remedy = f"leave ndim out, or write {name}={(2.0,) * ndim}"
+        checks.refuse(
+            ValueError, name, f"{len(values)} numbers and ndim={ndim}", "as many as ndim", remedy
+        )
+    return values
+
+
+def _layer_axes(axes: Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Return the axes that a layer resamples: by default the last ones, behind the channels."""
+    if axes is None:
+        return tuple(range(-ndim, 0))
+    if not isinstance(axes, Sequence) or len(axes) != ndim or len(set(axes)) != ndim:
+        allowed = f"{ndim} different axes, one per stride"
+        remedy = f"write axes={tuple(range(1, ndim + 1))} for channels last"
+        checks.refuse(ValueError, "axes", repr(axes), allowed, remedy)
+    return tuple(int(axis) for axis in axes)
+
+
+class DiffStride(nn.Module):
+    r"""Downsampling with learnable strides.
+
+    Along each axis, with X = rfft(x) and the soft mask m that the stride sets, y = irfft(m X, n):
+    see `spectral_stride.diffstride`. The layer's rank is its number of strides.
+
+    Parameters
+    ----------
+    strides : float or sequence of float, optional
+        Initial strides, at least 1, in input samples per output sample: one per axis, or one number
+        for ``ndim`` equal ones.
+    smoothness : float, optional
+        Width R of the mask's ramp in DFT bins. With 0 the strides have no gradient.
+    ramp : {"outside", "inside"}, optional
+        Ramp above the strided Nyquist bin, as published (stride 2 maps 32 to 24), or below it
+        (stride 2 maps 32 to 16, as a strided convolution does).
+    norm : {"forward", "ortho", "backward"}, optional
+        As in `torch.fft`; by default a constant keeps its value.
+    shared : bool, optional
+        One stride for all axes.
+    trainable : bool, optional
+        Whether ``strides`` requires gradients.
+    lower, upper : float, optional
+        Bounds on the strides, inside the bounds that an input's size sets; 1 and none by default.
+    crop : bool, optional
+        If False the mask is applied and sizes stay.
+    multiple_of : int, optional
+        Round output sizes up to a multiple, so that they change rarely while strides move.
+    ndim : int, optional
+        Number of axes where ``strides`` is a single number; 2 by default.
+    axes : sequence of int, optional
+        Axes to resample. The last ones by default (channels first); (1, 2) for images with channels
+        last.
+    method : {"auto", "matmul", "fft"}, optional
+        How an axis is computed.
+    device, dtype : optional
+        Of the parameter.
+
+    Attributes
+    ----------
+    strides : Parameter of shape (ndim,), or (1,) if shared
+        The learned strides. After an optimizer step they may lie outside what is feasible: the next
+        forward pass uses the nearest feasible strides, with straight-through gradients, and the
+        backward pass that follows brings the parameter itself back to ``lower``, or to the largest
+        stride that any input so far could use. The forward pass never writes it, so a small input
+        does not change the strides that a large one sees.
+
+    Raises
+    ------
+    ValueError, TypeError
+        From the constructor for arguments out of range; from the forward pass for inputs that
+        `spectral_stride.torch.diffstride` refuses, and for a parameter that is not finite.
+
+    Notes
+    -----
+    Sizes follow the strides, so the forward pass reads them on the host. Use `param_groups` to keep
+    weight decay away from strides: it would pull every stride to 1.
+
+    Where the processes of a data-parallel run see inputs of different sizes, set ``upper``: it
+    makes the bound that the parameter returns to the same in all of them.
+
+    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spectral_stride.torch import DiffStride
+    >>> DiffStride(2.0)(torch.ones(8, 3, 32, 32)).shape
+    torch.Size([8, 3, 24, 24])
+    >>> DiffStride((2.0,), ramp="inside")(torch.ones(8, 16, 400)).shape
+    torch.Size([8, 16, 200])
+    >>> DiffStride(2.0, ramp="inside", axes=(1, 2))(torch.ones(8, 32, 32, 3)).shape
+    torch.Size([8, 16, 16, 3])
+    """
+
+    strides: nn.Parameter
+
+    def __init__(
+        self,
+        strides: float | Sequence[float] = 2.0,
+        smoothness: float = 4.0,
+        ramp: str = "outside",
+        norm: str = "forward",
+        shared: bool = False,
+        trainable: bool = True,
+        lower: float | None = None,
+        upper: float | None = None,
+        crop: bool = True,
+        multiple_of: int = 1,
+        *,
+        ndim: int | None = None,
+        axes: Sequence[int] | None = None,
+        method: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        initial = _per_axis("strides", strides, ndim)
+        self.axes = _layer_axes(axes, len(initial))
+        self.lower, self.upper = checks.layer_bounds(lower, upper)
+        checks.layer_strides(initial, self.lower, self.upper)
+        if shared and len(set(initial)) > 1:
+            remedy = f"write strides={initial[0]}, or shared=False"
+            checks.refuse(
+                ValueError, "strides", f"{initial} with shared=True", "equal strides", remedy
+            )
+        # The planner knows what is allowed in the rest; ask it once now instead of in the first
+        # forward pass.
+        make_plan(
+            (8,) * len(initial),
+            initial,
+            smoothness=smoothness,
+            ramp=ramp,
+            norm=norm,
+            crop=crop,
+            multiple_of=multiple_of,
+            method=method,
+        )
+        self.smoothness = smoothness
+        self.ramp = ramp
+        self.norm = norm
+        self.shared = shared
+        self.crop = crop
+        self.multiple_of = multiple_of
+        self.method = method
+        values = torch.tensor(initial[:1] if shared else initial, device=device, dtype=dtype)
+        self.strides = nn.Parameter(values, requires_grad=trainable)
+        # Largest stride that any input so far could use, per entry; what the user sets counts as
+        # usable.
+        self._reach = values.tolist()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Resample ``x``; its shape follows the present strides."""
+        check_tensor(x)
+        self._extend_reach(
+            [x.shape[axis] for axis in checks.axes(self.axes, len(self.axes), x.ndim)]
+        )
+        strides, values = self._feasible()
+        plan = make_plan(
+            tuple(x.shape),
+            values,
+            axes=self.axes,
+            smoothness=self.smoothness,
+            ramp=self.ramp,
+            norm=self.norm,
+            crop=self.crop,
+            multiple_of=self.multiple_of,
+            method=self.method,
+        )
+        return diffstride(x, strides, plan=plan)
+
+    def effective_strides(self) -> torch.Tensor:
+        """Return the strides that the next forward pass will use, one per axis, differentiable.
+
+        They lie within ``lower`` and ``upper``; an input's size may bound them further.
+        """
+        return self._feasible()[0]
+
+    def _extend_reach(self, sizes: Sequence[int]) -> None:
+        """Note how large a stride these sizes can use."""
+        most = [stride_bounds(size)[1] for size in sizes]
+        if self.shared:
+            most = [max(most)]
+        self._reach = [max(pair) for pair in zip(self._reach, most, strict=True)]
+
+    def _limits(self) -> list[float]:
+        return [min(self.upper, reach) for reach in self._reach]
+
+    def _feasible(self) -> tuple[torch.Tensor, list[float]]:
+        """Return feasible strides, one per axis, as a tensor and as host floats."""
+        current: list[float] = self.strides.tolist()
+        checks.learned_strides(current)
+        limits = self._limits()
+        values = [
+            min(max(stride, self.lower), limit)
+            for stride, limit in zip(current, limits, strict=True)
+        ]
+        strides: torch.Tensor = self.strides
+        if values != current:
+            strides = self._straight_through(limits)
+        if self.shared:
+            count = len(self.axes)
+            return strides.expand(count), values * count
+        return strides, values
+
+    def _straight_through(self, limits: list[float]) -> torch.Tensor:
+        """Clamp the parameter with slope one, and bring it back when the gradient passes."""
+        parameter = self.strides
+        most = parameter.new_tensor(limits)
+        least = torch.full_like(most, self.lower)
+        point = parameter.detach()
+        strides = point.clamp(least, most) + (parameter - point)
+
+        def bring_back(_: torch.Tensor) -> None:
+            with torch.no_grad():
+                parameter.clamp_(least, most)
+
+        # Not in the forward pass, which only reads; and not for a tensor that torch.func put in the
+        # parameter's place.
+        if strides.requires_grad and isinstance(parameter, nn.Parameter):
+            strides.register_hook(bring_back)  # type: ignore[no-untyped-call]
+        return strides
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        """Save feasible strides, also after an optimizer step that left the feasible range."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        saved = destination[prefix + "strides"]
+        limits = saved.new_tensor(self._limits())
+        feasible = saved.detach().clamp(torch.full_like(limits, self.lower), limits)
+        if not saved.is_meta and not torch.equal(feasible, saved.detach()):
+            destination[prefix + "strides"] = feasible
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Load strides, refusing what no stride can be; PyTorch raises the messages."""
+        saved = state_dict.get(prefix + "strides")
+        if saved is not None and not saved.is_meta:
+            try:
+                checks.strides(saved.flatten().tolist())
+            except ValueError as error:
+                error_msgs.append(f"{prefix}strides in the checkpoint: {error}")
+                return
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        if not self.strides.is_meta:
+            self._reach = self.strides.tolist()
+
+    def extra_repr(self) -> str:
+        """Present strides and every setting."""
+        strides = (
+            "on meta" if self.strides.is_meta else [round(s, 4) for s in self.strides.tolist()]
+        )
+        return (
+            f"strides={strides}, smoothness={self.smoothness:g}, ramp={self.ramp!r}, "
+            f"norm={self.norm!r}, shared={self.shared}, trainable={self.strides.requires_grad}, "
+            f"lower={self.lower:g}, upper={self.upper:g}, crop={self.crop}, "
+            f"multiple_of={self.multiple_of}, axes={self.axes}, method={self.method!r}"
+        )
+
+
+class SpectralPool(nn.Module):
+    """Downsampling by a hard crop of the spectrum, to sizes that are fixed or follow fixed strides.
+
+    y = irfft(X[0 .. n//2], n) along each axis: see `spectral_stride.spectral_pool`.
+
+    Parameters
+    ----------
+    strides : float or sequence of float, optional
+        Strides of at least 1, in input samples per output sample: n = ceil(N/s), as of a strided
+        convolution. One per axis, or one number for ``ndim`` equal ones.
+    out_sizes : sequence of int, optional
+        Output sizes, in place of strides.
+    norm : {"forward", "ortho", "backward"}, optional
+        As in `torch.fft`; by default a constant keeps its value.
+    ndim : int, optional
+        Number of axes where ``strides`` is a single number; 2 by default.
+    axes : sequence of int, optional
+        Axes to resample. The last ones by default (channels first); (1, 2) for images with channels
+        last.
+    method : {"auto", "matmul", "fft"}, optional
+        How an axis is computed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments out of range, for both or neither of ``strides`` and ``out_sizes``, and for
+        inputs that `spectral_stride.torch.spectral_pool` refuses.
+
+    Notes
+    -----
+    Source: Rippel, Snoek, Adams, "Spectral representations for convolutional neural networks",
+    NeurIPS 2015.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spectral_stride.torch import SpectralPool
+    >>> SpectralPool(2.5)(torch.ones(8, 3, 32, 32)).shape
+    torch.Size([8, 3, 13, 13])
+    >>> SpectralPool(out_sizes=(8, 6))(torch.ones(8, 3, 32, 32)).shape
+    torch.Size([8, 3, 8, 6])
+    """
+
+    def __init__(
+        self,
+        strides: float | Sequence[float] | None = None,
+        out_sizes: Sequence[int] | None = None,
+        norm: str = "forward",
+        *,
+        ndim: int | None = None,
+        axes: Sequence[int] | None = None,
+        method: str = "auto",
+    ) -> None:
+        super().__init__()
+        if (strides is None) == (out_sizes is None):
+            got = "neither" if strides is None else "both"
+            allowed = "exactly one of strides and out_sizes"
+            checks.refuse(ValueError, "strides", got, allowed, "write SpectralPool(strides=2.0)")
+        self.strides = None if strides is None else _per_axis("strides", strides, ndim)
+        if self.strides is not None:
+            checks.layer_strides(self.strides, 1.0, math.inf)
+        self.out_sizes = None if out_sizes is None else tuple(out_sizes)
+        count = len(self.strides or self.out_sizes or ())
+        self.axes = _layer_axes(axes, count)
+        checks.one_of("norm", norm, checks.NORMS)
+        checks.one_of("method", method, checks.METHODS)
+        self.norm = norm
+        self.method = method
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Resample ``x`` to ``out_sizes``, or to ceil(N/s) samples."""
+        check_tensor(x)
+        sizes = self.out_sizes
+        if self.strides is not None:
+            planned = checks.axes(self.axes, len(self.axes), x.ndim)
+            sizes = tuple(
+                math.ceil(x.shape[axis] / stride)
+                for axis, stride in zip(planned, self.strides, strict=True)
+            )
+        assert sizes is not None
+        return spectral_pool(x, sizes, axes=self.axes, norm=self.norm, method=self.method)
+
+    def extra_repr(self) -> str:
+        """Strides or sizes, and every setting."""
+        what = f"out_sizes={self.out_sizes}" if self.strides is None else f"strides={self.strides}"
+        return f"{what}, norm={self.norm!r}, axes={self.axes}, method={self.method!r}"
