@@ -208,30 +208,26 @@ def half_fft(got: object, error: Exception) -> NoReturn:
     ) from error
 
 
-def out_size(axis: int, got: Any, least: int, most: int, why: str) -> int:
-    """Return one output size as an int, or refuse a canvas that is too small or too large."""
-    try:
-        number = operator.index(got)
-    except TypeError:
-        number = -1
-    if not least <= number <= most or isinstance(got, bool):
+def out_size(axis: int, got: int, least: int, most: int, why: str) -> int:
+    """Return one output size, or refuse a canvas that is too small or too large."""
+    if not least <= got <= most:
         refuse(
             ValueError,
             "out_sizes",
-            f"{got!r} for axis {axis}",
+            f"{got} for axis {axis}",
             f"{least} to {most} ({why})",
             f"write {least} for the smallest output, or leave out_sizes=None",
         )
-    return number
+    return got
 
 
-def out_sizes_count(got: Any, count: int) -> tuple[Any, ...]:
-    """Return the output sizes as a tuple, or refuse a wrong number of them."""
-    sizes = tuple(got) if isinstance(got, Sequence) and not isinstance(got, str) else None
-    if sizes is None or len(sizes) != count:
-        remedy = f"write out_sizes={('...',) * count} with integers in place of the dots"
-        refuse(ValueError, "out_sizes", repr(got), f"a sequence of {count} integers", remedy)
-    return sizes
+def sizes(name: str, got: Any, count: int | None = None) -> tuple[int, ...]:
+    """Return a sequence of sizes as integers, or refuse it; ``count`` is how many there must be."""
+    values = tuple(got) if isinstance(got, Sequence) and not isinstance(got, str) else None
+    if not values or (count is not None and len(values) != count):
+        allowed = "a sequence of integers" if count is None else f"a sequence of {count} integers"
+        refuse(ValueError, name, repr(got), allowed, f"write {name}={(16,) * (count or 2)}")
+    return tuple(positive_integer(name, value) for value in values)
 
 
 def out_sizes_uncropped() -> NoReturn:

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 from spectral_stride import checks
 
 # Largest axis on which "auto" takes the matmul form; above it an FFT costs less.
-LONGEST_MATMUL = 512
+LONGEST_MATMUL = 256
 
 
 class PlanOptions(TypedDict, total=False):
@@ -281,7 +281,7 @@ def make_plan(
     if out_sizes is not None:
         if not crop:
             checks.out_sizes_uncropped()
-        asked = checks.out_sizes_count(out_sizes, len(planned))
+        asked = checks.sizes("out_sizes", out_sizes, len(planned))
     sizes = [shape[axis] for axis in planned]
     if crop:
         sizes = [
@@ -301,9 +301,8 @@ def pool_plan(
 ) -> Plan:
     """Plan a hard crop to exactly ``out_sizes`` samples, 1 to N along each axis."""
     shape = tuple(int(size) for size in shape)
-    count = len(out_sizes) if isinstance(out_sizes, Sequence) else 1
-    wanted = checks.out_sizes_count(out_sizes, count)
-    planned = checks.axes(axes, count, len(shape))
+    wanted = checks.sizes("out_sizes", out_sizes)
+    planned = checks.axes(axes, len(wanted), len(shape))
     checks.one_of("norm", norm, checks.NORMS)
     checks.one_of("method", method, checks.METHODS)
     checks.spectral_sizes(shape, planned)

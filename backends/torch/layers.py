@@ -163,18 +163,19 @@ class DiffStride(nn.Module):
         self.crop = crop
         self.multiple_of = multiple_of
         self.method = method
-        values = torch.tensor(initial[:1] if shared else initial, device=device, dtype=dtype)
+        entries = initial[:1] if shared else initial
+        values = torch.tensor(entries, device=device, dtype=dtype)
         self.strides = nn.Parameter(values, requires_grad=trainable)
         # Largest stride that any input so far could use, per entry; what the user sets counts as
         # usable.
-        self._reach = values.tolist()
+        self._reach = torch.tensor(entries, device="cpu", dtype=values.dtype).tolist()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Resample ``x``; its shape follows the present strides."""
         check_tensor(x)
-        self._extend_reach(
-            [x.shape[axis] for axis in checks.axes(self.axes, len(self.axes), x.ndim)]
-        )
+        axes = checks.axes(self.axes, len(self.axes), x.ndim)
+        checks.spectral_sizes(tuple(x.shape), axes)
+        self._extend_reach([x.shape[axis] for axis in axes])
         strides, values = self._feasible()
         plan = make_plan(
             tuple(x.shape),
@@ -350,7 +351,7 @@ class SpectralPool(nn.Module):
         self.strides = None if strides is None else _per_axis("strides", strides, ndim)
         if self.strides is not None:
             checks.layer_strides(self.strides, 1.0, math.inf)
-        self.out_sizes = None if out_sizes is None else tuple(out_sizes)
+        self.out_sizes = None if out_sizes is None else checks.sizes("out_sizes", out_sizes)
         count = len(self.strides or self.out_sizes or ())
         self.axes = _layer_axes(axes, count)
         checks.one_of("norm", norm, checks.NORMS)

@@ -1,0 +1,86 @@
+# `make run` and `make test` need Python 3.11 or newer and nothing else: each sets up .venv first,
+# and neither does again what is already done.
+
+PYTHON  ?= python3
+WORKERS ?= 2
+PROFILE ?= ci
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run test lint types tests pins clean distclean check-python
+
+help:  ## Show this list
+	@echo "usage: make TARGET [PYTHON=python3.12]"
+	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY)  ## Create .venv with the pinned versions (again only when the pins change)
+
+run: $(READY)  ## Train a network that learns its strides; options go in ARGS="--epochs 2"
+	@echo "==> Training: spectral-stride train $(ARGS)"
+	@$(BIN)/spectral-stride train $(ARGS)
+
+test: lint types tests  ## Run every check: lint, format, types, tests, coverage
+
+lint: $(READY)  ## Check the style and the format of all code
+	@echo "==> Checking the style: ruff check"
+	@$(BIN)/ruff check
+	@echo "==> Checking the format: ruff format --check"
+	@$(BIN)/ruff format --check
+
+types: $(READY)  ## Check the types of the core and of the adapters
+	@echo "==> Checking the types of the core and of the adapters: mypy"
+	@$(BIN)/mypy
+
+# Each worker gets one thread: two workers that each start a thread per core slow each other down.
+tests: $(READY)  ## Run the tests (PROFILE=dev|ci|nightly, WORKERS=2) and the coverage gate
+	@echo "==> Running the tests on $(WORKERS) workers, hypothesis profile $(PROFILE): pytest"
+	@HYPOTHESIS_PROFILE=$(PROFILE) OMP_NUM_THREADS=1 \
+		$(BIN)/pytest -n $(WORKERS) --cov --cov-report= tests
+	@echo "==> Checking that the tests reach at least 98 % of the core, branches included"
+	@$(BIN)/coverage report --include='spectral_stride/*' --fail-under=98
+
+# PyTorch goes first and alone: it is by far the largest download. The build backend comes from the
+# pins too, so nothing is installed that constraints.txt does not name.
+$(READY): pyproject.toml constraints.txt | check-python
+	@echo "==> Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "==> Installing PyTorch (a few minutes on a slow line)"
+	@$(PIP) torch
+	@echo "==> Installing the other dependencies and this project"
+	@$(PIP) hatchling
+	@$(PIP) --no-build-isolation -e '.[dev]'
+	@touch $@
+
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "error: Python 3.11 or newer is needed; '$(PYTHON)' is not." \
+			"Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+
+# PyTorch keeps its pin: a version with a matching build must exist for every machine. To move it,
+# edit its line in constraints.txt first. This needs Linux: CuPy has no wheel for macOS.
+pins: check-python  ## Resolve all dependencies anew and rewrite constraints.txt (PyTorch stays)
+	@echo "==> Resolving the newest versions of everything but PyTorch"
+	@$(PYTHON) -m venv --clear .pins
+	@grep '^torch==' constraints.txt >.pins/torch.txt
+	@.pins/bin/python -m pip install --quiet -c .pins/torch.txt torch
+	@.pins/bin/python -m pip install --quiet -c .pins/torch.txt colorama -e '.[cupy,dev]'
+	@grep '^#' constraints.txt >.pins/constraints.txt
+	@.pins/bin/python -m pip freeze --all --exclude-editable \
+		| sed -e '/^pip==/d' -e 's/+.*//' | LC_ALL=C sort -f >>.pins/constraints.txt
+	@mv .pins/constraints.txt constraints.txt
+	@rm -rf .pins
+	@echo "==> constraints.txt is new: run make test before you commit it"
+
+clean:  ## Remove caches and built packages
+	@echo "==> Removing caches and built packages"
+	@rm -rf dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find spectral_stride backends tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean  ## Remove .venv as well
+	@echo "==> Removing $(VENV)"
+	@rm -rf $(VENV)

@@ -1,0 +1,247 @@
+"""spectral_stride.torch.diffstride and spectral_pool: the core, registered with PyTorch."""
+
+import re
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import spectral_stride as core
+from spectral_stride.torch import diffstride, spectral_pool
+
+# Inside the bounds of every size below, and on no corner of a mask: differences see a smooth map.
+STRIDES = (1.63, 2.21)
+SHAPE = (2, 1, 7, 6)
+FORMS = pytest.mark.parametrize("method", ["matmul", "fft"])
+RAMPS = pytest.mark.parametrize("ramp", ["outside", "inside"])
+
+
+def draw(*shape, dtype=torch.float64, requires_grad=True):
+    generator = torch.Generator().manual_seed(sum(shape))
+    x = torch.randn(shape, generator=generator, dtype=dtype)
+    return x.requires_grad_(requires_grad)
+
+
+def stride_parameter(*values, dtype=torch.float64):
+    return torch.tensor(values or STRIDES, dtype=dtype, requires_grad=True)
+
+
+@FORMS
+@RAMPS
+def test_equals_the_core_on_numpy(method, ramp):
+    """Value, dx and dstrides are those of the core, also for clamped strides and on corners."""
+    for strides in (STRIDES, (2.0, 1.0), (100.0, 0.5)):
+        x, s = draw(*SHAPE), stride_parameter(*strides)
+        y = diffstride(x, s, method=method, ramp=ramp)
+        g = draw(*y.shape, requires_grad=False)
+        gradients = torch.autograd.grad(y, (x, s), g)
+        expected, pullback = core.vjp(
+            x.detach().numpy(), np.array(strides), method=method, ramp=ramp
+        )
+        np.testing.assert_allclose(y.detach(), expected, atol=1e-14)
+        for got, wanted in zip(gradients, pullback(g.numpy()), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-13)
+
+
+@FORMS
+@RAMPS
+def test_first_and_second_derivatives(method, ramp):
+    """gradcheck in reverse and forward mode, batched and not; second order in every pairing."""
+    function = partial(diffstride, method=method, ramp=ramp, smoothness=2.0)
+    inputs = (draw(*SHAPE), stride_parameter())
+    assert gradcheck(function, inputs, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(function, inputs, check_batched_grad=True, check_fwd_over_rev=True)
+
+
+@FORMS
+def test_spectral_pool_derivatives(method):
+    function = partial(spectral_pool, out_sizes=(4, 3), method=method)
+    assert gradcheck(function, (draw(*SHAPE),), check_forward_ad=True)
+    assert gradgradcheck(function, (draw(*SHAPE),))
+
+
+def test_saves_the_input_alone_and_only_for_the_strides():
+    """The backward pass keeps x where strides learn, and no activation where they do not."""
+
+    def saved(strides):
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda tensor: tensor):
+            diffstride(x, strides)
+        return [tuple(tensor.shape) for tensor in kept]
+
+    x = draw(4, 3, 32, 32)
+    assert sorted(saved(stride_parameter())) == [(2,), (4, 3, 32, 32)]
+    assert saved(stride_parameter().detach()) == [(2,)]
+
+
+class Sizes(TorchDispatchMode):
+    """Record the shape of every tensor that an operation returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        tensors = out if isinstance(out, tuple | list) else [out]
+        self.seen |= {tuple(t.shape) for t in tensors if isinstance(t, torch.Tensor)}
+        return out
+
+
+@FORMS
+def test_stride_gradient_is_skinny(method):
+    """Neither an (n x N) matrix nor a full spectrum appears on the way to the strides' gradient."""
+    size, batch = 128, 3
+    x, s = draw(batch, size, requires_grad=False), stride_parameter(2.2)
+    y = diffstride(x, s, method=method)
+    with Sizes() as sizes:
+        torch.autograd.grad(y.sum(), s)
+    n = y.shape[-1]
+    assert 80 > n > 40
+    assert not sizes.seen & {(n, size), (size, n)}
+    assert not sizes.seen & {(batch, size // 2 + 1), (batch, n // 2 + 1)}
+
+
+def test_only_the_gradients_asked_for():
+    """With fixed strides the backward pass is A^T g, and without x's gradient it has no A^T."""
+    x, s = draw(3, 128), stride_parameter(2.2)
+    y = diffstride(x.detach(), s)
+    with Sizes() as sizes:
+        torch.autograd.grad(y.sum(), s)
+    assert (3, 128) not in sizes.seen
+    y = diffstride(x, s.detach())
+    with Sizes() as sizes:
+        torch.autograd.grad(y.sum(), x)
+    assert (3, 128) in sizes.seen
+    assert (8, 128) not in sizes.seen  # the ramp's rows
+
+
+def test_forward_mode_gives_the_cores_tangent():
+    x, s = draw(*SHAPE, requires_grad=False), stride_parameter().detach()
+    dx, ds = draw(*SHAPE, requires_grad=False) + 1, torch.tensor((0.3, -2.0), dtype=x.dtype)
+    with forward_ad.dual_level():
+        y = diffstride(forward_ad.make_dual(x, dx), forward_ad.make_dual(s, ds))
+        tangent = forward_ad.unpack_dual(y).tangent
+    _, expected = core.jvp(x.numpy(), s.numpy(), dx.numpy(), ds.numpy())
+    np.testing.assert_allclose(tangent, expected, atol=1e-13)
+
+
+def test_torch_func_transforms():
+    """vmap over inputs and over strides, grad, jacrev, jacfwd and hessian agree with autograd."""
+    x, s = draw(*SHAPE), stride_parameter()
+    plan = core.make_plan(SHAPE[1:], STRIDES)
+    rows = torch.func.vmap(lambda row: diffstride(row, s, plan=plan))(x)
+    torch.testing.assert_close(rows, diffstride(x, s))
+    both = torch.stack([s, 1.01 * s]).detach()
+    pairs = torch.func.vmap(lambda row, one: diffstride(row, one, plan=plan))(x, both)
+    singly = [diffstride(row, one, plan=plan) for row, one in zip(x, both, strict=True)]
+    torch.testing.assert_close(pairs, torch.stack(singly))
+
+    def energy(strides):
+        return diffstride(x.detach(), strides).square().sum()
+
+    (expected,) = torch.autograd.grad(energy(s), s)
+    torch.testing.assert_close(torch.func.grad(energy)(s.detach()), expected)
+    torch.testing.assert_close(torch.func.jacfwd(energy)(s.detach()), expected)
+    torch.testing.assert_close(
+        torch.func.hessian(energy)(s.detach()),
+        torch.autograd.functional.hessian(energy, s.detach()),
+    )
+
+
+def test_traced_strides_without_a_plan():
+    x, strides = draw(2, 16, requires_grad=False), torch.full((2, 1), 2.0)
+    with pytest.raises(TypeError, match=r"strides: got .*cannot be read.*make_plan\(x\.shape"):
+        torch.func.vmap(diffstride)(x, strides)
+
+
+@FORMS
+def test_autocast(method):
+    """Under autocast a matmul takes the lower precision and an FFT stays in float32.
+
+    Masks and matrices are built outside autocast: the result is that of a bfloat16 input.
+    """
+    x, s = draw(2, 3, 32, 32, dtype=torch.float32), stride_parameter(2.2, 1.7, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = diffstride(x, s, method=method)
+        pooled = spectral_pool(x, (16, 16), method=method)
+        unchanged = diffstride(x.double(), s, method=method)
+        y.float().sum().backward()  # autocast is on here too, and must not reach the gradients
+    wanted = torch.bfloat16 if method == "matmul" else torch.float32
+    assert y.dtype == pooled.dtype == wanted
+    assert unchanged.dtype == torch.float64
+    assert x.grad.dtype == s.grad.dtype == torch.float32
+    exact = diffstride(x.to(wanted), s, method=method)
+    torch.testing.assert_close(y, exact, rtol=0, atol=0)
+    (expected,) = torch.autograd.grad(exact.float().sum(), s)
+    torch.testing.assert_close(s.grad, expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning")  # says that it traces what is cached
+@pytest.mark.parametrize(
+    ("ramp", "backend"),
+    [
+        ("outside", "aot_eager"),
+        ("inside", "aot_eager"),
+        pytest.param(
+            "inside",
+            "inductor",
+            marks=pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs g++"),
+        ),
+    ],
+)
+def test_compiled(ramp, backend):
+    """One graph, with the value and both gradients of the eager call, at sizes of every kind."""
+    torch._dynamo.reset()
+    x, s = draw(2, 30, 17, dtype=torch.float32), stride_parameter(2.2, 1.3, dtype=torch.float32)
+    plan = core.make_plan(x.shape, (2.2, 1.3), ramp=ramp)
+    compiled = torch.compile(partial(diffstride, plan=plan), fullgraph=True, backend=backend)
+    y, exact = compiled(x, s), diffstride(x, s, plan=plan)
+    torch.testing.assert_close(y, exact)
+    g = draw(*y.shape, dtype=torch.float32, requires_grad=False)
+    got, wanted = (torch.autograd.grad(out, (x, s), g) for out in (y, exact))
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_exported_with_a_free_batch():
+    """torch.export keeps the batch size open and gives the eager values."""
+
+    class Fixed(torch.nn.Module):
+        def forward(self, x):
+            return diffstride(x, torch.tensor([2.2, 1.3]), plan=plan)
+
+    x = draw(2, 30, 17, dtype=torch.float32, requires_grad=False)
+    plan = core.make_plan(x.shape, (2.2, 1.3))
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(Fixed(), (x,), dynamic_shapes=({0: batch},))
+    larger = draw(5, 30, 17, dtype=torch.float32, requires_grad=False)
+    torch.testing.assert_close(program.module()(larger), Fixed()(larger))
+
+
+def test_memory_order_does_not_matter():
+    x = draw(2, 6, 16, 16, requires_grad=False)
+    last = x.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(
+        diffstride(last, STRIDES), diffstride(x, STRIDES), rtol=0, atol=1e-14
+    )
+
+
+@FORMS
+def test_meta_device(method):
+    """Shapes without values: everything that is made is made on x's device."""
+    x = torch.ones(2, 32, 20, device="meta")
+    y = diffstride(x, (2.0, 2.0), method=method)
+    assert (y.shape, y.device.type) == ((2, 24, 18), "meta")
+    assert spectral_pool(x, (5, 4), method=method).shape == (2, 5, 4)
+
+
+def test_refuses_other_arrays():
+    message = re.escape("x: got ndarray; allowed: a torch.Tensor; instead: convert it first")
+    with pytest.raises(TypeError, match=message):
+        diffstride(np.ones(8), (2.0,))
+    with pytest.raises(TypeError, match=message):
+        spectral_pool(np.ones(8), (4,))

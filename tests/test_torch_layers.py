@@ -1,0 +1,305 @@
+"""DiffStride and SpectralPool as modules: shapes, a parameter that cannot die, checkpoints."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from spectral_stride.torch import DiffStride, SpectralPool, diffstride, param_groups
+
+
+def image(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def backward(layer, x, weight=1.0):
+    layer.zero_grad()
+    (weight * layer(x).square().sum()).backward()
+    return layer.strides.grad
+
+
+@pytest.mark.parametrize(
+    ("strides", "shape", "expected"),
+    [
+        ((2.0,), (4, 3, 50), (4, 3, 25)),
+        ((2.0, 3.0), (4, 3, 32, 33), (4, 3, 16, 11)),
+        ((2.0, 2.0, 1.5), (1, 2, 8, 9, 12), (1, 2, 4, 5, 8)),
+    ],
+)
+def test_rank_is_the_number_of_strides(strides, shape, expected):
+    assert DiffStride(strides, ramp="inside")(image(*shape)).shape == expected
+    assert SpectralPool(strides)(image(*shape)).shape == expected
+
+
+def test_scalar_strides():
+    """A scalar means images, or as many axes as ndim says."""
+    assert DiffStride().strides.tolist() == [2.0, 2.0]
+    assert DiffStride(3.0, ndim=1).strides.tolist() == [3.0]
+    assert DiffStride(3, ndim=3).strides.tolist() == [3.0, 3.0, 3.0]
+    assert DiffStride(2.0)(image(2, 3, 32, 32)).shape == (2, 3, 24, 24)
+
+
+def test_channels_last():
+    x = image(2, 3, 20, 18)
+    for layer, last in [
+        (DiffStride((2.0, 3.0)), DiffStride((2.0, 3.0), axes=(1, 2))),
+        (SpectralPool(2.0), SpectralPool(2.0, axes=(1, 2))),
+    ]:
+        torch.testing.assert_close(last(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), layer(x))
+
+
+def test_options_reach_the_operator():
+    x = image(2, 3, 32, 30)
+    options = {"smoothness": 2.0, "ramp": "inside", "norm": "ortho", "multiple_of": 4}
+    layer = DiffStride((2.1, 2.6), **options, method="fft")
+    torch.testing.assert_close(layer(x), diffstride(x, (2.1, 2.6), **options))
+    assert layer(x).shape == (2, 3, 16, 12)
+    assert DiffStride(2.0, crop=False)(x).shape == x.shape
+    pooled = SpectralPool(2.5, norm="ortho")(x)
+    assert pooled.shape == (2, 3, 13, 12)
+    torch.testing.assert_close(SpectralPool(out_sizes=(13, 12), norm="ortho")(x), pooled)
+
+
+def test_spectral_pool_has_the_sizes_of_a_strided_convolution():
+    for size in range(1, 40):
+        for stride in (1, 2, 3, 5):
+            conv = torch.nn.Conv1d(1, 1, 3, stride, padding=1)
+            x = torch.ones(1, 1, size)
+            assert SpectralPool((stride,))(x).shape == conv(x).shape
+
+
+def test_shared_stride():
+    """One parameter for all axes, whose gradient is the sum of theirs."""
+    x = image(2, 3, 32, 30)
+    shared, free = DiffStride(2.2, shared=True), DiffStride(2.2)
+    assert shared.strides.shape == (1,)
+    torch.testing.assert_close(shared(x), free(x))
+    torch.testing.assert_close(backward(shared, x), backward(free, x).sum(dim=0, keepdim=True))
+
+
+def test_fixed_strides():
+    layer = DiffStride(2.0, trainable=False)
+    assert not layer.strides.requires_grad
+    assert not layer(image(2, 3, 16, 16)).requires_grad
+
+
+def test_learns_the_stride_that_passes_a_wave():
+    """Asked to pass a wave in bin 6 of 32, a stride that weakens it shrinks until it passes."""
+    wave = torch.cos(2 * torch.pi * 6 * torch.arange(32) / 32)[None]
+    layer = DiffStride((2.6,), ramp="inside")
+    assert layer(wave).amax() < 0.5
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
+    for _ in range(60):
+        optimizer.zero_grad()
+        (1 - layer(wave).amax()).square().backward()
+        optimizer.step()
+    assert layer.strides.item() < 1.8
+    assert layer(wave).amax() > 0.95
+
+
+@pytest.mark.parametrize("ramp", ["outside", "inside"])
+@pytest.mark.parametrize("thrown_to", [-50.0, 0.0, 0.75, 1e6])
+def test_an_infeasible_parameter_is_used_clamped_and_comes_back(ramp, thrown_to):
+    """The forward pass clamps without writing, the gradient flows, the backward pass brings back."""
+    x = image(2, 3, 32, 32)
+    layer = DiffStride(2.0, ramp=ramp)
+    with torch.no_grad():
+        layer.strides.fill_(thrown_to)
+    y = layer(x)
+    assert layer.strides.tolist() == [thrown_to] * 2
+    bound = 16.0 if thrown_to > 1 else 1.0
+    torch.testing.assert_close(y, diffstride(x, (bound, bound), ramp=ramp))
+    gradient = backward(layer, x)
+    assert layer.strides.tolist() == [bound] * 2
+    at_bound = backward(DiffStride(bound, ramp=ramp), x)
+    torch.testing.assert_close(gradient, at_bound)
+    assert bool((gradient != 0).all())
+    # Whichever way the loss pulls, two steps after the throw the stride is free again.
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1 / float(gradient.abs().max()))
+    away = 1.0 if (bound > 1) == bool(gradient[0] > 0) else -1.0
+    backward(layer, x, weight=away)
+    optimizer.step()
+    assert bool((layer.strides < bound).all() if bound > 1 else (layer.strides > bound).all())
+
+
+def test_one_layer_sees_several_sizes():
+    """A small input clamps its own call; the parameter keeps what larger inputs can use."""
+    layer = DiffStride(10.0, ramp="inside")
+    large, small = image(2, 3, 64, 64), image(2, 3, 8, 8)
+    expected = layer(large)
+    for _ in range(3):
+        assert layer(small).shape == (2, 3, 2, 2)
+        backward(layer, small)
+    assert layer.strides.tolist() == [10.0, 10.0]
+    torch.testing.assert_close(layer(large), expected)
+
+
+def test_own_bounds():
+    layer = DiffStride(3.0, lower=2.0, upper=4.0, ramp="inside")
+    x = image(2, 3, 32, 32)
+    for thrown_to, bound in [(1.0, 2.0), (9.0, 4.0)]:
+        with torch.no_grad():
+            layer.strides.fill_(thrown_to)
+        torch.testing.assert_close(layer(x), diffstride(x, (bound, bound), ramp="inside"))
+        assert layer.effective_strides().tolist() == [bound, bound]
+        assert bool((backward(layer, x) != 0).all())
+        assert layer.strides.tolist() == [bound, bound]
+
+
+def test_any_optimizer_step_leaves_a_usable_layer():
+    """Wild steps of several optimizers: the next forward pass always works, and gradients live."""
+    x = image(2, 3, 16, 16)
+    for make in (torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop):
+        layer = DiffStride(2.0)
+        optimizer = make(layer.parameters(), lr=30.0)
+        for step in range(12):
+            gradient = backward(layer, x, weight=(-1.0) ** step)
+            assert all(1 <= stride <= 8 for stride in layer.strides.tolist())
+            assert bool((gradient != 0).all())
+            optimizer.step()
+
+
+def test_shared_between_calls_of_one_graph():
+    """A layer used twice, with a parameter that needs clamping, still differentiates."""
+    layer = DiffStride(2.0, ramp="inside")
+    with torch.no_grad():
+        layer.strides.fill_(0.2)
+    (layer(image(2, 3, 16, 16)).sum() + layer(image(1, 3, 9, 9)).square().sum()).backward()
+    assert layer.strides.tolist() == [1.0, 1.0]
+
+
+def test_checkpoints_copies_and_devices():
+    x = image(2, 3, 32, 32)
+    layer = DiffStride((2.3, 3.1), smoothness=3.0, upper=6.0)
+    expected = layer(x)
+    loaded = DiffStride(2.0, smoothness=3.0, upper=6.0)
+    loaded.load_state_dict(layer.state_dict())
+    for other in (loaded, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        torch.testing.assert_close(other(x), expected, rtol=0, atol=0)
+        torch.testing.assert_close(backward(other, x), backward(layer, x))
+    double = copy.deepcopy(layer).to(torch.float64)
+    assert double.strides.dtype == torch.float64
+    torch.testing.assert_close(double(x.double()).float(), expected)
+    assert DiffStride(2.0, device="meta").strides.is_meta
+    assert "on meta" in repr(DiffStride(2.0, device="meta"))
+
+
+def test_a_checkpoint_of_an_infeasible_moment_can_be_loaded():
+    """Between an optimizer step and the next backward pass, state_dict holds the strides in use."""
+    layer = DiffStride((2.0, 3.0))
+    with torch.no_grad():
+        layer.strides.copy_(torch.tensor([-4.0, 2.5]))
+    state = layer.state_dict()
+    assert state["strides"].tolist() == [1.0, 2.5]
+    DiffStride(2.0).load_state_dict(state)
+    assert layer.strides.tolist() == [-4.0, 2.5]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 0.0])
+def test_a_broken_checkpoint_is_refused_and_changes_nothing(value):
+    layer = DiffStride(2.0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3), layer)
+    state = copy.deepcopy(model.state_dict())
+    state["1.strides"][1] = value
+    message = rf"1\.strides in the checkpoint: strides: got {value} at position 1; allowed: finite"
+    with pytest.raises(RuntimeError, match=message):
+        model.load_state_dict(state)
+    assert layer.strides.tolist() == [2.0, 2.0]
+
+
+def test_a_parameter_that_training_broke_is_reported():
+    layer = DiffStride(2.0)
+    with torch.no_grad():
+        layer.strides[0] = float("nan")
+    with pytest.raises(ValueError, match=r"strides: got the parameter \[nan, 2\.0\].*stride_lr"):
+        layer(image(1, 1, 8, 8))
+
+
+def test_repr_says_everything():
+    assert repr(DiffStride((2.25, 3.0), ramp="inside", upper=8, shared=False)) == (
+        "DiffStride(strides=[2.25, 3.0], smoothness=4, ramp='inside', norm='forward', "
+        "shared=False, trainable=True, lower=1, upper=8, crop=True, multiple_of=1, "
+        "axes=(-2, -1), method='auto')"
+    )
+    assert repr(SpectralPool(2.0, ndim=1)) == (
+        "SpectralPool(strides=(2.0,), norm='forward', axes=(-1,), method='auto')"
+    )
+    assert "out_sizes=(8, 8)" in repr(SpectralPool(out_sizes=(8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strides": 0.5}, r"strides: got 0\.5 .*at least 1 .*write 2"),
+        ({"strides": (2.0, float("nan"))}, r"strides: got nan at position 1; allowed: finite"),
+        ({"strides": (2.0, 9.0), "upper": 8.0}, r"got 9 at position 1; allowed: at most 8"),
+        ({"strides": (1.0, 2.0), "lower": 1.5}, r"got 1 at position 0; .*at least 1\.5"),
+        ({"lower": 0.5}, r"lower, upper: got 0\.5 and None; allowed: 1 <= lower <= upper"),
+        ({"lower": 3.0, "upper": 2.0}, r"lower, upper: got 3\.0 and 2\.0"),
+        ({"lower": float("nan")}, r"lower, upper: got nan"),
+        ({"strides": (2.0, 3.0), "shared": True}, r"got \(2\.0, 3\.0\) with shared=True"),
+        ({"strides": (2.0, 3.0), "ndim": 3}, r"got 2 numbers and ndim=3; .*leave ndim out"),
+        ({"ndim": 0}, r"ndim: got 0; allowed: an integer of at least 1"),
+        ({"axes": (1, 1)}, r"axes: got \(1, 1\); allowed: 2 different axes"),
+        ({"axes": (1, 2, 3)}, r"axes: got \(1, 2, 3\); allowed: 2 different axes"),
+        ({"smoothness": -1.0}, r"smoothness: got -1\.0; allowed: a finite number"),
+        ({"ramp": "beside"}, r"ramp: got 'beside'; allowed: 'outside', 'inside'"),
+        ({"norm": "l2"}, r"norm: got 'l2'; allowed: 'forward', 'ortho', 'backward'"),
+        ({"method": "dct"}, r"method: got 'dct'; allowed: 'auto', 'matmul', 'fft'"),
+        ({"multiple_of": 0}, r"multiple_of: got 0; allowed: an integer of at least 1"),
+    ],
+)
+def test_constructor_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        DiffStride(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, r"strides: got neither; allowed: exactly one of strides and out_sizes"),
+        ({"strides": 2.0, "out_sizes": (8, 8)}, r"strides: got both"),
+        ({"strides": 0.5}, r"strides: got 0\.5 .*at least 1"),
+        ({"strides": 2.0, "norm": "l2"}, r"norm: got 'l2'"),
+        ({"strides": 2.0, "method": "dct"}, r"method: got 'dct'"),
+        ({"out_sizes": 8}, r"out_sizes: got 8; allowed: a sequence of"),
+        ({"out_sizes": (8, 0)}, r"out_sizes: got 0; allowed: an integer of at least 1"),
+    ],
+)
+def test_spectral_pool_constructor_errors(arguments, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        SpectralPool(**arguments)
+
+
+def test_forward_errors():
+    with pytest.raises(TypeError, match=r"x: got ndarray; allowed: a torch\.Tensor"):
+        DiffStride(2.0)(image(8, 8).numpy())
+    with pytest.raises(ValueError, match=r"axes: got \(-2, -1\); allowed: .*-1 to 0"):
+        DiffStride(2.0)(image(8))
+    with pytest.raises(ValueError, match=r"x: got shape \(2, 0\) with an empty axis 1"):
+        DiffStride((2.0,))(torch.ones(2, 0))
+    with pytest.raises(TypeError, match=r"x: got dtype torch\.int64; allowed: real floating"):
+        DiffStride((2.0,))(torch.ones(2, 8, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"out_sizes: got 9 for axis 1; allowed: 1 to 8"):
+        SpectralPool(out_sizes=(9,))(torch.ones(2, 8))
+
+
+def test_strides_get_their_own_rate_and_no_decay():
+    down = DiffStride(2.0)
+    frozen = DiffStride(3.0, trainable=False)
+    model = torch.nn.ModuleList([torch.nn.Conv2d(3, 4, 3), down, down, frozen])
+    weights, strides = param_groups(model, lr=0.1, weight_decay=0.5, stride_lr=0.01)
+    assert [parameter.shape for parameter in weights["params"]] == [(4, 3, 3, 3), (4,)]
+    assert (weights["lr"], weights["weight_decay"]) == (0.1, 0.5)
+    assert strides["params"] == [down.strides]
+    assert (strides["lr"], strides["weight_decay"]) == (0.01, 0.0)
+    assert param_groups(model, lr=0.1, weight_decay=0.5)[1]["lr"] == 0.1
+    assert len(param_groups(torch.nn.Linear(2, 2), lr=0.1, weight_decay=0.5)) == 1
+    optimizer = torch.optim.SGD([weights, strides])
+    model[0].weight.grad = torch.zeros_like(model[0].weight)
+    down.strides.grad = torch.zeros_like(down.strides)
+    before = model[0].weight.detach().clone()
+    optimizer.step()
+    torch.testing.assert_close(model[0].weight.detach(), before * (1 - 0.1 * 0.5))
+    assert down.strides.tolist() == [2.0, 2.0]
