@@ -37,8 +37,7 @@ def complexity(strides_per_layer: Iterable[Any]) -> Any:
     Add ``lam * complexity(...)`` to a loss to pay for resolution; its gradient raises early strides
     first.
 
-    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022, section
-    2.4.
+    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022.
 
     Examples
     --------

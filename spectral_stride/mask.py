@@ -136,8 +136,8 @@ def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "o
     -----
     DC always passes: m_0 = 1. On an axis of one sample it is the only bin.
 
-    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022, section
-    2.3, for "outside".
+    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022, for
+    "outside".
 
     Examples
     --------

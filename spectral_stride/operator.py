@@ -14,9 +14,8 @@ from spectral_stride import checks
 from spectral_stride.arrays import Array, cast, is_half
 from spectral_stride.plan import Plan
 
-# Phases k j are reduced modulo N in two steps of 10 bits of k, so that 32-bit integers hold them up
-# to N = 2^20.
-_PHASE_BITS = 10
+# Some libraries count in 32 bits: no phase on its way to a residue modulo N may reach 2^31.
+_PHASE_BITS = 30
 
 
 def gain(norm: str, size: int, out_size: int) -> float:
@@ -36,8 +35,13 @@ def trig_rows(bins: Array, size: int, dtype: object) -> tuple[Array, Array]:
     xp = array_namespace(bins)
     k = xp.expand_dims(bins, axis=1)
     i = xp.expand_dims(xp.arange(size, dtype=bins.dtype, device=device(bins)), axis=0)
-    step = 2**_PHASE_BITS
-    residue = ((k // step * i) % size * step + k % step * i) % size
+    # Horner's rule over the digits of k, each so short that its product with i fits; one digit is
+    # the whole of k up to N = 2^14.
+    bits = _PHASE_BITS - size.bit_length()
+    residue = 0
+    for digit in reversed(range(-(-(size // 2).bit_length() // bits))):
+        short = k // 2 ** (bits * digit) % 2**bits
+        residue = (residue * 2**bits + short * i) % size
     # Around zero: the smaller the angle, the smaller its rounding. (Shifting the phase by half a
     # turn inside the remainder would say the same, but torch's compiler gets that wrong.)
     residue = xp.where(2 * residue > size, residue - size, residue)
@@ -123,7 +127,6 @@ def resample_axis(
     x: Array, mask: Array, axis: int, out_size: int, *, norm: str, method: str, adjoint: bool
 ) -> Array:
     """Apply A of one axis, or A^T: the result has ``out_size`` samples there and x's dtype."""
-    array_namespace(x)
     size = x.shape[axis]
     if method == "matmul":
         if adjoint:

@@ -101,7 +101,7 @@ def test_learns_the_stride_that_passes_a_wave():
 @pytest.mark.parametrize("ramp", ["outside", "inside"])
 @pytest.mark.parametrize("thrown_to", [-50.0, 0.0, 0.75, 1e6])
 def test_an_infeasible_parameter_is_used_clamped_and_comes_back(ramp, thrown_to):
-    """The forward pass clamps without writing, the gradient flows, the backward pass brings back."""
+    """The forward pass clamps and does not write, the gradient flows, the backward pass mends."""
     x = image(2, 3, 32, 32)
     layer = DiffStride(2.0, ramp=ramp)
     with torch.no_grad():
