@@ -38,8 +38,9 @@ def trig_rows(bins: Array, size: int, dtype: object) -> tuple[Array, Array]:
     # Horner's rule over the digits of k, each so short that its product with i fits; one digit is
     # the whole of k up to N = 2^14.
     bits = _PHASE_BITS - size.bit_length()
+    digits = math.ceil(size.bit_length() / bits)
     residue = 0
-    for digit in reversed(range(-(-(size // 2).bit_length() // bits))):
+    for digit in reversed(range(digits)):
         short = k // 2 ** (bits * digit) % 2**bits
         residue = (residue * 2**bits + short * i) % size
     # Around zero: the smaller the angle, the smaller its rounding. (Shifting the phase by half a
