@@ -196,6 +196,16 @@ def test_a_checkpoint_of_an_infeasible_moment_can_be_loaded():
     assert layer.strides.tolist() == [-4.0, 2.5]
 
 
+def test_strides_set_by_hand_are_kept():
+    """Before any input has shown what is usable, every stride of at least 1 may be."""
+    layer = DiffStride(2.0, ramp="inside")
+    with torch.no_grad():
+        layer.strides.fill_(5.0)
+    assert layer.state_dict()["strides"].tolist() == [5.0, 5.0]
+    assert layer.effective_strides().tolist() == [5.0, 5.0]
+    assert layer(image(1, 1, 20, 20)).shape == (1, 1, 4, 4)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 0.0])
 def test_a_broken_checkpoint_is_refused_and_changes_nothing(value):
     layer = DiffStride(2.0)

@@ -166,9 +166,10 @@ class DiffStride(nn.Module):
         entries = initial[:1] if shared else initial
         values = torch.tensor(entries, device=device, dtype=dtype)
         self.strides = nn.Parameter(values, requires_grad=trainable)
-        # Largest stride that any input so far could use, per entry; what the user sets counts as
-        # usable.
-        self._reach = torch.tensor(entries, device="cpu", dtype=values.dtype).tolist()
+        # What the user set counts as usable, whatever the inputs' sizes.
+        self._start: list[float] = torch.tensor(entries, device="cpu", dtype=values.dtype).tolist()
+        # Largest stride that any input so far could use, per entry; None before the first.
+        self._reach: list[float] | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Resample ``x``; its shape follows the present strides."""
@@ -202,9 +203,12 @@ class DiffStride(nn.Module):
         most = [stride_bounds(size)[1] for size in sizes]
         if self.shared:
             most = [max(most)]
-        self._reach = [max(pair) for pair in zip(self._reach, most, strict=True)]
+        before = self._start if self._reach is None else self._reach
+        self._reach = [max(pair) for pair in zip(before, most, strict=True)]
 
     def _limits(self) -> list[float]:
+        if self._reach is None:
+            return [self.upper] * len(self._start)
         return [min(self.upper, reach) for reach in self._reach]
 
     def _feasible(self) -> tuple[torch.Tensor, list[float]]:
@@ -275,7 +279,7 @@ class DiffStride(nn.Module):
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
         if not self.strides.is_meta:
-            self._reach = self.strides.tolist()
+            self._start, self._reach = self.strides.tolist(), None
 
     def extra_repr(self) -> str:
         """Present strides and every setting."""
