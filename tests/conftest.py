@@ -1,0 +1,21 @@
+"""Fixtures and Hypothesis profiles; HYPOTHESIS_PROFILE names one of dev, ci and nightly."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+from tests.libraries import Backend
+
+# No deadlines: the first call of a library, or of a size under a compiler, takes long.
+settings.register_profile("dev", max_examples=20, deadline=None)
+settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile("nightly", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture(params=Backend, ids=str)
+def xp(request):
+    """Every way of calling the core. A library that is missing is a skip with its reason."""
+    assert request.param.namespace
+    return request.param

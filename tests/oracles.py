@@ -1,0 +1,190 @@
+"""The truth, slowly: the operator's definition in exact fractions and dense float64 matrices.
+
+Nothing here is shared with the library. Strides, masks and sizes are rational numbers, so that a
+bin on a corner of the mask lies on it exactly. Matrices are sums over bins, one bin after another.
+"""
+
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+
+# Step of the one-sided difference of the mask. Fractions do not round: it may be this small.
+STEP = Fraction(1, 2**80)
+
+
+def bounds(size, smoothness, ramp):
+    """Smallest and largest effective stride on an axis of two samples or more, exactly."""
+    high = Fraction(size, 2)
+    if ramp == "inside":
+        return Fraction(1), high
+    rest = size - Fraction(smoothness)
+    return (size / rest if rest >= 2 else high), high
+
+
+def effective_stride(size, stride, smoothness, ramp):
+    """The stride, clipped to its bounds."""
+    low, high = bounds(size, smoothness, ramp)
+    return min(max(Fraction(stride), low), high)
+
+
+def mask_bin(k, size, effective, smoothness, ramp):
+    """m_k = clip((edge - k)/width, 0, 1), or 1 below the edge where the width is 0."""
+    return mask_piece(k, size, effective, smoothness, ramp)[0]
+
+
+def mask_piece(k, size, effective, smoothness, ramp):
+    """The mask on one bin, and the name of the smooth piece of its formula that gives it."""
+    cutoff = size / (2 * effective)
+    smoothness = Fraction(smoothness)
+    edge, width, shape = cutoff + smoothness + 1, smoothness, "as wide as asked"
+    if ramp == "inside":
+        half = max(cutoff / 2, Fraction(1))
+        edge, width = cutoff + Fraction(1, 2), min(smoothness, half)
+        if half < smoothness:
+            shape = "half the cutoff" if half > 1 else "one bin"
+    if width == 0:
+        return Fraction(int(k < edge)), "hard"
+    u = (edge - k) / width
+    if not 0 < u < 1:
+        return Fraction(int(u >= 1)), "corner" if u in (0, 1) else "flat"
+    return u, shape
+
+
+def mask(size, stride, smoothness, ramp):
+    """The mask on bins 0 .. N//2, as a list of fractions."""
+    if size == 1:
+        return [Fraction(1)]
+    effective = effective_stride(size, stride, smoothness, ramp)
+    return [mask_bin(k, size, effective, smoothness, ramp) for k in range(size // 2 + 1)]
+
+
+def mask_slope(size, stride, smoothness, ramp):
+    """The right derivative of the mask in the stride, at the clipped stride: straight through."""
+    if size == 1 or smoothness == 0:
+        return [Fraction(0)] * (size // 2 + 1)
+    here = effective_stride(size, stride, smoothness, ramp)
+    return [
+        (
+            mask_bin(k, size, here + STEP, smoothness, ramp)
+            - mask_bin(k, size, here, smoothness, ramp)
+        )
+        / STEP
+        for k in range(size // 2 + 1)
+    ]
+
+
+def is_smooth(size, stride, smoothness, ramp, reach):
+    """Whether the mask neither bends nor stops to follow the stride within ``reach`` of it."""
+    if size == 1:
+        return True
+    stride, reach = Fraction(stride), Fraction(reach)
+    low, high = bounds(size, smoothness, ramp)
+    if not low <= stride - reach < stride + reach <= high:
+        return False
+    left, right = (
+        [mask_piece(k, size, at, smoothness, ramp) for k in range(size // 2 + 1)]
+        for at in (stride - reach, stride + reach)
+    )
+    return all(
+        before[1] == after[1] and (before[1] != "flat" or before == after)
+        for before, after in zip(left, right, strict=True)
+    )
+
+
+def last_bin(size, stride, smoothness, ramp):
+    """K, the largest bin that the mask does not stop."""
+    return max(k for k, m in enumerate(mask(size, stride, smoothness, ramp)) if m > 0)
+
+
+def out_size(size, stride, smoothness, ramp, *, crop=True, multiple_of=1):
+    """Output samples n along one axis."""
+    if size == 1 or not crop:
+        return size
+    kept = last_bin(size, stride, smoothness, ramp)
+    if ramp == "inside":
+        quotient = size / effective_stride(size, stride, smoothness, ramp)
+        samples = -(-quotient.numerator // quotient.denominator)
+    else:
+        samples = size if kept == size // 2 else 2 * kept
+    while samples % multiple_of:
+        samples += 1
+    return min(samples, size)
+
+
+def gain(size, n, norm):
+    """What a constant is multiplied by."""
+    return {"forward": 1.0, "ortho": (size / n) ** 0.5, "backward": size / n}[norm]
+
+
+def spectral_matrix(size, n, levels, norm):
+    """A[j, i] = gain/N sum_k w_k m_k cos(2 pi k (j/n - i/N)), the sum over bins 0 .. n//2."""
+    A = np.zeros((n, size))
+    j, i = np.arange(n)[:, None], np.arange(size)[None, :]
+    for k in range(n // 2 + 1):
+        weight = 1 if k == 0 or 2 * k == n else 2
+        turns = k * (j * size - i * n) % (n * size)
+        A += weight * float(levels[k]) * np.cos(2 * np.pi * turns / (n * size))
+    return A * (gain(size, n, norm) / size)
+
+
+@lru_cache(maxsize=1024)
+def axis_matrices(size, n, stride, smoothness, ramp, norm):
+    """A of one axis, and its right derivative in the stride; both of shape (n, N), read-only."""
+    if size == 1:
+        found = np.ones((1, 1)), np.zeros((1, 1))
+    else:
+        found = tuple(
+            spectral_matrix(size, n, levels(size, stride, smoothness, ramp), norm)
+            for levels in (mask, mask_slope)
+        )
+    for A in found:
+        A.setflags(write=False)
+    return found
+
+
+def apply(matrices, x, axes):
+    """Multiply ``x`` by one matrix along each of the axes."""
+    for A, axis in zip(matrices, axes, strict=True):
+        x = np.moveaxis(np.tensordot(A, x, axes=(1, axis)), 0, axis)
+    return x
+
+
+def apply_slope(matrices, slopes, position, x, axes):
+    """The derivative of `apply` in the stride of one axis."""
+    mixed = [*matrices[:position], slopes[position], *matrices[position + 1 :]]
+    return apply(mixed, x, axes)
+
+
+def stride_gradient(matrices, slopes, x, g, axes):
+    """The gradient of <g, A(s) x> in the strides, one number per axis."""
+    return np.array(
+        [
+            np.sum(g * apply_slope(matrices, slopes, position, x, axes))
+            for position in range(len(axes))
+        ]
+    )
+
+
+def stride_tangent(matrices, slopes, x, ds, axes):
+    """The derivative of A(s) x along ``ds``."""
+    return sum(
+        ds[position] * apply_slope(matrices, slopes, position, x, axes)
+        for position in range(len(axes))
+    )
+
+
+def polynomial(x, levels, points):
+    """The trigonometric polynomial with spectrum m X at ``points``, in periods of the signal."""
+    size = len(x)
+    values = np.zeros(len(points))
+    for k in range(size // 2 + 1):
+        bin_k = sum(x[i] * np.exp(-2j * np.pi * (k * i % size) / size) for i in range(size))
+        weight = 1 if k == 0 or 2 * k == size else 2
+        values += weight * float(levels[k]) * (bin_k * np.exp(2j * np.pi * k * points)).real / size
+    return values
+
+
+def moved(strides, position, step):
+    """The strides with one of them moved by ``step``."""
+    return tuple(s + step * (place == position) for place, s in enumerate(strides))

@@ -1,0 +1,384 @@
+"""Bad input: each refusal says what was got, what is allowed and what to write instead."""
+
+import re
+
+import numpy as np
+import pytest
+
+import spectral_stride as ss
+from tests.libraries import Backend, load
+
+NAN, INF = float("nan"), float("inf")
+FORM = re.compile(r"(?P<name>.+?): got (?P<got>.+?); allowed: (?P<allowed>.+); instead: (.+)")
+
+
+def refusal(kind, function, *args, **options):
+    """The parts of the message with which a call is refused: name, got, allowed, instead."""
+    with pytest.raises(kind) as caught:
+        function(*args, **options)
+    assert type(caught.value) is kind
+    found = FORM.fullmatch(str(caught.value))
+    assert found, f"not of the form 'name: got; allowed; instead': {caught.value}"
+    return found.groups()
+
+
+def check(refused, name, got, allowed, instead):
+    """The name is the whole of it, the other parts contain what is expected."""
+    assert refused[0] == name
+    for part, expected in zip(refused[1:], (got, allowed, instead), strict=True):
+        assert expected in part
+
+
+def bad(identifier, shape, strides, options, kind, *message):
+    """A row: how `make_plan` is called, and the error with its name, got, allowed and instead."""
+    return pytest.param(shape, strides, options, kind, message, id=identifier)
+
+
+POSITIVE = "finite numbers above 0 (input samples per output sample)"
+WORDS = {
+    "ramp": "'outside', 'inside'",
+    "norm": "'forward', 'ortho', 'backward'",
+    "method": "'auto', 'matmul', 'fft'",
+}
+PLANS = [
+    *(
+        bad(f"stride {value}", (8, 8), (2.0, value), {}, ValueError,
+            "strides", f"{value} at position 1", POSITIVE, "at least 1")
+        for value in (0.0, -2.0, NAN, INF, -INF)
+    ),
+    bad("array with NaN", (8, 8), np.array([NAN, 2.0]), {}, ValueError,
+        "strides", "nan at position 0", POSITIVE, "at least 1"),
+    *(
+        bad(f"smoothness {value!r}", (8,), (2.0,), {"smoothness": value}, ValueError,
+            "smoothness", repr(value), "0 (hard crop) or at least 1e-06", "smoothness=4.0")
+        for value in (-1.0, NAN, INF, 1e-9, "4")
+    ),
+    bad("fewer strides than axes", (8, 8), (2.0,), {"axes": (0, 1)}, ValueError,
+        "strides", "1 for 2 axes (0, 1)", "one stride per axis", "strides=(2.0, 2.0)"),
+    bad("more strides than axes", (8, 8), (2.0, 2.0), {"axes": (0,)}, ValueError,
+        "strides", "2 for 1 axes (0,)", "one stride per axis", "strides=(2.0,)"),
+    bad("more strides than dimensions", (8, 8), (2.0,) * 3, {}, ValueError,
+        "strides", "3 strides for an array with 2 dimensions", "1 to 2", "strides=(2.0, 2.0)"),
+    bad("no stride", (8, 8), (), {}, ValueError,
+        "strides", "no stride at all", "one stride per axis", "strides=(2.0,)"),
+    bad("stride without a sequence", (8, 8), 2.0, {}, TypeError,
+        "strides", "2.0 (float)", "a sequence of numbers", "strides=(2.0, 2.0)"),
+    bad("strides in a string", (8, 8), "22", {}, TypeError,
+        "strides", "'22' (str)", "a sequence of numbers", "strides=(2.0, 2.0)"),
+    bad("a string among the strides", (8, 8), (2.0, "2"), {}, TypeError,
+        "strides", "str at position 1 of a tuple", "real numbers", "array of shape (len(axes),)"),
+    bad("a truth value among the strides", (8, 8), [True, 2.0], {}, TypeError,
+        "strides", "bool at position 0 of a list", "real numbers", "strides=(2.0, 2.0)"),
+    bad("a complex stride", (8, 8), (2.0, 2j), {}, TypeError,
+        "strides", "complex at position 1", "real numbers", "strides=(2.0, 2.0)"),
+    bad("arrays in a sequence", (8, 8), [np.ones(()), np.ones(())], {}, TypeError,
+        "strides", "ndarray at position 0", "would lose their gradient", "one array of shape"),
+    bad("strides in two dimensions", (8, 8), np.ones((1, 2)), {}, ValueError,
+        "strides", "an array of shape (1, 2)", "shape (len(axes),)", "strides=(2.0, 2.0)"),
+    *(
+        bad(f"an array of {dtype} strides", (8, 8), np.ones(2, dtype=dtype), {}, TypeError,
+            "strides", f"dtype {dtype}", "real", "strides")
+        for dtype in ("bool", "complex64")
+    ),
+    bad("an array without dimensions", (8, 8), np.asarray(2.0), {}, ValueError,
+        "strides", "an array of shape ()", "shape (len(axes),)", "strides=(2.0, 2.0)"),
+    bad("the same axis twice", (8, 8), (2.0, 2.0), {"axes": (1, 1)}, ValueError,
+        "axes", "(1, 1), the same axis twice", "at most once", "axes=(-2, -1)"),
+    bad("the same axis from both ends", (8, 8), (2.0, 2.0), {"axes": (1, -1)}, ValueError,
+        "axes", "(1, -1), the same axis twice", "at most once", "axes=(-2, -1)"),
+    bad("axis too high", (8, 8), (2.0,), {"axes": (2,)}, ValueError,
+        "axes", "(2,)", "integers from -2 to 1", "axes=(-1,)"),
+    bad("axis too low", (8, 8), (2.0,), {"axes": (-3,)}, ValueError,
+        "axes", "(-3,)", "integers from -2 to 1", "axes=(-1,)"),
+    bad("axes without a sequence", (8, 8), (2.0,), {"axes": 1}, TypeError,
+        "axes", "1", "a sequence of integers", "axes=(-1,)"),
+    bad("a fractional axis", (8, 8), (2.0,), {"axes": (0.5,)}, TypeError,
+        "axes", "(0.5,)", "a sequence of integers", "axes=(-1,)"),
+    bad("an empty spectral axis", (4, 0), (2.0,), {}, ValueError,
+        "x", "shape (4, 0) with an empty axis 1", "at least 1 sample", "other axes"),
+    *(
+        bad(f"{name} unknown", (8,), (2.0,), {name: "sideways"}, ValueError,
+            name, "'sideways'", choices, f"{name}={choices.split(',')[0]}")
+        for name, choices in WORDS.items()
+    ),
+    *(
+        bad(f"multiple_of {value!r}", (8,), (2.0,), {"multiple_of": value}, ValueError,
+            "multiple_of", repr(value), "an integer of at least 1", "multiple_of=1")
+        for value in (0, -4, 1.5, True, None)
+    ),
+    bad("a canvas that aliases", (4, 32), (2.0,), {"out_sizes": (23,)}, ValueError,
+        "out_sizes", "23 for axis 1", "24 to 32 (fewer alias the 12 bins", "write 24"),
+    bad("a canvas that aliases inside", (33,), (2.0,), {"out_sizes": (15,), "ramp": "inside"},
+        ValueError, "out_sizes", "15 for axis 0", "16 to 33 (fewer alias the 8 bins", "write 16"),
+    bad("a canvas beyond the input", (32,), (2.0,), {"out_sizes": (33,)}, ValueError,
+        "out_sizes", "33 for axis 0", "24 to 32", "out_sizes=None"),
+    *(
+        bad(f"out_sizes {value!r}", (32,), (2.0,), {"out_sizes": (value,)}, ValueError,
+            "out_sizes", repr(value), "an integer of at least 1", "out_sizes=")
+        for value in (24.5, True, "24", 0, -3)
+    ),
+    bad("too many out_sizes", (32,), (2.0,), {"out_sizes": (24, 24)}, ValueError,
+        "out_sizes", "(24, 24)", "a sequence of 1 integers", "out_sizes=("),
+    bad("out_sizes without a sequence", (32,), (2.0,), {"out_sizes": 24}, ValueError,
+        "out_sizes", "24", "a sequence of 1 integers", "out_sizes=("),
+    bad("out_sizes without crop", (32,), (2.0,), {"out_sizes": (24,), "crop": False}, ValueError,
+        "out_sizes", "together with crop=False", "one of the two", "crop=True"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "strides", "options", "kind", "message"), PLANS)
+def test_what_cannot_be_planned_is_refused_by_every_function(
+    shape, strides, options, kind, message
+):
+    """make_plan refuses it, and diffstride, vjp and jvp with the same words; x is left alone."""
+    refused = refusal(kind, ss.make_plan, shape, strides, **options)
+    check(refused, *message)
+    x = np.full(shape, 1.5)
+    assert refusal(kind, ss.diffstride, x, strides, **options) == refused
+    assert refusal(kind, ss.vjp, x, strides, **options) == refused
+    assert refusal(kind, ss.jvp, x, strides, x, None, **options) == refused
+    assert np.all(x == 1.5)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool", "complex64"])
+def test_input_that_is_not_real_floating_point(xp, dtype):
+    """Integers, truth values and complex numbers, wherever an array goes in."""
+    x = xp.asarray(np.ones((4, 8)), dtype)
+    good = xp.asarray(np.ones((4, 8)), "float32")
+    plan = ss.make_plan((4, 8), (2.0,), ramp="inside")
+    pullback = ss.vjp(good, (2.0,), plan=plan)[1]
+    calls = {
+        "x": [
+            lambda: ss.diffstride(x, (2.0,)),
+            lambda: ss.diffstride(x, (2.0,), plan=plan),
+            lambda: ss.vjp(x, (2.0,)),
+            lambda: ss.jvp(x, (2.0,), None, None),
+            lambda: ss.spectral_pool(x, (4,)),
+        ],
+        "g": [lambda: pullback(x[:, :4])],
+        "dx": [lambda: ss.jvp(good, (2.0,), x, None, plan=plan)],
+    }
+    for name, functions in calls.items():
+        for function in functions:
+            got = f"dtype {x.dtype}"
+            check(refusal(TypeError, function), name, got, "real floating point", "xp.astype(")
+
+
+@pytest.mark.parametrize("value", [[1.0, 2.0], 3.0, None, "x"], ids=repr)
+def test_input_that_is_no_array(value):
+    """Lists and numbers have no library, dtype or device."""
+    got = type(value).__name__
+    message = got, "an array of a library that follows", "numpy.asarray("
+    check(refusal(TypeError, ss.diffstride, value, (2.0,)), "x", *message)
+    check(refusal(TypeError, ss.spectral_pool, value, (1,)), "x", *message)
+    pullback = ss.vjp(np.ones(8), (2.0,))[1]
+    check(refusal(TypeError, pullback, value), "g", *message)
+
+
+PLAN = ss.make_plan((4, 8), (2.0,), ramp="inside")
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (8,), (4, 8, 1), (4, 0)], ids=str)
+def test_a_plan_that_does_not_fit_the_array(xp, shape):
+    """Another size along a planned axis, or another number of dimensions."""
+    x = xp.asarray(np.ones(shape))
+    message = (
+        f"a plan for shape (4, 8) and an array of shape {shape}",
+        "2 dimensions and the plan's sizes along axes (1,)",
+        f"make_plan({shape}, strides, ...)",
+    )
+    check(refusal(ValueError, xp.diffstride, x, (2.0,), plan=PLAN), "plan", *message)
+    check(refusal(ValueError, xp.vjp, x, (2.0,), None, plan=PLAN), "plan", *message)
+    check(refusal(ValueError, xp.jvp, x, (2.0,), None, None, plan=PLAN), "plan", *message)
+
+
+def test_options_beside_a_plan():
+    """The plan has settled them already."""
+    refused = refusal(
+        TypeError, ss.diffstride, np.ones((4, 8)), (2.0,), plan=PLAN, ramp="inside", axes=None
+    )
+    check(refused, "plan", "together with axes, ramp", "the arguments of make_plan", "only plan=")
+
+
+def test_strides_beside_a_plan():
+    """Their number, their shape and, where they are plain numbers, their values."""
+    x = np.ones((4, 8))
+    for strides in ((2.0, 2.0), np.ones(2)):
+        refused = refusal(ValueError, ss.diffstride, x, strides, plan=PLAN)
+        check(refused, "strides", "2 for a plan over 1 axes (1,)", "one number per", "pass 1 of")
+    refused = refusal(ValueError, ss.diffstride, x, np.ones((1, 1)), plan=PLAN)
+    check(refused, "strides", "an array of shape (1, 1)", "shape (len(axes),)", "repeat a scalar")
+    for dtype in ("bool", "complex64"):
+        refused = refusal(TypeError, ss.diffstride, x, np.ones(1, dtype=dtype), plan=PLAN)
+        check(refused, "strides", f"dtype {dtype}", "real", "strides")
+    refused = refusal(ValueError, ss.diffstride, x, (NAN,), plan=PLAN)
+    check(refused, "strides", "nan at position 0", POSITIVE, "at least 1")
+
+
+def test_cotangents_and_tangents_of_another_shape(xp):
+    """g has y's shape, dx has x's, and dstrides has one number per axis."""
+    x = xp.asarray(np.ones((4, 8)))
+    refused = refusal(ValueError, xp.vjp, x, (2.0,), x, plan=PLAN)
+    check(refused, "g", "shape (4, 8)", "shape (4, 4)", "pass g of shape (4, 4)")
+    refused = refusal(ValueError, xp.jvp, x, (2.0,), x[:, :4], None, plan=PLAN)
+    check(refused, "dx", "shape (4, 4)", "shape (4, 8)", "pass dx of shape (4, 8)")
+    for tangent in ((1.0, 2.0), xp.asarray([1.0, 2.0])):
+        refused = refusal(ValueError, xp.jvp, x, (2.0,), None, tangent, plan=PLAN)
+        check(refused, "dstrides", "2 for a plan over 1 axes", "one number per", "pass 1 of")
+    refused = refusal(TypeError, ss.jvp, x, (2.0,), None, 1.0, plan=PLAN)
+    check(refused, "dstrides", "1.0 (float)", "a sequence of numbers", "dstrides=(2.0, 2.0)")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("stride", [5e-324, 1e-300, 1e-42, 1e39, 1e300])
+def test_any_finite_positive_stride_is_clamped_and_nothing_else_happens(stride, dtype):
+    """Not even a warning, also where the stride does not fit the dtype of x."""
+    x = np.random.default_rng(0).normal(size=(4, 24)).astype(dtype)
+    bound = ss.stride_bounds(24)[stride > 1]
+    (y, pullback), (at_bound, at_bound_pullback) = (ss.vjp(x, (s,)) for s in (stride, bound))
+    np.testing.assert_allclose(y, at_bound, rtol=0, atol=8 * np.finfo(dtype).eps)
+    ds, expected = pullback(y)[1], at_bound_pullback(y)[1]
+    np.testing.assert_allclose(ds, expected, rtol=64 * np.finfo(dtype).eps)
+
+
+def test_tangents_of_strides_may_be_negative_or_zero():
+    """Only strides have to be positive."""
+    x = np.random.default_rng(0).normal(size=(4, 8))
+    _, up = ss.jvp(x, (2.0,), None, (1.0,), plan=PLAN)
+    _, down = ss.jvp(x, (2.0,), None, (-1.0,), plan=PLAN)
+    np.testing.assert_array_equal(down, -up)
+
+
+@pytest.mark.parametrize(
+    ("xp", "dtype"),
+    [
+        (Backend.TORCH, "float16"),
+        (Backend.TORCH, "bfloat16"),
+        (Backend.JAX, "float16"),
+        (Backend.JAX, "bfloat16"),
+        (Backend.JIT, "float16"),
+    ],
+    indirect=["xp"],
+    ids=str,
+)
+def test_half_precision_by_fft_where_the_library_has_none(xp, dtype):
+    """Asked for by name it is refused; "auto" and "matmul" do without."""
+    x = xp.asarray(np.ones((4, 12)), dtype)
+    refused = refusal(TypeError, xp.diffstride, x, (2.0,), method="fft")
+    check(refused, "method", f"'fft' for {x.dtype}", "'matmul' or 'auto'", "method='auto'")
+    for method in ("matmul", "auto"):
+        assert xp.diffstride(x, (2.0,), method=method).dtype == x.dtype
+
+
+def test_half_precision_by_fft_where_the_library_has_it():
+    """NumPy computes it in a wider dtype."""
+    assert ss.diffstride(np.ones(8, dtype="float16"), (2.0,), method="fft").dtype == "float16"
+
+
+def test_another_failure_of_the_fft_is_the_library_s_own():
+    """No half precision, no message of ours: here the library's FFT is switched off."""
+    x = Backend.STRICT.asarray(np.ones(8))
+    without = load("array_api_strict").ArrayAPIStrictFlags(enabled_extensions=[])
+    with without, pytest.raises(AttributeError, match="'fft' extension has been disabled"):
+        ss.diffstride(x, (2.0,), method="fft")
+
+
+TRACED = "strides", "an array whose values cannot be read now", "with a plan", "plan=plan"
+
+
+def test_traced_strides_without_a_plan_in_jax():
+    """Sizes depend on strides, and are planned before tracing."""
+    jax = load("jax")
+    x = Backend.JAX.asarray(np.ones((4, 8)))
+    for function in (ss.diffstride, ss.vjp):
+        refused = refusal(TypeError, jax.jit(lambda s, f=function: f(x, s)), x[0, :1])
+        check(refused, *TRACED)
+    check(refusal(TypeError, jax.jit(lambda s: ss.make_plan((8,), s)), x[0, :1]), *TRACED)
+
+
+def test_traced_strides_without_a_plan_in_torch():
+    """Under vmap, and on the meta device."""
+    torch = load("torch")
+    x = torch.ones(4, 8)
+    batched = torch.func.vmap(lambda s: ss.diffstride(x, s))
+    check(refusal(TypeError, batched, torch.ones(3, 1)), *TRACED)
+    check(refusal(TypeError, ss.diffstride, x, torch.ones(1, device="meta")), *TRACED)
+
+
+def row(identifier, kind, call, *message):
+    """One refused call, and its error with name, got, allowed and instead."""
+    return pytest.param(kind, call, message, id=identifier)
+
+
+X = np.ones((4, 8))
+
+
+@pytest.mark.parametrize(
+    ("kind", "call", "message"),
+    [
+        row("pool to nothing", ValueError, lambda: ss.spectral_pool(X, (0,)),
+            "out_sizes", "0", "an integer of at least 1", "out_sizes="),
+        row("pool to more", ValueError, lambda: ss.spectral_pool(X, (9,)),
+            "out_sizes", "9 for axis 1", "1 to 8 (spectral pooling never enlarges)", "write 1"),
+        row("pool to a fraction", ValueError, lambda: ss.spectral_pool(X, (4.0,)),
+            "out_sizes", "4.0", "an integer of at least 1", "out_sizes="),
+        row("pool to a number", ValueError, lambda: ss.spectral_pool(X, 4),
+            "out_sizes", "4", "a sequence of", "out_sizes=("),
+        row("pool no axis", ValueError, lambda: ss.spectral_pool(X, ()),
+            "out_sizes", "()", "a sequence of", "out_sizes=("),
+        row("pool more axes than there are", ValueError, lambda: ss.spectral_pool(X, (2, 2, 2)),
+            "out_sizes", "3", "1 to 2", "out_sizes=("),
+        row("pool other axes than sizes", ValueError,
+            lambda: ss.spectral_pool(X, (2, 2), axes=(0,)),
+            "out_sizes", "2 for 1 axes (0,)", "one", "out_sizes=("),
+        row("pool an axis twice", ValueError, lambda: ss.spectral_pool(X, (2, 2), axes=(0, 0)),
+            "axes", "the same axis twice", "at most once", "axes=(-2, -1)"),
+        row("pool with a wrong norm", ValueError, lambda: ss.spectral_pool(X, (2,), norm="l2"),
+            "norm", "'l2'", WORDS["norm"], "norm='forward'"),
+        row("pool by a wrong method", ValueError, lambda: ss.spectral_pool(X, (2,), method="dct"),
+            "method", "'dct'", WORDS["method"], "method='auto'"),
+        row("pool an empty axis", ValueError, lambda: ss.spectral_pool(X[:, :0], (1,)),
+            "x", "an empty axis 1", "at least 1 sample", "other axes"),
+        *(
+            row(f"mask of size {size!r}", ValueError, lambda size=size: ss.soft_mask(size, 2.0),
+                "size", repr(size), "an integer of at least 1", "size=1")
+            for size in (0, -4, 2.5, True)
+        ),
+        *(
+            row(f"mask of stride {stride!r}", ValueError,
+                lambda stride=stride: ss.soft_mask(16, stride),
+                "stride", str(stride), POSITIVE, "at least 1")
+            for stride in (0.0, -1.0, NAN, INF, np.float64(0.0), np.float64(-1.0), np.float64(NAN))
+        ),
+        row("mask of two strides", ValueError, lambda: ss.soft_mask(16, np.ones(2)),
+            "stride", "an array of shape (2,)", "shape ()", "strides[0]"),
+        row("mask of a word", TypeError, lambda: ss.soft_mask(16, "2"),
+            "stride", "str", "number", "stride=2.0"),
+        row("mask of an integer array", TypeError, lambda: ss.soft_mask(16, np.asarray(2)),
+            "stride", "dtype int64", "real floating point", "xp.astype("),
+        row("mask with smoothness -1", ValueError, lambda: ss.soft_mask(16, 2.0, smoothness=-1),
+            "smoothness", "-1", "0 (hard crop)", "smoothness=4.0"),
+        row("mask with a wrong ramp", ValueError, lambda: ss.soft_mask(16, 2.0, ramp="up"),
+            "ramp", "'up'", WORDS["ramp"], "ramp='outside'"),
+        row("bounds of size 0", ValueError, lambda: ss.stride_bounds(0),
+            "size", "0", "an integer of at least 1", "size=1"),
+        row("bounds with smoothness NaN", ValueError, lambda: ss.stride_bounds(8, smoothness=NAN),
+            "smoothness", "nan", "0 (hard crop)", "smoothness=4.0"),
+        row("bounds with a wrong ramp", ValueError, lambda: ss.stride_bounds(8, ramp=None),
+            "ramp", "None", WORDS["ramp"], "ramp='outside'"),
+        row("complexity of nothing", ValueError, lambda: ss.complexity([]),
+            "strides_per_layer", "no layer", "1 layer or more", "[(2.0, 2.0)]"),
+        *(
+            row(f"complexity of {stride}", ValueError,
+                lambda stride=stride: ss.complexity([(2.0,), (2.0, stride)]),
+                "strides", f"{stride} at position 1", POSITIVE, "at least 1")
+            for stride in (0.0, -2.0, NAN, INF)
+        ),
+        row("complexity of numbers", TypeError, lambda: ss.complexity([2.0, 2.0]),
+            "strides_per_layer", "2.0 (float)", "a sequence of numbers", "strides_per_layer="),
+        row("complexity of words", TypeError, lambda: ss.complexity([("2",)]),
+            "strides_per_layer", "str at position 0", "real numbers", "strides_per_layer="),
+    ],
+)  # fmt: skip
+def test_the_other_functions_refuse(kind, call, message):
+    check(refusal(kind, call), *message)

@@ -1,0 +1,118 @@
+"""Plans: sizes in host integers, before any array is touched."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import spectral_stride as ss
+from tests.libraries import Backend, assert_array
+from tests.strategies import cases
+
+
+@given(cases(Backend.NUMPY))
+def test_a_plan_is_frozen_hashable_and_cached(case):
+    """Equal arguments give the same object, which is a dictionary key and cannot be changed."""
+    plan = ss.make_plan(case.shape, case.strides, **case.options)
+    assert ss.make_plan(list(case.shape), list(case.strides), **case.options) is plan
+    assert {plan: "found"}[dataclasses.replace(plan)] == "found"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan.norm = "ortho"
+
+
+@given(cases(Backend.NUMPY))
+def test_a_plan_knows_the_shapes(case):
+    """Input sizes, output sizes and the output's shape, in Python integers."""
+    plan = ss.make_plan(case.shape, case.strides, **case.options)
+    assert (plan.shape, plan.axes, plan.sizes) == (case.shape, case.axes, case.sizes)
+    assert plan.out_sizes == case.out_sizes
+    assert plan.out_shape == case.out_shape
+    assert all(type(size) is int for size in plan.out_shape + plan.axes)
+
+
+def test_strides_that_lead_to_the_same_sizes_share_a_plan():
+    """A plan names no stride, so that strides may move while shapes stand still."""
+    plan = ss.make_plan((4, 33), (2.01,), ramp="inside")
+    assert ss.make_plan((4, 33), (2.05,), ramp="inside") is plan
+    assert ss.make_plan((4, 33), (2.2,), ramp="inside") != plan
+
+
+def test_a_plan_fits_another_batch_size(xp):
+    """Only the number of dimensions and the sizes along the planned axes have to agree."""
+    plan = ss.make_plan((2, 8), (2.0,), ramp="inside")
+    values = np.random.default_rng(0).normal(size=(5, 8))
+    x = xp.asarray(values)
+    y = xp.diffstride(x, (2.0,), plan=plan)
+    assert_array(y, ss.diffstride(values, (2.0,), ramp="inside"), like=x, atol=1e-15)
+    _, dy = xp.jvp(x, (2.0,), None, None, plan=plan)
+    assert dy.shape == (5, 4)
+
+
+@pytest.mark.parametrize(
+    "strides",
+    [
+        [2, 3],
+        (np.float32(2), np.int64(3)),
+        np.array([2.0, 3.0]),
+        np.array([2, 3]),
+        range(2, 4),
+    ],
+    ids=repr,
+)
+def test_strides_may_be_any_numbers(strides):
+    """Sequences of Python or NumPy numbers, and arrays that can be read."""
+    assert ss.make_plan((16, 16), strides) is ss.make_plan((16, 16), (2.0, 3.0))
+
+
+def test_strides_may_be_an_array_of_any_library(xp):
+    """They are read on the host, in one piece."""
+    plan = ss.make_plan((16, 16), xp.asarray([2.0, 3.0], "float32"))
+    assert plan is ss.make_plan((16, 16), (2.0, 3.0))
+
+
+def test_axes_default_to_the_last_ones():
+    """As many as there are strides; negative numbers count from the end."""
+    plan = ss.make_plan((3, 16, 16), (2.0, 2.0))
+    assert plan is ss.make_plan((3, 16, 16), (2.0, 2.0), axes=(1, 2))
+    assert plan is ss.make_plan((3, 16, 16), (2.0, 2.0), axes=[-2, -1])
+    assert ss.make_plan((16, 3, 3), (2.0,), axes=(-3,)).axes == (0,)
+
+
+def test_auto_takes_the_matmul_on_short_axes_and_the_fft_on_long_ones():
+    """One decision per axis."""
+    assert ss.make_plan((4096, 32), (2.0, 2.0)).methods == ("fft", "matmul")
+    for method in ("fft", "matmul"):
+        assert ss.make_plan((4096, 32), (2.0, 2.0), method=method).methods == (method, method)
+
+
+@pytest.mark.parametrize(
+    ("multiple_of", "expected"), [(1, 11), (2, 12), (8, 16), (5, 15), (30, 30), (64, 32)]
+)
+def test_sizes_are_rounded_up_to_a_multiple_and_at_most_to_the_input(multiple_of, expected):
+    """ceil(32/3) = 11 samples, rounded up; never more than 32."""
+    plan = ss.make_plan((32,), (3.0,), ramp="inside", multiple_of=multiple_of)
+    assert plan.out_sizes == (expected,)
+
+
+def test_out_sizes_may_be_the_smallest_and_the_largest_canvas():
+    """From 2 K to N."""
+    for n in (24, 25, 31, 32):
+        assert ss.make_plan((32,), (2.0,), out_sizes=(n,)).out_shape == (n,)
+    assert ss.make_plan((9,), (3.0,), ramp="inside", out_sizes=(2,)).out_shape == (2,)
+    assert ss.make_plan((1,), (3.0,), out_sizes=(1,)).out_shape == (1,)
+
+
+def test_extreme_strides_are_clamped():
+    """Any finite positive stride is legal."""
+    tiny, huge = np.finfo(float).tiny, np.finfo(float).max
+    assert ss.make_plan((32, 32), (tiny, huge)).out_sizes == (32, 10)
+    assert ss.make_plan((32, 32), (tiny, huge), ramp="inside").out_sizes == (32, 2)
+
+
+@given(st.integers(1, 64), st.floats(0.1, 100))
+def test_a_plan_can_be_made_from_what_it_planned(size, stride):
+    """The smallest canvas is legal as out_sizes, and gives the plan itself."""
+    plan = ss.make_plan((size,), (stride,))
+    assert ss.make_plan((size,), (stride,), out_sizes=plan.out_sizes) is plan

@@ -1,0 +1,59 @@
+"""Spectral pooling: a hard crop to a given size."""
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import spectral_stride as ss
+from tests import oracles
+from tests.libraries import Backend, assert_array, dtype_name, load
+from tests.strategies import cases, for_all
+
+
+@st.composite
+def pools(draw, xp):
+    """A call with every output size from 1 to N."""
+    case = draw(cases(xp, strides=lambda *_: st.just(1.0), canvas=lambda *_: st.just({})))
+    return case, tuple(draw(st.integers(1, size)) for size in case.sizes)
+
+
+@for_all(pools)
+def test_pooling_is_the_dense_matrix_without_a_mask(xp, drawn):
+    """All bins 0 .. n//2 pass, with the imaginary part of bin n/2 dropped for an even n."""
+    case, sizes = drawn
+    values = case.values(case.shape)
+    x = case.array(xp, values)
+    y = ss.spectral_pool(x, sizes, axes=case.axes, norm=case.norm, method=case.method)
+    A = [
+        oracles.spectral_matrix(size, n, [1] * (size // 2 + 1), case.norm)
+        for size, n in zip(case.sizes, sizes, strict=True)
+    ]
+    atol = case.atol() * np.prod(np.divide(case.sizes, sizes))
+    assert_array(y, oracles.apply(A, values, case.axes), like=x, atol=atol)
+
+
+@pytest.mark.parametrize("method", ["matmul", "fft"])
+@pytest.mark.parametrize("size", [1, 2, 7, 8])
+def test_one_sample_is_the_mean_and_all_samples_are_the_input(xp, size, method):
+    """The two ends of pooling."""
+    values = np.random.default_rng(0).normal(size=(3, size))
+    x = xp.asarray(values)
+    mean = ss.spectral_pool(x, (1,), method=method)
+    assert_array(mean, values.mean(axis=1, keepdims=True), like=x, atol=1e-15)
+    assert_array(ss.spectral_pool(x, (size,), method=method), values, like=x, atol=1e-15)
+
+
+def test_the_last_axes_are_pooled_by_default():
+    """As many as there are sizes."""
+    assert ss.spectral_pool(np.ones((2, 8, 9)), [3, 4]).shape == (2, 3, 4)
+    assert ss.spectral_pool(np.ones((8, 2, 9)), (3,), axes=(0,)).shape == (3, 2, 9)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_pooling_in_half_precision(dtype):
+    """Through the matmul form, in the dtype of the input."""
+    x = Backend.TORCH.asarray(np.cos(2 * np.pi * np.arange(16) / 16), dtype)
+    y = ss.spectral_pool(x, (8,))
+    expected = np.cos(2 * np.pi * np.arange(8) / 8)
+    assert_array(y, expected, like=x, atol=4 * float(load("torch").finfo(x.dtype).eps))
+    assert dtype_name(y) == dtype
