@@ -15,6 +15,9 @@ DType = Any
 Device = Any
 
 
+SMALLEST, LARGEST = 2.0**-10, 2.0**40
+
+
 def namespace_of(name: str, x: Array) -> Namespace:
     """Return the array namespace of ``x``, refusing what is no real floating-point array."""
     if not is_array_api_obj(x):
@@ -54,6 +57,7 @@ def bind(
     if plan is None:
         plan = make_plan(shape, strides, **options)
     else:
+        checks.is_plan(plan, Plan)
         checks.plan_alone(list(options))
         checks.plan_fits(plan.shape, plan.axes, shape)
     vector = stride_vector(xp, x, "strides", strides, plan)
@@ -64,11 +68,13 @@ def stride_vector(xp: Namespace, x: Array, name: str, values: Any, plan: Plan) -
     """Strides, or their tangent, as an array of shape (len(axes),) like x, in working precision."""
     dtype = working_dtype(xp, x.dtype)
     if is_array_api_obj(values) and array_namespace(values) is xp:
-        checks.stride_array(name, tuple(values.shape))
+        checks.stride_array(name, tuple(values.shape), values.dtype)
         checks.stride_count(name, values.shape[0], plan.axes)
         return cast(values, dtype)
     numbers = host_numbers(name, values)
     checks.stride_count(name, len(numbers), plan.axes)
     if name == "strides":
         checks.strides(numbers)
+        # Far outside every bound one number is as good as another; these fit every dtype.
+        numbers = tuple(min(max(number, SMALLEST), LARGEST) for number in numbers)
     return xp.asarray(list(numbers), dtype=dtype, device=device(x))

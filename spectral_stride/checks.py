@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 RAMPS = ("outside", "inside")
 NORMS = ("forward", "ortho", "backward")
 METHODS = ("auto", "matmul", "fft")
+POSITIVE = "finite numbers above 0 (input samples per output sample)"
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 # Below this width (in bins) the slope 1/R of the ramp stops being a number that float32 can carry.
@@ -52,19 +53,41 @@ def smoothness(value: Any) -> float:
     return number
 
 
-def axes(value: Any, count: int, ndim: int) -> tuple[int, ...]:
-    """Return ``count`` distinct axes of an ``ndim``-dimensional array, each as 0 .. ndim-1."""
+def shape(value: Any) -> tuple[int, ...]:
+    """Return an array's shape as integers, or refuse it."""
+    try:
+        found = tuple(operator.index(size) for size in value)
+    except TypeError:
+        found = (-1,)
+    if any(size < 0 for size in found):
+        remedy = "write x.shape"
+        refuse(ValueError, "shape", repr(value), "a sequence of integers of at least 0", remedy)
+    return found
+
+
+def axes(
+    value: Any, count: int, ndim: int, name: str = "strides", example: float = 2.0
+) -> tuple[int, ...]:
+    """Return ``count`` distinct axes of an ``ndim``-dimensional array, each as 0 .. ndim-1.
+
+    ``name`` is the argument that has one entry, such as ``example``, for each of them.
+    """
+    noun = name.removesuffix("s").replace("_", " ")
+    if ndim == 0:
+        refuse(
+            ValueError, "x", "shape ()", "at least one dimension", "pass an array such as x[None]"
+        )
     if count == 0:
-        remedy = "write strides=(2.0,) for the last axis"
-        refuse(ValueError, "strides", "no stride at all", "one stride per axis, 1 or more", remedy)
+        remedy = f"write {name}=({example},) for the last axis"
+        refuse(ValueError, name, f"no {noun} at all", f"one {noun} per axis, 1 or more", remedy)
     if value is None:
         if count > ndim:
             refuse(
                 ValueError,
-                "strides",
-                f"{count} strides for an array with {ndim} dimensions",
-                f"at most one stride per dimension, so 1 to {ndim}",
-                f"write strides={(2.0,) * ndim} or pass an array with more dimensions",
+                name,
+                f"{count} {name} for an array with {ndim} dimensions",
+                f"at most one per dimension, so 1 to {ndim}",
+                f"write {name}={(example,) * ndim} or pass an array with more dimensions",
             )
         return tuple(range(ndim - count, ndim))
     remedy = f"write axes={tuple(range(-count, 0))} for the last axes"
@@ -75,10 +98,10 @@ def axes(value: Any, count: int, ndim: int) -> tuple[int, ...]:
     if len(given) != count:
         refuse(
             ValueError,
-            "strides",
+            name,
             f"{count} for {len(given)} axes {given}",
-            "one stride per axis",
-            f"write strides={(2.0,) * len(given)} or name {count} axes",
+            f"one {noun} per axis",
+            f"write {name}={(example,) * len(given)} or name {count} axes",
         )
     if any(not -ndim <= axis < ndim for axis in given):
         refuse(ValueError, "axes", given, f"integers from {-ndim} to {ndim - 1}", remedy)
@@ -111,7 +134,7 @@ def strides(values: Sequence[float]) -> None:
                 ValueError,
                 "strides",
                 f"{value} at position {position}",
-                "finite numbers above 0 (input samples per output sample)",
+                POSITIVE,
                 "write a stride of at least 1, for example 2.0",
             )
 
@@ -134,8 +157,12 @@ def numbers(name: str, values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def stride_array(name: str, shape: tuple[int, ...]) -> None:
-    """Refuse an array of strides that is not one-dimensional."""
+def stride_array(name: str, shape: tuple[int, ...], dtype: object) -> None:
+    """Refuse an array of strides that is not one-dimensional, or not of real numbers."""
+    if any(kind in str(dtype) for kind in ("bool", "complex")):
+        allowed = "real numbers, best in a floating-point dtype"
+        remedy = f"write {name}=(2.0, 2.0), or one array of shape (len(axes),)"
+        refuse(TypeError, name, f"dtype {dtype}", allowed, remedy)
     if len(shape) != 1:
         refuse(
             ValueError,
@@ -158,7 +185,19 @@ def stride_count(name: str, count: int, planned: tuple[int, ...]) -> None:
         )
 
 
-def one_stride(shape: tuple[int, ...]) -> None:
+def stride_number(value: Any) -> float:
+    """Return the stride of one axis as a float, or refuse it."""
+    remedy = "write stride=2.0, or another number of at least 1"
+    if not isinstance(value, Real) or isinstance(value, bool):
+        allowed = "a number or an array of shape ()"
+        refuse(TypeError, "stride", f"{value!r} ({type(value).__name__})", allowed, remedy)
+    number = float(value)
+    if not (math.isfinite(number) and number > 0.0):
+        refuse(ValueError, "stride", number, POSITIVE, remedy)
+    return number
+
+
+def stride_scalar(shape: tuple[int, ...]) -> None:
     """Refuse an array that holds more than the stride of one axis."""
     if shape != ():
         remedy = "pass one element, for example strides[0]"
@@ -223,7 +262,7 @@ def out_size(axis: int, got: int, least: int, most: int, why: str) -> int:
 
 def sizes(name: str, got: Any, count: int | None = None) -> tuple[int, ...]:
     """Return a sequence of sizes as integers, or refuse it; ``count`` is how many there must be."""
-    values = tuple(got) if isinstance(got, Sequence) and not isinstance(got, str) else None
+    values = None if isinstance(got, str) or not hasattr(got, "__iter__") else tuple(got)
     if not values or (count is not None and len(values) != count):
         allowed = "a sequence of integers" if count is None else f"a sequence of {count} integers"
         refuse(ValueError, name, repr(got), allowed, f"write {name}={(16,) * (count or 2)}")
@@ -239,6 +278,31 @@ def out_sizes_uncropped() -> NoReturn:
         "one of the two: crop=False keeps the input's sizes",
         "leave out_sizes=None, or write crop=True",
     )
+
+
+def out_sizes_multiple() -> NoReturn:
+    """Refuse to round sizes that are given."""
+    refuse(
+        ValueError,
+        "out_sizes",
+        "out_sizes together with multiple_of",
+        "one of the two: multiple_of rounds the sizes that the strides give",
+        "leave multiple_of=1, or out_sizes=None",
+    )
+
+
+def is_plan(value: Any, kind: type) -> None:
+    """Refuse what is no plan."""
+    if not isinstance(value, kind):
+        remedy = "write plan=make_plan(x.shape, strides), or leave it out"
+        refuse(TypeError, "plan", f"{value!r} ({type(value).__name__})", "a Plan", remedy)
+
+
+def same_library(name: str, got: object, same: bool) -> None:
+    """Refuse an array of another library than x's."""
+    if not same:
+        allowed, remedy = "an array of x's library", f"convert {name} first"
+        refuse(TypeError, name, type(got).__name__, allowed, remedy)
 
 
 def plan_fits(planned: tuple[int, ...], axes_: tuple[int, ...], shape: tuple[int, ...]) -> None:

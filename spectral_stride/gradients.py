@@ -157,7 +157,7 @@ def vjp(
         dtype = strides.dtype
 
     def pullback(g: Array) -> tuple[Array, Array]:
-        namespace_of("g", g)
+        checks.same_library("g", g, namespace_of("g", g) is xp)
         checks.same_shape("g", tuple(g.shape), tuple(y.shape))
         g = cast(g, x.dtype)
         return input_gradient(g, s, plan), cast(stride_gradient(x, g, s, plan), dtype)
@@ -221,7 +221,7 @@ def jvp(
     y = resample(x, masks, plan)
     dy = None
     if dx is not None:
-        namespace_of("dx", dx)
+        checks.same_library("dx", dx, namespace_of("dx", dx) is xp)
         checks.same_shape("dx", tuple(dx.shape), tuple(x.shape))
         dy = resample(cast(dx, x.dtype), masks, plan)
     if dstrides is not None:

@@ -236,7 +236,7 @@ def make_plan(
     multiple_of : int, optional
         Round every output size up to a multiple (at most N): the same signal, sampled more finely.
     out_sizes : sequence of int, optional
-        Exact output sizes, from 2 K (fewer would alias) to N.
+        Exact output sizes, from 2 K (fewer would alias) to N; not together with ``multiple_of``.
     method : {"auto", "matmul", "fft"}, optional
         How an axis is computed; "auto" takes the matmul on short axes and the FFT on long ones.
 
@@ -267,7 +267,7 @@ def make_plan(
     >>> make_plan((8, 3, 32, 32), (2.6, 2.6), ramp="inside", multiple_of=4).out_shape
     (8, 3, 16, 16)
     """
-    shape = tuple(int(size) for size in shape)
+    shape = checks.shape(shape)
     values = host_numbers("strides", strides)
     planned = checks.axes(axes, len(values), len(shape))
     checks.strides(values)
@@ -281,6 +281,8 @@ def make_plan(
     if out_sizes is not None:
         if not crop:
             checks.out_sizes_uncropped()
+        if multiple_of != 1:
+            checks.out_sizes_multiple()
         asked = checks.sizes("out_sizes", out_sizes, len(planned))
     sizes = [shape[axis] for axis in planned]
     if crop:
@@ -300,9 +302,9 @@ def pool_plan(
     method: str = "auto",
 ) -> Plan:
     """Plan a hard crop to exactly ``out_sizes`` samples, 1 to N along each axis."""
-    shape = tuple(int(size) for size in shape)
+    shape = checks.shape(shape)
     wanted = checks.sizes("out_sizes", out_sizes)
-    planned = checks.axes(axes, len(wanted), len(shape))
+    planned = checks.axes(axes, len(wanted), len(shape), "out_sizes", 16)
     checks.one_of("norm", norm, checks.NORMS)
     checks.one_of("method", method, checks.METHODS)
     checks.spectral_sizes(shape, planned)
@@ -317,7 +319,7 @@ def host_numbers(name: str, values: Any) -> tuple[float, ...]:
     """Read strides or their tangent, a sequence or an array of any library, as host floats."""
     if not hasattr(values, "shape"):
         return checks.numbers(name, values)
-    checks.stride_array(name, tuple(values.shape))
+    checks.stride_array(name, tuple(values.shape), values.dtype)
     try:
         # One transfer for the whole array where the library offers it; the standard itself has only
         # float().

@@ -382,3 +382,26 @@ X = np.ones((4, 8))
 )  # fmt: skip
 def test_the_other_functions_refuse(kind, call, message):
     check(refusal(kind, call), *message)
+
+
+def test_what_is_no_shape_no_plan_and_no_choice_of_sizes():
+    """Slips that would otherwise be rounded, ignored, or fail far from their cause."""
+    for wrong in ((8.7,), (-8,), "88"):
+        refused = refusal(ValueError, ss.make_plan, wrong, (2.0,))
+        check(refused, "shape", repr(wrong), "integers of at least 0", "write x.shape")
+    refused = refusal(ValueError, ss.diffstride, np.ones(()), (2.0,))
+    check(refused, "x", "shape ()", "at least one dimension", "x[None]")
+    refused = refusal(TypeError, ss.diffstride, np.ones(8), (2.0,), plan=(8,))
+    check(refused, "plan", "(8,) (tuple)", "a Plan", "make_plan(x.shape, strides)")
+    both = {"multiple_of": 4, "out_sizes": (8,)}
+    refused = refusal(ValueError, ss.make_plan, (8,), (2.0,), **both)
+    check(refused, "out_sizes", "together with multiple_of", "one of the two", "multiple_of=1")
+
+
+def test_cotangents_and_tangents_of_another_library():
+    torch = Backend.TORCH.asarray(np.ones((4, 4)))
+    x = np.ones((4, 8))
+    _, pullback = ss.vjp(x, (2.0,), ramp="inside")
+    check(refusal(TypeError, pullback, torch), "g", "Tensor", "x's library", "convert g first")
+    refused = refusal(TypeError, ss.jvp, np.ones((4, 4)), (2.0,), torch, None)
+    check(refused, "dx", "Tensor", "x's library", "convert dx first")

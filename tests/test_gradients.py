@@ -101,7 +101,7 @@ def stride_gradient(xp, case):
 # All on 24 samples, where stride s has its cutoff on bin 12/s.
 CORNERS = [
     pytest.param(2.0, 2.0, "outside", 7, id="outside, on the foot"),
-    pytest.param(2.0, 1.7, "outside", 7, id="outside, on the foot, of a width that rounds"),
+    pytest.param(2.0, 3.3, "outside", 7, id="outside, on the foot, of a width that rounds"),
     pytest.param(2.0, 2.0, "outside", 8, id="outside, between foot and edge"),
     pytest.param(2.0, 2.0, "outside", 9, id="outside, on the edge"),
     pytest.param(2.0, 1.5, "inside", 5, id="inside, on the foot"),
