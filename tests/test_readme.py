@@ -65,7 +65,7 @@ def test_sizes_of_the_ramps():
 
 def test_commands_exist():
     """Every make target and every spectral-stride command that the README names is there."""
-    from spectral_stride.torch.training.cli import main
+    from spectral_stride.__main__ import main
 
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     shell = "".join(blocks("sh"))
@@ -76,9 +76,7 @@ def test_commands_exist():
     commands = [line.split()[1:] for line in lines if line.startswith("spectral-stride ")]
     assert len(commands) == 3
     for command in commands:
-        with pytest.raises(SystemExit) as stop:
-            main([*command, "--help"])
-        assert stop.value.code == 0
+        assert main([*command, "--help"]) == 0
 
 
 def test_links_and_pictures_exist():
