@@ -1,0 +1,240 @@
+"""What one training run is: every choice that a user has, checked before anything starts."""
+
+import math
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NoReturn
+
+from spectral_stride import checks
+from spectral_stride.torch.resnet import DOWNSAMPLINGS
+from spectral_stride.torch.training.models import MODELS
+
+# The names of the data sets; the sets themselves are in the data module, whose import takes
+# seconds that a refusal of a misspelt option should not.
+DATA = ("digits",)
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+# Eight times the usual width: beyond it no machine holds the network, and PyTorch would say so in
+# its own way.
+WIDEST = 512
+LARGEST_SEED = 2**32 - 1
+
+Pair = tuple[float, float]
+
+
+class RefusedError(ValueError):
+    """What the tool cannot work with. Its message is the one line that the user gets."""
+
+
+def refuse(option: str, got: object, allowed: str, remedy: str) -> NoReturn:
+    """Raise `RefusedError` with the message "option: got ...; allowed: ...; instead: ..."."""
+    checks.refuse(RefusedError, option, got, allowed, remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The choices of one training run, each under the name of its option.
+
+    The defaults are the main job: small, band-limited images, and a network that starts at the poor
+    strides of the paper's experiments.
+
+    Attributes
+    ----------
+    strides : str
+        As on the command line: one per place where the network gets smaller, "2" or "3x2" (height x
+        width). Empty stands for the model's own poor choice.
+    baseline : bool or None
+        Whether to train the same network with plain strided convolutions too; None means yes where
+        they can take these strides.
+
+    See Also
+    --------
+    read : builds one from a user's words, and refuses what is out of range.
+    """
+
+    data: str = "digits"
+    model: str = "resnet18"
+    downsampling: str = "diffstride"
+    strides: str = ""
+    ramp: str = "inside"
+    smoothness: float = 4.0
+    penalty: float = 0.1
+    epochs: int = 25
+    batch_size: int = 32
+    lr: float = 3e-3
+    stride_lr: float = 2e-2
+    weight_decay: float = 1e-2
+    width: int = 8
+    seed: int = 0
+    device: str = "auto"
+    baseline: bool | None = None
+
+    @property
+    def stride_pairs(self) -> list[Pair]:
+        """The initial strides as numbers, (height, width) each."""
+        return read_strides(self.strides)
+
+    def command(self) -> str:
+        """The command line that repeats this run, with every option written out."""
+        words = ["spectral-stride", "train"]
+        for name, value in asdict(self).items():
+            option = _option(name)
+            if name == "baseline":
+                words.append(option if value else "--no-baseline")
+            else:
+                words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+        return shlex.join(words)
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _choice(*allowed: str) -> Callable[[str, Any, Any], str]:
+    def check(option: str, value: Any, default: Any) -> str:
+        if value not in allowed:
+            refuse(option, repr(value), ", ".join(allowed), f"write {option} {default}")
+        return str(value)
+
+    return check
+
+
+def _whole(least: int, most: int | None = None, why: str = "") -> Callable[[str, Any, Any], int]:
+    """Build a check for whole numbers from ``least`` to ``most``."""
+
+    def check(option: str, value: Any, default: Any) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            span = f"of at least {least}" if most is None else f"from {least} to {most}"
+            refuse(option, repr(value), f"a whole number {span}{why}", f"write {option} {default}")
+        return number
+
+    return check
+
+
+def _real(above: float | None = None, least: float = 0.0) -> Callable[[str, Any, Any], float]:
+    """Build a check for finite numbers above a bound, or of at least one."""
+
+    def check(option: str, value: Any, default: Any) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        low = number <= above if above is not None else number < least
+        if low or not math.isfinite(number):
+            span = f"above {above:g}" if above is not None else f"of at least {least:g}"
+            refuse(option, repr(value), f"a finite number {span}", f"write {option} {default:g}")
+        return number
+
+    return check
+
+
+def _smoothness(option: str, value: Any, default: Any) -> float:
+    number = _real()(option, value, default)
+    if 0.0 < number < checks.NARROWEST_RAMP:
+        allowed = f"0 (a hard crop), or at least {checks.NARROWEST_RAMP:g} DFT bins"
+        refuse(option, repr(value), allowed, f"write {option} {default:g}")
+    return number
+
+
+def read_strides(text: str) -> list[Pair]:
+    """Read "1,1,3x2,2,2" as pairs (height, width).
+
+    Raises
+    ------
+    RefusedError
+        For anything but finite numbers of at least 1.
+    """
+    pairs = []
+    for part in text.split(","):
+        try:
+            numbers = [float(number) for number in part.split("x")]
+        except ValueError:
+            numbers = []
+        if len(numbers) not in (1, 2) or not all(1.0 <= n < math.inf for n in numbers):
+            allowed = "numbers of at least 1 between commas, each one stride or height x width"
+            refuse("--strides", repr(text), allowed, "write --strides 1,1,3x2,2,2")
+        pairs.append((numbers[0], numbers[-1]))
+    return pairs
+
+
+def _check_strides(config: Config) -> str:
+    """Return the strides to use, refusing what the chosen model cannot take."""
+    poor = MODELS[config.model].poor_strides
+    text = config.strides or poor
+    pairs, count = read_strides(text), len(poor.split(","))
+    if len(pairs) != count:
+        allowed = f"{count} for --model {config.model}: one for the stem and one for each stage"
+        refuse("--strides", f"{len(pairs)} strides {text!r}", allowed, f"write --strides {poor}")
+    whole = all(number == int(number) for pair in pairs for number in pair)
+    if config.downsampling == "strided" and not whole:
+        remedy = "write whole numbers, or --downsampling diffstride (or spectral)"
+        refuse("--strides", repr(text), "whole numbers for --downsampling strided", remedy)
+    if config.baseline and not whole:
+        remedy = "write whole numbers, or --no-baseline"
+        allowed = "whole numbers with --baseline, whose convolutions are strided"
+        refuse("--strides", repr(text), allowed, remedy)
+    return text
+
+
+_CHECKS: dict[str, Callable[[str, Any, Any], Any]] = {
+    "data": _choice(*DATA),
+    "model": _choice(*MODELS),
+    "downsampling": _choice(*DOWNSAMPLINGS),
+    "ramp": _choice(*reversed(checks.RAMPS)),
+    "smoothness": _smoothness,
+    "penalty": _real(),
+    "epochs": _whole(1),
+    "batch_size": _whole(2, why=" (batch normalization compares images)"),
+    "lr": _real(above=0.0),
+    "stride_lr": _real(),
+    "weight_decay": _real(),
+    "width": _whole(1, WIDEST),
+    "seed": _whole(0, LARGEST_SEED),
+    "device": _choice(*DEVICES),
+}
+
+
+def read(words: Mapping[str, Any]) -> Config:
+    """Build a configuration from a user's words.
+
+    Parameters
+    ----------
+    words : mapping of str to str or number
+        Option names, with underscores, and their values; what is missing or None takes its default.
+
+    Returns
+    -------
+    Config
+        With strides and baseline settled.
+
+    Raises
+    ------
+    RefusedError
+        For a value out of range: what was got, what is allowed, what to write instead.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.config import read
+    >>> read({"epochs": "3"}).epochs
+    3
+    """
+    values: dict[str, Any] = {}
+    for field in fields(Config):
+        value = words.get(field.name)
+        if value is None:
+            value = field.default
+        elif field.name in _CHECKS:
+            value = _CHECKS[field.name](_option(field.name), value, field.default)
+        values[field.name] = value
+    values["strides"] = _check_strides(Config(**values))
+    if values["downsampling"] == "strided":
+        values["baseline"] = False  # it would be the same training twice
+    elif values["baseline"] is None:
+        pairs = read_strides(values["strides"])
+        values["baseline"] = all(number == int(number) for pair in pairs for number in pair)
+    return Config(**values)

@@ -1,0 +1,56 @@
+"""Where to compute: a device that this machine has, and a number of threads that suits the work."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from spectral_stride.torch.training.config import refuse
+
+# A smaller training step is many short operations. Several threads would gain a third at best, and
+# where another process wants a core too they wait for each other for most of the time.
+WORTH_THREADS = 10**9
+
+
+def find_device(name: str) -> str:
+    """Return the device to train on: "cpu", "cuda" or "mps".
+
+    Raises
+    ------
+    RefusedError
+        If this machine does not have it.
+    """
+    present = ["cpu"]
+    if torch.backends.mps.is_available():
+        present.insert(0, "mps")
+    if torch.cuda.is_available():
+        present.insert(0, "cuda")
+    if name == "auto":
+        return present[0]
+    if name not in present:
+        allowed = f"auto, {', '.join(present)} (what PyTorch finds on this machine)"
+        refuse("--device", repr(name), allowed, "write --device auto")
+    return name
+
+
+@contextmanager
+def suitable_threads(macs_per_step: int) -> Iterator[int]:
+    """Use one CPU thread for small training steps, and PyTorch's choice for large ones.
+
+    Parameters
+    ----------
+    macs_per_step : int
+        Multiply-accumulates in one forward pass of a batch.
+
+    Yields
+    ------
+    int
+        The number of threads.
+    """
+    usual = torch.get_num_threads()
+    count = usual if macs_per_step >= WORTH_THREADS else 1
+    torch.set_num_threads(count)
+    try:
+        yield count
+    finally:
+        torch.set_num_threads(usual)

@@ -1,0 +1,84 @@
+"""The run folder: made before the training, never over the files of another run."""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from spectral_stride.torch.training.config import Config, refuse
+
+RUNS = Path("runs")
+CONFIG = "config.json"
+SUMMARY = "summary.json"
+PICTURE = "strides.png"
+METRICS = "metrics.csv"
+CHECKPOINT = Path("checkpoints", "last.ckpt")
+
+_PACKAGES = ("spectral-stride", "torch", "lightning", "numpy", "scikit-learn", "scipy")
+
+
+def _default_folder(config: Config) -> Path:
+    """Return a new path under ``runs`` that says what was run, and when."""
+    stamp = datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    first = RUNS / f"{stamp}-{config.data}-{config.model}-{config.downsampling}"
+    path, count = first, 1
+    while path.exists():
+        count += 1
+        path = first.with_name(f"{first.name}-{count}")
+    return path
+
+
+def make_folder(out: str | None, config: Config) -> Path:
+    """Make the run folder.
+
+    Parameters
+    ----------
+    out : str or None
+        Where the user wants it; None stands for a new folder under ``runs``.
+    config : Config
+        Gives a new folder its name.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    RefusedError
+        If it holds files already, is a file, or cannot be written.
+    """
+    path = _default_folder(config) if out is None else Path(out)
+    free = f"write --out {path}-2" if out else "write --out with a folder of your own"
+    try:
+        if path.is_dir() and any(path.iterdir()):
+            allowed = "a new or an empty folder"
+            refuse("--out", f"{str(path)!r}, which holds files", allowed, free)
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / CONFIG
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        got = f"{str(path)!r} ({error.strerror or error})"
+        refuse("--out", got, "a folder that can be written", "write --out runs/mine")
+    return path
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file that a person can read too."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def write_config(folder: Path, config: Config, device: str) -> None:
+    """Write what it takes to repeat a run: the choices, the command, the versions, the machine."""
+    versions = {name: version(name) for name in _PACKAGES}
+    content = {
+        "command": config.command(),
+        "config": asdict(config),
+        "versions": {"python": platform.python_version(), **versions},
+        "machine": {"system": platform.platform(), "device": device},
+    }
+    write_json(folder / CONFIG, content)

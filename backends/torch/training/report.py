@@ -1,0 +1,83 @@
+"""The table that a training run ends with. Plain ASCII, so that any terminal can show it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def pair(strides: Sequence[float]) -> str:
+    """Write strides as the command line takes them: height x width, or one number if equal."""
+    height, width = (_number(stride) for stride in strides)
+    return height if height == width else f"{height}x{width}"
+
+
+def change(start: str, end: str) -> str:
+    """Write what something was and became."""
+    return start if start == end else f"{start} -> {end}"
+
+
+def percent(share: float) -> str:
+    """Write a share of 1 as a percentage."""
+    return f"{100 * share:.2f} %"
+
+
+def _size(size: Sequence[int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f} M"
+
+
+def _layer_cells(run: dict[str, Any], position: int) -> list[str]:
+    before, after = run["before"]["layers"][position], run["after"]["layers"][position]
+    return [
+        change(pair(before["stride"]), pair(after["stride"])),
+        change(_size(before["size_out"]), _size(after["size_out"])),
+    ]
+
+
+def _total_cells(run: dict[str, Any]) -> dict[str, str]:
+    """What there is one of per run, by the name of its row."""
+    return {
+        "test accuracy": percent(run["test_accuracy"]),
+        "MACs per image": change(_millions(run["before"]["macs"]), _millions(run["after"]["macs"])),
+        "training time": f"{run['seconds']:.0f} s",
+    }
+
+
+def result_table(summary: dict[str, Any]) -> Table:
+    """Lay out strides, map sizes, accuracy and cost, at the start and the end, beside the baseline.
+
+    Parameters
+    ----------
+    summary : dict
+        From `run.train`, or read back from ``summary.json``.
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    runs = summary["runs"]
+    table = Table(
+        title="Start -> end; strides and maps are height x width",
+        caption="MACs: multiply-accumulates, counted by torch.utils.flop_counter",
+    )
+    table.add_column("layer", no_wrap=True)
+    for run in runs:
+        table.add_column(f"{run['downsampling']}:\nstride", no_wrap=True)
+        table.add_column("\nmap", no_wrap=True)
+    for position, layer in enumerate(runs[0]["before"]["layers"]):
+        table.add_row(
+            layer["name"], *(cell for run in runs for cell in _layer_cells(run, position))
+        )
+    table.add_section()
+    totals = [_total_cells(run) for run in runs]
+    for name in totals[0]:
+        table.add_row(name, *(cell for total in totals for cell in (total[name], "")))
+    return table
