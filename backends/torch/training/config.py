@@ -59,11 +59,11 @@ class Config:
     strides: str = ""
     ramp: str = "inside"
     smoothness: float = 4.0
-    penalty: float = 0.1
-    epochs: int = 25
+    penalty: float = 0.2
+    epochs: int = 30
     batch_size: int = 32
     lr: float = 3e-3
-    stride_lr: float = 2e-2
+    stride_lr: float = 3e-2
     weight_decay: float = 1e-2
     width: int = 8
     seed: int = 0

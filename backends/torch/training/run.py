@@ -2,7 +2,8 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,13 +76,16 @@ def _trainer(config: Config, folder: Path, device: str, progress: bool) -> light
     )
 
 
-def _fit(trainer: lightning.Trainer, module: Classifier, data: ImageData) -> None:
-    """Train; an interrupt arrives as the KeyboardInterrupt that it was."""
+@contextmanager
+def _interruptible(trainer: lightning.Trainer) -> Iterator[None]:
+    """Let Ctrl-C arrive as the KeyboardInterrupt that it is.
+
+    Lightning turns it into an exit of its own, and makes the process deaf to the next one.
+    """
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, data)
+        yield
     except SystemExit as stop:
-        # Lightning turns Ctrl-C into an exit of its own, and makes the process deaf to the next.
         if trainer.interrupted:
             signal.signal(signal.SIGINT, handler)
             raise KeyboardInterrupt from stop
@@ -115,10 +119,11 @@ def train_one(
         before = survey(module.model, data.image_shape)
         trainer = _trainer(config, folder, device, progress)
         start = time.perf_counter()
-        with suitable_threads(before.macs * config.batch_size) as threads:
-            _fit(trainer, module, data)
+        with suitable_threads(before.macs * config.batch_size) as threads, _interruptible(trainer):
+            trainer.fit(module, data)
         seconds = time.perf_counter() - start
-        (metrics,) = trainer.test(module, data, verbose=False)
+        with _interruptible(trainer):
+            (metrics,) = trainer.test(module, data, verbose=False)
     return Result(
         downsampling=config.downsampling,
         before=before,
