@@ -3,6 +3,7 @@
 import math
 import operator
 from collections.abc import Sequence
+from difflib import get_close_matches
 from numbers import Real
 from typing import Any, NoReturn
 
@@ -25,23 +26,36 @@ def one_of(name: str, value: object, choices: Sequence[str]) -> None:
     """Refuse a word that is not among ``choices``."""
     if value not in choices:
         allowed = ", ".join(repr(choice) for choice in choices)
-        refuse(ValueError, name, repr(value), allowed, f"write {name}={choices[0]!r}")
+        near = get_close_matches(str(value).lower(), choices, 1) or choices
+        refuse(ValueError, name, repr(value), allowed, f"write {name}={near[0]!r}")
 
 
-def positive_integer(name: str, value: Any) -> int:
+def _real_number(value: Any) -> float:
+    """Return a real number as a float: NaN for what is none, infinity for what is too large."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def positive_integer(name: str, value: Any, remedy: str | None = None) -> int:
     """Return ``value`` as an int, or refuse what is no integer above zero."""
     try:
         number = operator.index(value)
     except TypeError:
         number = 0
     if number < 1 or isinstance(value, bool):
-        refuse(ValueError, name, repr(value), "an integer of at least 1", f"write {name}=1")
+        refuse(
+            ValueError, name, repr(value), "an integer of at least 1", remedy or f"write {name}=1"
+        )
     return number
 
 
 def smoothness(value: Any) -> float:
     """Return the ramp's width in bins as a float, or refuse it."""
-    number = float(value) if isinstance(value, Real) else math.nan
+    number = _real_number(value)
     if not math.isfinite(number) or (number != 0.0 and number < NARROWEST_RAMP):
         refuse(
             ValueError,
@@ -61,7 +75,8 @@ def shape(value: Any) -> tuple[int, ...]:
         found = (-1,)
     if any(size < 0 for size in found):
         remedy = "write x.shape"
-        refuse(ValueError, "shape", repr(value), "a sequence of integers of at least 0", remedy)
+        got = "an array" if hasattr(value, "shape") else repr(value)
+        refuse(ValueError, "shape", got, "a sequence of integers of at least 0", remedy)
     return found
 
 
@@ -80,15 +95,15 @@ def axes(
     if count == 0:
         remedy = f"write {name}=({example},) for the last axis"
         refuse(ValueError, name, f"no {noun} at all", f"one {noun} per axis, 1 or more", remedy)
+    if count > ndim:
+        refuse(
+            ValueError,
+            name,
+            f"{count} {name} for an array with {ndim} dimensions",
+            f"at most one per dimension, so 1 to {ndim}",
+            f"write {name}={(example,) * ndim} or pass an array with more dimensions",
+        )
     if value is None:
-        if count > ndim:
-            refuse(
-                ValueError,
-                name,
-                f"{count} {name} for an array with {ndim} dimensions",
-                f"at most one per dimension, so 1 to {ndim}",
-                f"write {name}={(example,) * ndim} or pass an array with more dimensions",
-            )
         return tuple(range(ndim - count, ndim))
     remedy = f"write axes={tuple(range(-count, 0))} for the last axes"
     try:
@@ -154,7 +169,7 @@ def numbers(name: str, values: Any) -> tuple[float, ...]:
                 "real numbers; arrays inside a sequence would lose their gradient",
                 remedy,
             )
-    return tuple(float(value) for value in values)
+    return tuple(_real_number(value) for value in values)
 
 
 def stride_array(name: str, shape: tuple[int, ...], dtype: object) -> None:
@@ -211,8 +226,8 @@ def traced(name: str, error: Exception) -> NoReturn:
         name,
         f"an array whose values cannot be read now ({type(error).__name__})",
         "concrete numbers, or traced strides together with a plan made from concrete ones",
-        "make the plan outside the traced function: plan = make_plan(x.shape, (2.0, 2.0)), "
-        "then call with plan=plan",
+        "make the plan outside the traced function, plan = make_plan(x.shape, (2.0, 2.0)) with all "
+        "the options of this call, then call with plan=plan alone",
     )
 
 
@@ -223,7 +238,7 @@ def dtype(name: str, got: object, allowed: Sequence[str]) -> NoReturn:
         name,
         f"dtype {got}",
         f"real floating point ({', '.join(allowed)})",
-        f"convert it first, for example {name} = xp.astype({name}, xp.float32)",
+        f"convert it first: xp.astype({name}, xp.float32), or {name}.float() in torch",
     )
 
 
@@ -266,7 +281,8 @@ def sizes(name: str, got: Any, count: int | None = None) -> tuple[int, ...]:
     if not values or (count is not None and len(values) != count):
         allowed = "a sequence of integers" if count is None else f"a sequence of {count} integers"
         refuse(ValueError, name, repr(got), allowed, f"write {name}={(16,) * (count or 2)}")
-    return tuple(positive_integer(name, value) for value in values)
+    remedy = f"write {name}={(16,) * len(values)}"
+    return tuple(positive_integer(name, value, remedy) for value in values)
 
 
 def out_sizes_uncropped() -> NoReturn:
@@ -355,13 +371,14 @@ def layer_strides(values: Sequence[float], lower: float, upper: float) -> None:
     """Refuse initial strides of a layer below 1, or outside its own bounds."""
     for position, value in enumerate(values):
         if not (math.isfinite(value) and lower <= value <= upper):
-            most = "finite numbers" if math.isinf(upper) else f"at most {upper:g}"
+            span = f"of at least {lower:g}" if math.isinf(upper) else f"from {lower:g} to {upper:g}"
+            bounded = (lower, upper) != (1.0, math.inf)
             refuse(
                 ValueError,
                 "strides",
                 f"{value:g} at position {position}",
-                f"{most} of at least {lower:g} (input samples per output sample)",
-                f"write {max(lower, min(2.0, upper)):g}, or change lower and upper",
+                f"finite numbers {span} (input samples per output sample)",
+                f"write {max(lower, min(2.0, upper)):g}{', or change the bounds' * bounded}",
             )
 
 

@@ -23,31 +23,31 @@ def cutoff(stride: Array, size: int, smoothness: float, ramp: str) -> Array:
     return xp.where(free < low, low, xp.where(free > high, high, free))
 
 
-def foot_and_width(c: Array, smoothness: float, ramp: str) -> tuple[Array, Array]:
-    """Return the ramp's foot, where the mask is still 1, and its width in bins; of shape ()."""
+def ramp_span(c: Array, smoothness: float, ramp: str) -> tuple[Array, Array, Array]:
+    """Return the ramp's foot, where the mask is still 1, its edge, where it is 0, and its width."""
     xp = array_namespace(c)
     width = xp.full_like(c, smoothness)
     if ramp == "outside":
-        return c + 1, width
+        return c + 1, c + (smoothness + 1), width
     half = xp.where(c > 2, c / 2, xp.ones_like(c))
     width = xp.where(half <= width, half, width)
-    return c + 0.5 - width, width
+    return c + 0.5 - width, c + 0.5, width
 
 
 def mask_on(bins: Array, c: Array, smoothness: float, ramp: str) -> Array:
     """Mask m_k on the given bins.
 
     The published u_k = (edge - k)/width is taken as 1 + (foot - k)/width: the same number, but
-    exactly 1 on a bin that lies on the foot, whatever the width. Integer strides put bins exactly
-    there.
+    exactly 1 on a bin that lies on the foot. Integer strides put bins exactly on either corner, so
+    both are decided by comparison and not by the rounding of u.
     """
     xp = array_namespace(c)
-    foot, width = foot_and_width(c, smoothness, ramp)
+    foot, edge, width = ramp_span(c, smoothness, ramp)
     one, zero = xp.ones_like(bins), xp.zeros_like(bins)
     if smoothness == 0:
-        return xp.where(bins < foot, one, zero)
+        return xp.where(bins < edge, one, zero)
     u = 1 + (foot - bins) / width
-    return xp.where(u > 1, one, xp.where(u > 0, u, zero))
+    return xp.where(bins < foot, one, xp.where((bins < edge) & (u > 0), u, zero))
 
 
 def slope_on(bins: Array, c: Array, size: int, smoothness: float, ramp: str) -> Array:
@@ -57,7 +57,7 @@ def slope_on(bins: Array, c: Array, size: int, smoothness: float, ramp: str) -> 
     dm/dc = (1 - u dwidth/dc)/width; elsewhere it is 0.
     """
     xp = array_namespace(c)
-    foot, width = foot_and_width(c, smoothness, ramp)
+    foot, edge, width = ramp_span(c, smoothness, ramp)
     u = 1 + (foot - bins) / width
     fall = xp.ones_like(u)
     if ramp == "inside":
@@ -65,7 +65,7 @@ def slope_on(bins: Array, c: Array, size: int, smoothness: float, ramp: str) -> 
         # closed at R.
         follows = (c > 2) & (c / 2 <= smoothness)
         fall = xp.where(follows, 1 - u / 2, fall)
-    on_ramp = (u > 0) & (u <= 1)
+    on_ramp = (bins >= foot) & (bins < edge)
     return xp.where(on_ramp, fall / width * (-2 / size * c * c), xp.zeros_like(u))
 
 
@@ -77,7 +77,7 @@ def ramp_bins(c: Array, size: int, kept: int, smoothness: float, ramp: str) -> A
     them.
     """
     xp = array_namespace(c)
-    foot, _ = foot_and_width(c, smoothness, ramp)
+    foot, _, _ = ramp_span(c, smoothness, ramp)
     widest = smoothness if ramp == "outside" else min(smoothness, max(size / 4, 1.0))
     count = min(math.ceil(widest), kept)
     offsets = xp.arange(count, device=device(c))
@@ -135,7 +135,9 @@ def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "o
 
     Notes
     -----
-    DC always passes: m_0 = 1. On an axis of one sample it is the only bin.
+    DC always passes: m_0 = 1. On an axis of one sample it is the only bin. The values of an array
+    are not read, so a NaN in it is not refused. A library that differentiates this function finds
+    slope 0 for strides outside `stride_bounds`; `vjp` and `jvp` give the slope at the bound.
 
     Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022, for
     "outside".

@@ -87,7 +87,7 @@ def is_smooth(size, stride, smoothness, ramp, reach):
         for at in (stride - reach, stride + reach)
     )
     return all(
-        before[1] == after[1] and (before[1] != "flat" or before == after)
+        before[1] == after[1] and (before[1] not in ("flat", "hard") or before == after)
         for before, after in zip(left, right, strict=True)
     )
 

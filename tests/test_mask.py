@@ -104,3 +104,17 @@ def test_the_mask_does_not_change_outside_the_bounds():
     low, high = ss.stride_bounds(20)
     for bound, outside in [(low, 0.01), (high, 1e9)]:
         assert np.array_equal(ss.soft_mask(20, bound), ss.soft_mask(20, outside))
+
+
+@pytest.mark.parametrize("smoothness", [0.1, 0.3, 0.7, 1.1, 1.3, 1.7])
+def test_a_bin_on_the_edge_is_not_on_the_ramp(smoothness):
+    """u_k = 0 does not count, also where the ramp's width does not round to a short fraction.
+
+    With ramp "inside" the edge c + 1/2 lies on bin 8 here; a wave in that bin is stopped, and no
+    larger stride stops it more.
+    """
+    wave = np.cos(2 * np.pi * 8 * np.arange(75) / 75)
+    options = {"smoothness": smoothness, "ramp": "inside"}
+    assert ss.soft_mask(75, 5.0, **options)[8] == 0
+    _, pullback = ss.vjp(wave, (5.0,), crop=False, **options)
+    assert abs(pullback(wave)[1][0]) < 1e-12

@@ -135,6 +135,30 @@ def test_one_layer_sees_several_sizes():
     torch.testing.assert_close(layer(large), expected)
 
 
+def test_the_largest_input_decides_in_whatever_order_inputs_come():
+    """Also when a small input was there first, and in one graph with the large one."""
+    small, large = image(2, 3, 8, 8), image(2, 3, 64, 64)
+    for inputs in ((small, large), (large, small)):
+        layer = DiffStride(2.0, ramp="inside")
+        layer(small)
+        with torch.no_grad():
+            layer.strides.fill_(10.0)
+        sum(layer(x).square().sum() for x in inputs).backward()
+        assert layer.strides.tolist() == [10.0, 10.0]
+
+
+def test_graphs_survive_that_the_parameter_is_brought_back():
+    """Two graphs of one parameter, the first of which brings it back; a penalty beside a loss."""
+    layer = DiffStride(2.0, ramp="inside", upper=3.0)
+    with torch.no_grad():
+        layer.strides.fill_(5.0)
+    first, penalty = layer(image(2, 3, 8, 8)), layer.effective_strides().prod()
+    second = layer(image(2, 3, 64, 64))
+    for part in (first.square().sum(), penalty.square(), second.square().sum()):
+        part.backward()
+    assert layer.strides.tolist() == [3.0, 3.0]
+
+
 def test_own_bounds():
     layer = DiffStride(3.0, lower=2.0, upper=4.0, ramp="inside")
     x = image(2, 3, 32, 32)
@@ -243,8 +267,12 @@ def test_repr_says_everything():
     [
         ({"strides": 0.5}, r"strides: got 0\.5 .*at least 1 .*write 2"),
         ({"strides": (2.0, float("nan"))}, r"strides: got nan at position 1; allowed: finite"),
-        ({"strides": (2.0, 9.0), "upper": 8.0}, r"got 9 at position 1; allowed: at most 8"),
+        (
+            {"strides": (2.0, 9.0), "upper": 8.0},
+            r"got 9 at position 1; allowed: finite numbers from 1 to 8 .*change the bounds",
+        ),
         ({"strides": (1.0, 2.0), "lower": 1.5}, r"got 1 at position 0; .*at least 1\.5"),
+        ({"strides": 1e300}, r"strides: got inf at position 0; allowed: finite numbers"),
         ({"lower": 0.5}, r"lower, upper: got 0\.5 and None; allowed: 1 <= lower <= upper"),
         ({"lower": 3.0, "upper": 2.0}, r"lower, upper: got 3\.0 and 2\.0"),
         ({"lower": float("nan")}, r"lower, upper: got nan"),
@@ -285,7 +313,7 @@ def test_spectral_pool_constructor_errors(arguments, message):
 def test_forward_errors():
     with pytest.raises(TypeError, match=r"x: got ndarray; allowed: a torch\.Tensor"):
         DiffStride(2.0)(image(8, 8).numpy())
-    with pytest.raises(ValueError, match=r"axes: got \(-2, -1\); allowed: .*-1 to 0"):
+    with pytest.raises(ValueError, match="strides: got 2 strides for an array with 1 dim"):
         DiffStride(2.0)(image(8))
     with pytest.raises(ValueError, match=r"x: got shape \(2, 0\) with an empty axis 1"):
         DiffStride((2.0,))(torch.ones(2, 0))
@@ -306,6 +334,8 @@ def test_strides_get_their_own_rate_and_no_decay():
     assert (strides["lr"], strides["weight_decay"]) == (0.01, 0.0)
     assert param_groups(model, lr=0.1, weight_decay=0.5)[1]["lr"] == 0.1
     assert len(param_groups(torch.nn.Linear(2, 2), lr=0.1, weight_decay=0.5)) == 1
+    with pytest.raises(TypeError, match=r"model: got generator; .*not model\.parameters\(\)"):
+        param_groups(model.parameters(), lr=0.1, weight_decay=0.5)
     optimizer = torch.optim.SGD([weights, strides])
     model[0].weight.grad = torch.zeros_like(model[0].weight)
     down.strides.grad = torch.zeros_like(down.strides)

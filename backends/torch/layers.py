@@ -168,6 +168,7 @@ class DiffStride(nn.Module):
         self.strides = nn.Parameter(values, requires_grad=trainable)
         # What the user set counts as usable, whatever the inputs' sizes.
         self._start: list[float] = torch.tensor(entries, device="cpu", dtype=values.dtype).tolist()
+        checks.layer_strides(self._start, self.lower, math.inf)
         # Largest stride that any input so far could use, per entry; None before the first.
         self._reach: list[float] | None = None
 
@@ -220,31 +221,31 @@ class DiffStride(nn.Module):
             min(max(stride, self.lower), limit)
             for stride, limit in zip(current, limits, strict=True)
         ]
-        strides: torch.Tensor = self.strides
+        # A copy: bringing the parameter back must not touch what a graph has saved.
+        strides = self.strides.clone()
         if values != current:
-            strides = self._straight_through(limits)
+            strides = self._straight_through(strides, values)
         if self.shared:
             count = len(self.axes)
             return strides.expand(count), values * count
         return strides, values
 
-    def _straight_through(self, limits: list[float]) -> torch.Tensor:
-        """Clamp the parameter with slope one, and bring it back when the gradient passes."""
+    def _straight_through(self, strides: torch.Tensor, values: list[float]) -> torch.Tensor:
+        """Clamp strides with slope one, and bring the parameter back when the gradient passes."""
         parameter = self.strides
-        most = parameter.new_tensor(limits)
-        least = torch.full_like(most, self.lower)
-        point = parameter.detach()
-        strides = point.clamp(least, most) + (parameter - point)
+        clamped = strides.new_tensor(values) + (strides - strides.detach())
 
         def bring_back(_: torch.Tensor) -> None:
+            # The limits of now: an input that came after this one may have widened them.
+            most = parameter.new_tensor(self._limits())
             with torch.no_grad():
-                parameter.clamp_(least, most)
+                parameter.clamp_(torch.full_like(most, self.lower), most)
 
         # Not in the forward pass, which only reads; and not for a tensor that torch.func put in the
         # parameter's place.
-        if strides.requires_grad and isinstance(parameter, nn.Parameter):
-            strides.register_hook(bring_back)  # type: ignore[no-untyped-call]
-        return strides
+        if clamped.requires_grad and isinstance(parameter, nn.Parameter):
+            clamped.register_hook(bring_back)  # type: ignore[no-untyped-call]
+        return clamped
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
@@ -254,7 +255,7 @@ class DiffStride(nn.Module):
         saved = destination[prefix + "strides"]
         limits = saved.new_tensor(self._limits())
         feasible = saved.detach().clamp(torch.full_like(limits, self.lower), limits)
-        if not saved.is_meta and not torch.equal(feasible, saved.detach()):
+        if not keep_vars and not saved.is_meta and not torch.equal(feasible, saved.detach()):
             destination[prefix + "strides"] = feasible
 
     def _load_from_state_dict(
@@ -269,16 +270,17 @@ class DiffStride(nn.Module):
     ) -> None:
         """Load strides, refusing what no stride can be; PyTorch raises the messages."""
         saved = state_dict.get(prefix + "strides")
-        if saved is not None and not saved.is_meta:
+        if isinstance(saved, torch.Tensor) and not saved.is_meta:
             try:
                 checks.strides(saved.flatten().tolist())
             except ValueError as error:
                 error_msgs.append(f"{prefix}strides in the checkpoint: {error}")
                 return
+        before = len(error_msgs)
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-        if not self.strides.is_meta:
+        if len(error_msgs) == before and not self.strides.is_meta:
             self._start, self._reach = self.strides.tolist(), None
 
     def extra_repr(self) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from spectral_stride import checks
 from spectral_stride.torch.layers import DiffStride
 
 
@@ -30,6 +31,11 @@ def param_groups(
         The group of weights, then that of strides; a group without parameters is left out.
         Parameters that do not require gradients belong to neither.
 
+    Raises
+    ------
+    TypeError
+        For anything but a module, such as its parameters.
+
     Examples
     --------
     >>> import torch
@@ -39,6 +45,9 @@ def param_groups(
     >>> [(len(group["params"]), group["lr"], group["weight_decay"]) for group in groups]
     [(2, 0.1, 0.0005), (1, 0.01, 0.0)]
     """
+    if not isinstance(model, nn.Module):
+        remedy = "write param_groups(model, ...), not model.parameters()"
+        checks.refuse(TypeError, "model", type(model).__name__, "a torch.nn.Module", remedy)
     strides = {id(layer.strides) for layer in model.modules() if isinstance(layer, DiffStride)}
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [

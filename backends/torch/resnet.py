@@ -112,19 +112,21 @@ class ResNet(nn.Module):
         Size of the output and of the input along axis 1.
     downsampling : {"diffstride", "spectral", "strided"}, optional
         Learned strides, spectral pooling, or plain strided convolutions.
+    identity_first : bool, optional
+        Let a first stage as wide as the stem, at stride 1, keep its identity shortcut; such a stage
+        has no downsampling.
     **options
         Keyword arguments of `DiffStride`, used where the strides are learned.
 
     Raises
     ------
     ValueError
-        For a wrong number of strides, an unknown downsampling, a stride below 1, or a fractional
-        stride where convolutions are strided.
+        For a wrong number of strides, an unknown downsampling, a stride below 1, no block, no
+        channel, or a fractional stride where convolutions are strided.
 
     Notes
     -----
-    A first stage as wide as the stem, at stride 1, keeps its identity shortcut and has no
-    downsampling. `forward` maps (batch, in_channels, height, width) to (batch, num_classes) logits.
+    `forward` maps (batch, in_channels, height, width) to (batch, num_classes) logits.
 
     Examples
     --------
@@ -143,9 +145,13 @@ class ResNet(nn.Module):
         num_classes: int = 10,
         in_channels: int = 3,
         downsampling: str = "diffstride",
+        identity_first: bool = True,
         **options: Any,
     ) -> None:
         super().__init__()
+        checks.positive_integer("blocks", blocks)
+        for width in channels:
+            checks.positive_integer("channels", width)
         if len(strides) != len(channels):
             checks.refuse(
                 ValueError,
@@ -160,8 +166,11 @@ class ResNet(nn.Module):
         )
         stages = []
         width = channels[0]
-        for stage_channels, stride in zip(channels[1:], strides[1:], strict=True):
-            keeps = stage_channels == width and _pair(stride) == (1.0, 1.0)
+        for stage, (stage_channels, stride) in enumerate(
+            zip(channels[1:], strides[1:], strict=True)
+        ):
+            keeps = identity_first and stage == 0 and stage_channels == width
+            keeps = keeps and _pair(stride) == (1.0, 1.0)
             down = None if keeps else Downsampling(downsampling, stride, **options)
             first = _Block(width, stage_channels, down)
             rest = [_Block(stage_channels, stage_channels, None) for _ in range(blocks - 1)]
@@ -282,4 +291,13 @@ def resnet56(
     58
     """
     channels = (width, width, 2 * width, 4 * width)
-    return ResNet(channels, 9, strides, num_classes, in_channels, downsampling, **options)
+    return ResNet(
+        channels,
+        9,
+        strides,
+        num_classes,
+        in_channels,
+        downsampling,
+        identity_first=False,
+        **options,
+    )

@@ -19,6 +19,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 # its own way.
 WIDEST = 512
 LARGEST_SEED = 2**32 - 1
+# Nothing that makes sense is near it, and what is far beyond does not fit PyTorch's numbers.
+LARGEST = 1_000_000
 
 Pair = tuple[float, float]
 
@@ -100,7 +102,7 @@ def _choice(*allowed: str) -> Callable[[str, Any, Any], str]:
     return check
 
 
-def _whole(least: int, most: int | None = None, why: str = "") -> Callable[[str, Any, Any], int]:
+def _whole(least: int, most: int = LARGEST, why: str = "") -> Callable[[str, Any, Any], int]:
     """Build a check for whole numbers from ``least`` to ``most``."""
 
     def check(option: str, value: Any, default: Any) -> int:
@@ -108,26 +110,25 @@ def _whole(least: int, most: int | None = None, why: str = "") -> Callable[[str,
             number = int(value)
         except ValueError:
             number = least - 1
-        if number < least or (most is not None and number > most):
-            span = f"of at least {least}" if most is None else f"from {least} to {most}"
-            refuse(option, repr(value), f"a whole number {span}{why}", f"write {option} {default}")
+        if not least <= number <= most:
+            allowed = f"a whole number from {least} to {most}{why}"
+            refuse(option, repr(value), allowed, f"write {option} {default}")
         return number
 
     return check
 
 
-def _real(above: float | None = None, least: float = 0.0) -> Callable[[str, Any, Any], float]:
-    """Build a check for finite numbers above a bound, or of at least one."""
+def _real(zero: bool = True) -> Callable[[str, Any, Any], float]:
+    """Build a check for numbers from 0 on, or above it."""
 
     def check(option: str, value: Any, default: Any) -> float:
         try:
             number = float(value)
         except ValueError:
             number = math.nan
-        low = number <= above if above is not None else number < least
-        if low or not math.isfinite(number):
-            span = f"above {above:g}" if above is not None else f"of at least {least:g}"
-            refuse(option, repr(value), f"a finite number {span}", f"write {option} {default:g}")
+        if not 0.0 <= number <= LARGEST or (number == 0.0 and not zero):
+            allowed = f"a number {'from' if zero else 'above'} 0 up to {LARGEST}"
+            refuse(option, repr(value), allowed, f"write {option} {default:g}")
         return number
 
     return check
@@ -147,7 +148,7 @@ def read_strides(text: str) -> list[Pair]:
     Raises
     ------
     RefusedError
-        For anything but finite numbers of at least 1.
+        For anything but numbers of at least 1.
     """
     pairs = []
     for part in text.split(","):
@@ -155,7 +156,7 @@ def read_strides(text: str) -> list[Pair]:
             numbers = [float(number) for number in part.split("x")]
         except ValueError:
             numbers = []
-        if len(numbers) not in (1, 2) or not all(1.0 <= n < math.inf for n in numbers):
+        if len(numbers) not in (1, 2) or not all(1 <= n <= LARGEST for n in numbers):
             allowed = "numbers of at least 1 between commas, each one stride or height x width"
             refuse("--strides", repr(text), allowed, "write --strides 1,1,3x2,2,2")
         pairs.append((numbers[0], numbers[-1]))
@@ -190,7 +191,7 @@ _CHECKS: dict[str, Callable[[str, Any, Any], Any]] = {
     "penalty": _real(),
     "epochs": _whole(1),
     "batch_size": _whole(2, why=" (batch normalization compares images)"),
-    "lr": _real(above=0.0),
+    "lr": _real(zero=False),
     "stride_lr": _real(),
     "weight_decay": _real(),
     "width": _whole(1, WIDEST),

@@ -9,7 +9,7 @@ from spectral_stride.torch.training.config import refuse
 
 # A smaller training step is many short operations. Several threads would gain a third at best, and
 # where another process wants a core too they wait for each other for most of the time.
-WORTH_THREADS = 10**9
+WORTH_THREADS = 5 * 10**9
 
 
 def find_device(name: str) -> str:

@@ -67,11 +67,7 @@ class Classifier(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the loss of one batch, and log it with the strides that led to it."""
         images, labels = batch
-        strides = self._strides()
-        try:
-            logits = self(images)
-        except ValueError as error:
-            raise self._diverged(str(error)) from error
+        logits, strides = self._logits(images), self._strides()
         entropy = cross_entropy(logits, labels)
         complexity = self.model.complexity()
         loss: torch.Tensor = entropy + self.config.penalty * complexity
@@ -87,7 +83,7 @@ class Classifier(lightning.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the share of test images that are classified rightly."""
         images, labels = batch
-        right = (self(images).argmax(dim=1) == labels).float().mean()
+        right = (self._logits(images).argmax(dim=1) == labels).float().mean()
         self.log("test/accuracy", right, batch_size=len(labels))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -103,6 +99,13 @@ class Classifier(lightning.LightningModule):
             cycle_momentum=False,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        try:
+            logits: torch.Tensor = self(images)
+        except ValueError as error:  # a stride that is not finite
+            raise self._diverged("strides that are not finite") from error
+        return logits
 
     def _strides(self) -> dict[str, float | torch.Tensor]:
         """Present strides under the names that the metrics have: "stride/stem/height" ..."""

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from spectral_stride.torch.training.bar import Bar
-from spectral_stride.torch.training.config import Config
+from spectral_stride.torch.training.config import Config, RefusedError
 from spectral_stride.torch.training.cost import Survey, survey
 from spectral_stride.torch.training.data import DATA_SETS, ImageData
 from spectral_stride.torch.training.device import suitable_threads
@@ -92,6 +92,15 @@ def _interruptible(trainer: lightning.Trainer) -> Iterator[None]:
         raise
 
 
+def _build(config: Config, data: ImageData) -> tuple[Classifier, Survey]:
+    """Build a network and run it once; what the library refuses is the user's to put right."""
+    try:
+        module = Classifier.build(config, data.num_classes, data.image_shape[0])
+        return module, survey(module.model, data.image_shape)
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
+
+
 def train_one(
     config: Config, data: ImageData, folder: Path, device: str, *, progress: bool = True
 ) -> Result:
@@ -115,8 +124,7 @@ def train_one(
     """
     with quiet_lightning():
         lightning.seed_everything(config.seed, verbose=False)
-        module = Classifier.build(config, data.num_classes, data.image_shape[0])
-        before = survey(module.model, data.image_shape)
+        module, before = _build(config, data)
         trainer = _trainer(config, folder, device, progress)
         start = time.perf_counter()
         with suitable_threads(before.macs * config.batch_size) as threads, _interruptible(trainer):
