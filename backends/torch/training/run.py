@@ -53,10 +53,10 @@ class Result:
 
 def _trainer(config: Config, folder: Path, device: str, progress: bool) -> lightning.Trainer:
     checkpoint = folder / CHECKPOINT
-    callbacks: list[lightning.Callback] = [
-        # No best one: nothing is chosen by a look at the test images.
-        ModelCheckpoint(dirpath=checkpoint.parent, save_top_k=0, save_last=True)
-    ]
+    # Written over at the end of every epoch. There is no best one: nothing is chosen by a look at
+    # the test images.
+    keep = ModelCheckpoint(checkpoint.parent, checkpoint.stem, enable_version_counter=False)
+    callbacks: list[lightning.Callback] = [keep]
     if progress:
         callbacks.append(Bar(refresh_rate=4))
     return lightning.Trainer(

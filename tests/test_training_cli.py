@@ -1,0 +1,219 @@
+"""The words of ``spectral-stride``: what they do, and what each wrong one gets."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import spectral_stride
+from spectral_stride.torch.training import cli, job
+from spectral_stride.torch.training.config import Config, RefusedError, read
+
+COMMAND = [sys.executable, "-m", "spectral_stride"]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What would be run, in place of running it."""
+    seen = []
+    monkeypatch.setattr(job, "run", lambda config, out, console: seen.append((config, out)))
+    return seen
+
+
+def refusal(capsys, words):
+    """The one line that wrong words get."""
+    assert cli.main(words) == cli.WRONG_USAGE
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    (line,) = shown.err.splitlines()
+    assert line.startswith("spectral-stride: error: ")
+    return line
+
+
+def test_the_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"spectral-stride {spectral_stride.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["train", "--help"]], ids=str)
+def test_help(words, capsys):
+    assert cli.main(words) == 0
+    assert "Usage: spectral-stride" in capsys.readouterr().out
+
+
+def test_every_choice_is_an_option_with_its_default(asked):
+    assert cli.main(["train"]) == 0
+    assert asked == [(read({}), None)]
+
+
+def test_options_reach_the_run(asked):
+    words = "train --model resnet56 --strides 1,3x2,2,2 --ramp outside --smoothness 2 --penalty 0"
+    words += " --epochs 3 --batch-size 8 --lr 0.1 --stride-lr 0 --weight-decay 0 --width 4"
+    words += " --seed 7 --device cpu --no-baseline --out here --downsampling spectral --data digits"
+    assert cli.main(words.split()) == 0
+    expected = Config(
+        model="resnet56",
+        downsampling="spectral",
+        strides="1,3x2,2,2",
+        ramp="outside",
+        smoothness=2.0,
+        penalty=0.0,
+        epochs=3,
+        batch_size=8,
+        lr=0.1,
+        stride_lr=0.0,
+        weight_decay=0.0,
+        width=4,
+        seed=7,
+        device="cpu",
+        baseline=False,
+    )
+    assert asked == [(expected, "here")]
+    assert expected.stride_pairs == [(1, 1), (3, 2), (2, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("downsampling", "strides", "baseline"),
+    [("diffstride", "1,1,2,2,2", True), ("spectral", "1,1,2.5,2,2", False), ("strided", "", False)],
+)
+def test_the_baseline_is_trained_where_it_can_be(downsampling, strides, baseline):
+    assert read({"downsampling": downsampling, "strides": strides}).baseline is baseline
+
+
+WRONG = {
+    "--data": ["mnist"],
+    "--model": ["resnet50"],
+    "--downsampling": ["max"],
+    "--strides": [
+        "1,2",
+        "a",
+        "1,,2,2,2",
+        "0.5,1,1,1,1",
+        "-1,1,1,1,1",
+        "nan,1,1,1,1",
+        "1x2x3,1,1,1,1",
+    ],
+    "--ramp": ["middle"],
+    "--smoothness": ["-1", "nan", "1e-9", "wide", "1e300"],
+    "--penalty": ["-0.1", "inf", "x"],
+    "--epochs": ["0", "-1", "1.5", "many", "99999999999"],
+    "--batch-size": ["1", "x"],
+    "--lr": ["0", "-1", "nan", "x"],
+    "--stride-lr": ["-1", "nan"],
+    "--weight-decay": ["-1", "nan"],
+    "--width": ["0", "513", "x"],
+    "--seed": ["-1", "4294967296", "x"],
+    "--device": ["tpu"],
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [(option, value) for option, values in WRONG.items() for value in values]
+)
+def test_a_wrong_value_gets_one_line(option, value, capsys, asked):
+    line = refusal(capsys, ["train", option, value])
+    assert line.startswith(f"spectral-stride: error: {option}: got ")
+    assert value in line
+    assert "; allowed: " in line
+    assert f"; instead: write {option} " in line
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (
+            "--downsampling strided --strides 1,1,1.5,2,2",
+            "whole numbers for --downsampling strided",
+        ),
+        ("--baseline --strides 1,1,1.5,2,2", "or --no-baseline"),
+        ("--model resnet56 --strides 1,1,2,2,2", "allowed: 4 for --model resnet56"),
+        ("--epoch 3", "No such option: --epoch"),
+        ("--epochs", "requires an argument"),
+        ("more", "unexpected extra argument"),
+    ],
+)
+def test_words_that_do_not_fit_get_one_line(words, part, capsys, asked):
+    assert part in refusal(capsys, ["train", *words.split()])
+    assert asked == []
+
+
+def test_an_unknown_command_gets_one_line(capsys):
+    assert "trian" in refusal(capsys, ["trian"])
+
+
+@pytest.mark.parametrize(("device", "module"), [("cuda", "cuda"), ("mps", "backends.mps")])
+def test_a_device_that_is_not_there(device, module, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(f"torch.{module}.is_available", lambda: False)
+    line = refusal(capsys, ["train", "--device", device, "--out", str(tmp_path / "new")])
+    assert f"--device: got '{device}'" in line
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_with_files_is_kept(capsys, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    line = refusal(capsys, ["train", "--out", str(tmp_path)])
+    assert "which holds files; allowed: a new or an empty folder; instead: write --out" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_that_cannot_be_written(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert "a folder that can be written" in refusal(capsys, ["train", "--out", str(path)])
+
+
+def test_what_the_library_refuses_is_one_line_too(capsys, monkeypatch):
+    def refuse(*_):
+        raise RefusedError("strides: got\nsomething")
+
+    monkeypatch.setattr(job, "run", refuse)
+    assert refusal(capsys, ["train"]) == "spectral-stride: error: strides: got something"
+
+
+def test_a_failing_disk_is_one_line(capsys, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(job, "run", fail)
+    assert cli.main(["train"]) == cli.FAILED
+    assert "No space left" in capsys.readouterr().err
+
+
+def test_without_the_training_tools_it_says_what_to_install(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == "lightning" else name)
+    assert cli.main(["train"]) == cli.FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "(lightning)" in line
+    assert "pip install 'spectral-stride[train]'" in line
+
+
+def test_a_wrong_value_in_a_process_of_its_own():
+    done = subprocess.run(
+        [*COMMAND, "train", "--epochs", "none"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "spectral-stride: error: --epochs: got 'none'; allowed: a whole number from 1 to 1000000; "
+        "instead: write --epochs 30"
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_an_interrupt_is_one_line_and_code_130(tmp_path):
+    out = tmp_path / "run"
+    with subprocess.Popen(
+        [*COMMAND, "train", "--no-baseline", "--epochs", "1000", "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(out.glob("*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED
+    assert errors.splitlines() == ["spectral-stride: error: interrupted"]

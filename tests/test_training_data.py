@@ -1,0 +1,67 @@
+"""The digits: band-limited, split once, normalized by what may be looked at."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from spectral_stride.torch.training.config import DATA
+from spectral_stride.torch.training.data import DATA_SETS, FACTOR, Digits, enlarge
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return Digits(32, seed=0)
+
+
+def images_of(part):
+    return part.tensors[0]
+
+
+def test_every_name_that_is_allowed_is_a_data_set():
+    assert tuple(DATA_SETS) == DATA
+
+
+def test_nothing_lies_above_an_eighth_of_the_sampling_rate(digits):
+    spectrum = torch.fft.rfft2(images_of(digits.test_set).double()).abs()
+    highest = torch.fft.fftfreq(32).abs()[:, None].maximum(torch.fft.rfftfreq(32))
+    assert digits.band_limit / 32 == 1 / 8
+    assert spectrum[..., highest > 1 / 8].max() < 1e-6 * spectrum.max()
+    assert spectrum[..., highest == 1 / 8].max() > 1e-3 * spectrum.max()
+
+
+def test_enlarging_keeps_every_input_sample():
+    images = load_digits().images
+    np.testing.assert_allclose(enlarge(images, FACTOR)[:, ::FACTOR, ::FACTOR], images, atol=1e-9)
+
+
+def test_the_split_is_whole_stratified_and_without_an_image_in_both_parts(digits):
+    assert len(digits.train_set) + len(digits.test_set) == 1797
+    train, test = digits.train_set.tensors[1], digits.test_set.tensors[1]
+    np.testing.assert_allclose(np.bincount(train) / 449, np.bincount(test) / 1348, atol=0.003)
+    seen = {image.numpy().tobytes() for image in images_of(digits.train_set)}
+    assert not any(image.numpy().tobytes() in seen for image in images_of(digits.test_set))
+
+
+def test_the_split_does_not_follow_the_seed_but_the_order_does(digits):
+    other = Digits(32, seed=1)
+    assert torch.equal(images_of(digits.train_set), images_of(other.train_set))
+    orders = [next(iter(data.train_dataloader()))[1].tolist() for data in (digits, other)]
+    assert orders[0] != orders[1]
+    again = Digits(32, seed=0)
+    assert next(iter(again.train_dataloader()))[1].tolist() == orders[0]
+
+
+def test_the_training_part_alone_is_normalized_exactly(digits):
+    train, test = images_of(digits.train_set), images_of(digits.test_set)
+    assert train.dtype == torch.float32
+    assert abs(float(train.mean())) < 1e-5
+    assert float(train.std(correction=0)) == pytest.approx(1, abs=1e-5)
+    assert abs(float(test.mean())) > 1e-4
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(32, 14), (449, 1), (1000, 1)])
+def test_no_batch_of_one_image_is_left_over(digits, batch, steps):
+    sizes = [len(labels) for _, labels in Digits(batch, seed=0).train_dataloader()]
+    assert len(sizes) == steps
+    assert set(sizes) == {min(batch, 449)}

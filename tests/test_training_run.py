@@ -1,0 +1,172 @@
+"""A training run, on few images: what it leaves behind, and that it can be repeated."""
+
+import csv
+import json
+import logging
+import shlex
+import warnings
+
+import pytest
+import torch
+from rich.console import Console
+
+from spectral_stride.torch.training import job
+from spectral_stride.torch.training.config import RefusedError, read
+from spectral_stride.torch.training.data import Digits
+from spectral_stride.torch.training.device import suitable_threads
+from spectral_stride.torch.training.lit import Classifier
+from spectral_stride.torch.training.picture import draw
+from spectral_stride.torch.training.quiet import quiet_lightning
+from spectral_stride.torch.training.run import train
+
+TINY = {"epochs": "2", "width": "2", "batch_size": "16", "stride_lr": "0.1", "penalty": "1"}
+LIMIT = 96
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The whole job once: its folder, its summary, and what was on the screen."""
+    folder = tmp_path_factory.mktemp("run") / "new"
+    console = Console(record=True, width=100)
+    job.run(read(TINY), str(folder), console, limit=LIMIT)
+    return folder, json.loads((folder / "summary.json").read_text()), console.export_text()
+
+
+def test_all_files_are_there(finished):
+    folder, _, _ = finished
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "summary.json",
+        "strides.png",
+        "diffstride",
+        "strided",
+    }
+    for kind in ("diffstride", "strided"):
+        assert (folder / kind / "metrics.csv").is_file()
+        assert [path.name for path in (folder / kind / "checkpoints").iterdir()] == ["last.ckpt"]
+        assert list(folder.glob(f"{kind}/events.out.tfevents.*"))
+    assert (folder / "strides.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_strides_have_moved_and_the_cost_with_them(finished):
+    _, summary, _ = finished
+    learned, strided = summary["runs"]
+    for before, after in zip(learned["before"]["layers"], learned["after"]["layers"], strict=True):
+        assert before["stride"] != after["stride"]
+    assert learned["after"]["macs"] < learned["before"]["macs"]
+    assert learned["after"]["complexity"] < learned["before"]["complexity"]
+    assert strided["before"] == strided["after"]
+
+
+def test_the_baseline_starts_at_the_same_strides_and_maps(finished):
+    _, summary, _ = finished
+    learned, strided = (run["before"]["layers"] for run in summary["runs"])
+    assert learned == strided
+
+
+def test_the_screen_shows_the_table_and_where_the_files_are(finished):
+    folder, summary, shown = finished
+    for word in ("stem", "stage4", "diffstride:", "strided:", "test accuracy", "MACs per image"):
+        assert word in shown
+    for run in summary["runs"]:
+        assert f"{100 * run['test_accuracy']:.2f} %" in shown
+        assert f"{run['before']['macs'] / 1e6:.2f} M" in shown
+    assert str(folder / "strides.png") in shown
+
+
+def test_the_metrics_begin_at_the_start_and_hold_every_step(finished):
+    folder, _, _ = finished
+    with (folder / "diffstride" / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert [int(row["step"]) for row in rows] == list(range(12))
+    assert float(rows[0]["stride/stem/height"]) == 1
+    assert float(rows[0]["stride/stage2/width"]) == 3
+    assert float(rows[-1]["stride/stem/height"]) > 1
+
+
+def test_the_configuration_repeats_the_run(finished, tmp_path):
+    """Read back as options of the command line, with the same seed: the same strides."""
+    folder, summary, _ = finished
+    stored = json.loads((folder / "config.json").read_text())
+    words = shlex.split(stored["command"])[2:]
+    assert "--baseline" in words
+    pairs = [word for word in words if word != "--baseline"]
+    options = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    config = read({name[2:].replace("-", "_"): value for name, value in options.items()})
+    assert config == read(stored["config"]) == read(TINY)
+    again = train(config, tmp_path, "cpu", limit=LIMIT, progress=False)
+    for first, second in zip(summary["runs"], again["runs"], strict=True):
+        assert [tuple(layer["stride"]) for layer in first["after"]["layers"]] == [
+            layer["stride"] for layer in second["after"]["layers"]
+        ]
+        assert first["test_accuracy"] == second["test_accuracy"]
+
+
+def test_the_configuration_names_the_versions(finished):
+    folder, _, _ = finished
+    versions = json.loads((folder / "config.json").read_text())["versions"]
+    assert versions["torch"] == torch.__version__
+    assert {"python", "spectral-stride", "lightning", "scikit-learn", "scipy"} <= set(versions)
+
+
+@pytest.mark.parametrize("kind", ["diffstride", "strided"])
+def test_a_checkpoint_loads_into_a_new_network_with_the_same_accuracy(finished, kind):
+    folder, summary, _ = finished
+    path = folder / kind / "checkpoints" / "last.ckpt"
+    module = Classifier.load_from_checkpoint(path, weights_only=True).eval()
+    assert module.config.downsampling == kind
+    images, labels = Digits(16, seed=0, limit=LIMIT).test_set.tensors
+    with torch.no_grad():
+        accuracy = (module(images).argmax(dim=1) == labels).float().mean().item()
+    (run,) = (run for run in summary["runs"] if run["downsampling"] == kind)
+    assert accuracy == pytest.approx(run["test_accuracy"])
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"downsampling": "spectral", "strides": "1,1,3x2.5,2,2"},
+        {"downsampling": "strided"},
+        {"model": "resnet56", "baseline": False},
+        {"ramp": "outside", "strides": "1,1,2.5,2,2"},
+        {"smoothness": "0", "baseline": False},
+    ],
+    ids=str,
+)
+def test_other_choices_train_without_a_baseline_and_are_drawn(choices, tmp_path):
+    config = read(TINY | choices)
+    summary = train(config, tmp_path, "cpu", limit=32, progress=False)
+    assert [run["downsampling"] for run in summary["runs"]] == [config.downsampling]
+    assert draw(tmp_path, summary).is_file()
+
+
+def test_one_step_alone_is_enough(tmp_path):
+    config = read(TINY | {"batch_size": "1000", "stride_lr": "0", "baseline": False})
+    summary = train(config, tmp_path, "cpu", limit=32, progress=False)
+    assert summary["runs"][0]["seconds"] > 0
+
+
+def test_a_learning_rate_that_diverges_is_refused_in_one_sentence(tmp_path):
+    config = read(TINY | {"lr": "1e6", "epochs": "3"})
+    with pytest.raises(RefusedError, match=r"^training: got .* instead: write a smaller --lr"):
+        train(config, tmp_path, "cpu", limit=LIMIT, progress=False)
+
+
+def test_small_steps_use_one_thread():
+    usual = torch.get_num_threads()
+    with suitable_threads(10**6) as small:
+        assert small == torch.get_num_threads() == 1
+    assert torch.get_num_threads() == usual
+    with suitable_threads(10**12) as large:
+        assert large == usual
+
+
+def test_lightning_is_quiet_only_inside():
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    with quiet_lightning():
+        assert logger.level == logging.WARNING
+        warnings.warn("GPU available but not used. Set it", UserWarning, stacklevel=1)
+    assert logger.level == level
+    with pytest.warns(UserWarning, match="GPU available"):
+        warnings.warn("GPU available but not used. Set it", UserWarning, stacklevel=1)
