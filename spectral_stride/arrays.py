@@ -5,7 +5,7 @@ from typing import Any
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 from spectral_stride import checks
-from spectral_stride.plan import Plan, PlanOptions, host_numbers, make_plan
+from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range, make_plan
 
 # The standard has no type for "an array of any library", nor for its dtypes, devices and
 # namespaces.
@@ -13,9 +13,6 @@ Array = Any
 Namespace = Any
 DType = Any
 Device = Any
-
-
-SMALLEST, LARGEST = 2.0**-10, 2.0**40
 
 
 def namespace_of(name: str, x: Array) -> Namespace:
@@ -75,6 +72,5 @@ def stride_vector(xp: Namespace, x: Array, name: str, values: Any, plan: Plan) -
     checks.stride_count(name, len(numbers), plan.axes)
     if name == "strides":
         checks.strides(numbers)
-        # Far outside every bound one number is as good as another; these fit every dtype.
-        numbers = tuple(min(max(number, SMALLEST), LARGEST) for number in numbers)
+        numbers = in_range(numbers)
     return xp.asarray(list(numbers), dtype=dtype, device=device(x))

@@ -262,7 +262,7 @@ def half_fft(got: object, error: Exception) -> NoReturn:
     ) from error
 
 
-def out_size(axis: int, got: int, least: int, most: int, why: str) -> int:
+def out_size(axis: int, got: int, least: int, most: int, why: str, also: str = "") -> int:
     """Return one output size, or refuse a canvas that is too small or too large."""
     if not least <= got <= most:
         refuse(
@@ -270,7 +270,7 @@ def out_size(axis: int, got: int, least: int, most: int, why: str) -> int:
             "out_sizes",
             f"{got} for axis {axis}",
             f"{least} to {most} ({why})",
-            f"write {least} for the smallest output, or leave out_sizes=None",
+            f"write {least} for the smallest output{also}",
         )
     return got
 
@@ -352,15 +352,40 @@ def same_shape(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None
         refuse(ValueError, name, f"shape {got}", f"shape {wanted}", remedy)
 
 
+def layer_axes(value: Any, ndim: int) -> tuple[int, ...]:
+    """Return the axes that a layer resamples, as given; the last ``ndim`` ones by default."""
+    if value is None:
+        return tuple(range(-ndim, 0))
+    try:
+        found = tuple(operator.index(axis) for axis in value)
+    except TypeError:
+        found = ()
+    if len(set(found)) != ndim or len(found) != ndim:
+        allowed = f"{ndim} different integers, one axis per stride"
+        remedy = f"write axes={tuple(range(1, ndim + 1))} for channels last"
+        refuse(ValueError, "axes", repr(value), allowed, remedy)
+    return found
+
+
+def layer_ndim(name: str, count: int, ndim: int | None) -> None:
+    """Refuse a number of axes that contradicts the strides or sizes beside it."""
+    if ndim is not None and count != ndim:
+        remedy = f"leave ndim out, or write {name}={(2,) * ndim}"
+        refuse(ValueError, name, f"{count} numbers and ndim={ndim}", "as many as ndim", remedy)
+    if count == 0:
+        remedy = f"write {name}=(2,) for the last axis"
+        refuse(ValueError, name, "()", "one number per axis, 1 or more", remedy)
+
+
 def layer_bounds(lower: Any, upper: Any) -> tuple[float, float]:
     """Return a layer's bounds on its strides as floats, or refuse them."""
-    least = 1.0 if lower is None else float(lower)
-    most = math.inf if upper is None else float(upper)
+    least = 1.0 if lower is None else _real_number(lower)
+    most = math.inf if upper is None else _real_number(upper)
     if not 1.0 <= least <= most or math.isinf(least):
         refuse(
             ValueError,
             "lower, upper",
-            f"{lower} and {upper}",
+            f"{lower!r} and {upper!r}",
             "1 <= lower <= upper",
             "leave both out, or write lower=1.0 and upper=8.0",
         )

@@ -53,6 +53,7 @@ def complexity(strides_per_layer: Iterable[Any]) -> Any:
         checks.refuse(ValueError, "strides_per_layer", "no layer", "1 layer or more", remedy)
     for strides in layers:
         if is_array_api_obj(strides):
+            checks.stride_array("strides_per_layer", tuple(strides.shape), strides.dtype)
             relative_size = relative_size / array_namespace(strides).prod(strides)
         else:
             values = checks.numbers("strides_per_layer", strides)

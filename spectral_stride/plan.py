@@ -149,7 +149,7 @@ def _support(size: int, stride: float, smoothness: float, ramp: str) -> tuple[in
     if ramp == "inside":
         # ceil of N/s itself, not of twice the cutoff: one rounding less, so that it is a strided
         # conv's size.
-        samples = math.ceil(size / min(max(stride, 1.0), size / 2))
+        samples = strided_size(size, min(max(stride, 1.0), size / 2))
         return samples // 2, samples
     cutoff = min(max(size / (2 * stride), least), most)
     last = math.ceil(cutoff + smoothness + 1) - 1  # k < edge = c + R + 1
@@ -175,7 +175,7 @@ def _axis_out_size(
     if asked is not None:
         least = min(max(2 * kept, 1), size)
         why = f"fewer alias the {kept} bins that stride {stride:g} keeps, more add nothing"
-        return checks.out_size(axis, asked, least, size, why)
+        return checks.out_size(axis, asked, least, size, why, ", or leave out_sizes=None")
     return min(-(-samples // multiple_of) * multiple_of, size)
 
 
@@ -313,6 +313,16 @@ def pool_plan(
         for axis, size in zip(planned, wanted, strict=True)
     )
     return _cached_plan(shape, planned, sizes, 0.0, "inside", norm, method)
+
+
+def strided_size(size: int, stride: float) -> int:
+    """Samples that a strided convolution leaves: ceil(N/s)."""
+    return math.ceil(size / stride)
+
+
+def in_range(strides: Sequence[float]) -> tuple[float, ...]:
+    """Bring strides far outside every bound to ones that are still outside and fit any dtype."""
+    return tuple(min(max(stride, 2.0**-10), 2.0**40) for stride in strides)
 
 
 def host_numbers(name: str, values: Any) -> tuple[float, ...]:

@@ -40,6 +40,11 @@ def test_scalar_strides():
     assert DiffStride(2.0)(image(2, 3, 32, 32)).shape == (2, 3, 24, 24)
 
 
+def test_strides_may_be_an_array():
+    for strides in (torch.tensor([2.0, 3.0]), torch.tensor([2.0, 3.0]).numpy()):
+        assert DiffStride(strides).strides.tolist() == [2.0, 3.0]
+
+
 def test_channels_last():
     x = image(2, 3, 20, 18)
     for layer, last in [
@@ -279,8 +284,11 @@ def test_repr_says_everything():
         ({"strides": (2.0, 3.0), "shared": True}, r"got \(2\.0, 3\.0\) with shared=True"),
         ({"strides": (2.0, 3.0), "ndim": 3}, r"got 2 numbers and ndim=3; .*leave ndim out"),
         ({"ndim": 0}, r"ndim: got 0; allowed: an integer of at least 1"),
-        ({"axes": (1, 1)}, r"axes: got \(1, 1\); allowed: 2 different axes"),
-        ({"axes": (1, 2, 3)}, r"axes: got \(1, 2, 3\); allowed: 2 different axes"),
+        ({"axes": (1, 1)}, r"axes: got \(1, 1\); allowed: 2 different integers"),
+        ({"axes": (1, 2, 3)}, r"axes: got \(1, 2, 3\); allowed: 2 different integers"),
+        ({"axes": (1.5, 2.5)}, r"axes: got \(1\.5, 2\.5\); allowed: 2 different integers"),
+        ({"strides": ()}, r"strides: got \(\); allowed: one number per axis"),
+        ({"lower": "a"}, r"lower, upper: got 'a' and None; allowed: 1 <= lower"),
         ({"smoothness": -1.0}, r"smoothness: got -1\.0; allowed: a finite number"),
         ({"ramp": "beside"}, r"ramp: got 'beside'; allowed: 'outside', 'inside'"),
         ({"norm": "l2"}, r"norm: got 'l2'; allowed: 'forward', 'ortho', 'backward'"),
@@ -299,6 +307,7 @@ def test_constructor_errors(arguments, message):
         ({}, r"strides: got neither; allowed: exactly one of strides and out_sizes"),
         ({"strides": 2.0, "out_sizes": (8, 8)}, r"strides: got both"),
         ({"strides": 0.5}, r"strides: got 0\.5 .*at least 1"),
+        ({"out_sizes": (4,), "ndim": 3}, r"out_sizes: got 1 numbers and ndim=3"),
         ({"strides": 2.0, "norm": "l2"}, r"norm: got 'l2'"),
         ({"strides": 2.0, "method": "dct"}, r"method: got 'dct'"),
         ({"out_sizes": 8}, r"out_sizes: got 8; allowed: a sequence of"),

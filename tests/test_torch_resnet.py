@@ -129,6 +129,12 @@ def test_errors(arguments, message):
         resnet18(**{"width": 4, **arguments})
 
 
+def test_a_misspelt_option_is_refused_by_every_kind():
+    for downsampling in ("diffstride", "spectral", "strided"):
+        with pytest.raises(TypeError, match="smoothnes"):
+            resnet18(width=4, downsampling=downsampling, smoothnes=2.0)
+
+
 def test_generic_network():
     net = ResNet((8, 16, 16), blocks=1, strides=(1, 2, (1, 3)), in_channels=2, ramp="inside")
     assert sizes_after_downsampling(net, torch.ones(1, 2, 12, 12)) == [(12, 12), (6, 6), (6, 2)]

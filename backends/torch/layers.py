@@ -9,33 +9,18 @@ import torch
 from torch import nn
 
 from spectral_stride import checks
-from spectral_stride.plan import make_plan, stride_bounds
+from spectral_stride.plan import host_numbers, make_plan, stride_bounds, strided_size
 from spectral_stride.torch.functional import check_tensor, diffstride, spectral_pool
 
 
-def _per_axis(name: str, value: float | Sequence[float], ndim: int | None) -> tuple[float, ...]:
-    """Return one number per axis; a scalar stands for ``ndim`` equal ones, 2 by default."""
-    if isinstance(value, Real):
+def _per_axis(value: Any, ndim: int | None) -> tuple[float, ...]:
+    """Return one stride per axis; a scalar stands for ``ndim`` equal ones, 2 by default."""
+    if isinstance(value, Real) and not isinstance(value, bool):
         count = checks.positive_integer("ndim", 2 if ndim is None else ndim)
-        return (float(value),) * count
-    values = checks.numbers(name, value)
-    if ndim is not None and len(values) != ndim:
-        remedy = f"leave ndim out, or write {name}={(2.0,) * ndim}"
-        checks.refuse(
-            ValueError, name, f"{len(values)} numbers and ndim={ndim}", "as many as ndim", remedy
-        )
+        return (checks.stride_number(value),) * count
+    values = host_numbers("strides", value)
+    checks.layer_ndim("strides", len(values), ndim)
     return values
-
-
-def _layer_axes(axes: Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    """Return the axes that a layer resamples: by default the last ones, behind the channels."""
-    if axes is None:
-        return tuple(range(-ndim, 0))
-    if not isinstance(axes, Sequence) or len(axes) != ndim or len(set(axes)) != ndim:
-        allowed = f"{ndim} different axes, one per stride"
-        remedy = f"write axes={tuple(range(1, ndim + 1))} for channels last"
-        checks.refuse(ValueError, "axes", repr(axes), allowed, remedy)
-    return tuple(int(axis) for axis in axes)
 
 
 class DiffStride(nn.Module):
@@ -135,8 +120,8 @@ class DiffStride(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        initial = _per_axis("strides", strides, ndim)
-        self.axes = _layer_axes(axes, len(initial))
+        initial = _per_axis(strides, ndim)
+        self.axes = checks.layer_axes(axes, len(initial))
         self.lower, self.upper = checks.layer_bounds(lower, upper)
         checks.layer_strides(initial, self.lower, self.upper)
         if shared and len(set(initial)) > 1:
@@ -354,12 +339,13 @@ class SpectralPool(nn.Module):
             got = "neither" if strides is None else "both"
             allowed = "exactly one of strides and out_sizes"
             checks.refuse(ValueError, "strides", got, allowed, "write SpectralPool(strides=2.0)")
-        self.strides = None if strides is None else _per_axis("strides", strides, ndim)
+        self.strides = None if strides is None else _per_axis(strides, ndim)
         if self.strides is not None:
             checks.layer_strides(self.strides, 1.0, math.inf)
         self.out_sizes = None if out_sizes is None else checks.sizes("out_sizes", out_sizes)
         count = len(self.strides or self.out_sizes or ())
-        self.axes = _layer_axes(axes, count)
+        checks.layer_ndim("out_sizes" if self.strides is None else "strides", count, ndim)
+        self.axes = checks.layer_axes(axes, count)
         checks.one_of("norm", norm, checks.NORMS)
         checks.one_of("method", method, checks.METHODS)
         self.norm = norm
@@ -372,7 +358,7 @@ class SpectralPool(nn.Module):
         if self.strides is not None:
             planned = checks.axes(self.axes, len(self.axes), x.ndim)
             sizes = tuple(
-                math.ceil(x.shape[axis] / stride)
+                strided_size(x.shape[axis], stride)
                 for axis, stride in zip(planned, self.strides, strict=True)
             )
         assert sizes is not None

@@ -36,7 +36,7 @@ class Downsampling(nn.Module):
         super().__init__()
         checks.one_of("downsampling", kind, DOWNSAMPLINGS)
         self.initial = _pair(stride)
-        checks.layer_strides(self.initial, 1.0, float("inf"))
+        learned = DiffStride(self.initial, **options)  # also refuses what no kind could use
         self.conv_stride = (1, 1)
         self.layer: nn.Module = nn.Identity()
         if kind == "strided":
@@ -45,7 +45,7 @@ class Downsampling(nn.Module):
         elif kind == "spectral":
             self.layer = SpectralPool(self.initial)
         else:
-            self.layer = DiffStride(self.initial, **options)
+            self.layer = learned
 
     def strides(self) -> torch.Tensor | tuple[float, float]:
         """Present strides: a differentiable tensor where they are learned, else two numbers."""
