@@ -24,8 +24,12 @@ def main(words: Sequence[str] | None = None) -> int:
         remedy = "install it with: python -m pip install 'spectral-stride[train]'"
         print(f"spectral-stride: error: PyTorch is missing; {remedy}", file=sys.stderr)
         return 1
-    tool = importlib.import_module("spectral_stride.torch.training.cli")
-    code: int = tool.main(words)
+    try:
+        tool = importlib.import_module("spectral_stride.torch.training.cli")
+        code: int = tool.main(words)
+    except KeyboardInterrupt:  # while the tool itself was still being loaded
+        print("spectral-stride: error: interrupted", file=sys.stderr)
+        return 130
     return code
 
 

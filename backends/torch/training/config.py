@@ -85,7 +85,7 @@ class Config:
             if name == "baseline":
                 words.append(option if value else "--no-baseline")
             else:
-                words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+                words += [option, str(value)]
         return shlex.join(words)
 
 
