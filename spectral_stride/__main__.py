@@ -5,6 +5,9 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+# What the extra "train" installs, by the names to import.
+NEEDED = ("torch", "lightning", "matplotlib", "rich", "scipy", "sklearn", "tensorboard", "typer")
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line, which lives with the framework that it trains on.
@@ -20,14 +23,15 @@ def main(words: Sequence[str] | None = None) -> int:
         Exit code: 0, 1 where something is missing or fails, 2 for a wrong value, 130 for an
         interrupt.
     """
-    if find_spec("torch") is None:
-        remedy = "install it with: python -m pip install 'spectral-stride[train]'"
-        print(f"spectral-stride: error: PyTorch is missing; {remedy}", file=sys.stderr)
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        remedy = "install them with: python -m pip install 'spectral-stride[train]'"
+        what = f"the training tools are missing ({', '.join(missing)}); {remedy}"
+        print(f"spectral-stride: error: {what}", file=sys.stderr)
         return 1
     try:
-        tool = importlib.import_module("spectral_stride.torch.training.cli")
-        code: int = tool.main(words)
-    except KeyboardInterrupt:  # while the tool itself was still being loaded
+        code: int = importlib.import_module("spectral_stride.torch.training.cli").run(words)
+    except KeyboardInterrupt:
         print("spectral-stride: error: interrupted", file=sys.stderr)
         return 130
     return code

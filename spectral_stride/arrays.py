@@ -7,12 +7,10 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 from spectral_stride import checks
 from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range, make_plan
 
-# The standard has no type for "an array of any library", nor for its dtypes, devices and
-# namespaces.
+# The standard has no type for "an array of any library", nor for dtypes and namespaces.
 Array = Any
 Namespace = Any
 DType = Any
-Device = Any
 
 
 def namespace_of(name: str, x: Array) -> Namespace:

@@ -13,8 +13,8 @@ METHODS = ("auto", "matmul", "fft")
 POSITIVE = "finite numbers above 0 (input samples per output sample)"
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
-# Below this width (in bins) the slope 1/R of the ramp stops being a number that float32 can carry.
-NARROWEST_RAMP = 1e-6
+# Widths of the ramp, in bins, between which both R and its slope 1/R are numbers for float32.
+NARROWEST_RAMP, WIDEST_RAMP = 1e-6, 1e9
 
 
 def refuse(kind: type[Exception], name: str, got: object, allowed: str, remedy: str) -> NoReturn:
@@ -56,12 +56,12 @@ def positive_integer(name: str, value: Any, remedy: str | None = None) -> int:
 def smoothness(value: Any) -> float:
     """Return the ramp's width in bins as a float, or refuse it."""
     number = _real_number(value)
-    if not math.isfinite(number) or (number != 0.0 and number < NARROWEST_RAMP):
+    if number != 0.0 and not NARROWEST_RAMP <= number <= WIDEST_RAMP:
         refuse(
             ValueError,
             "smoothness",
             repr(value),
-            f"a finite number of DFT bins: 0 (hard crop) or at least {NARROWEST_RAMP:g}",
+            f"a finite number of DFT bins: 0 (hard crop), or {NARROWEST_RAMP:g} to {WIDEST_RAMP:g}",
             "write smoothness=4.0, or smoothness=0 for spectral pooling",
         )
     return number

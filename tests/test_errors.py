@@ -50,7 +50,7 @@ PLANS = [
         "strides", "nan at position 0", POSITIVE, "at least 1"),
     *(
         bad(f"smoothness {value!r}", (8,), (2.0,), {"smoothness": value}, ValueError,
-            "smoothness", repr(value), "0 (hard crop) or at least 1e-06", "smoothness=4.0")
+            "smoothness", repr(value), "0 (hard crop), or 1e-06 to 1e+09", "smoothness=4.0")
         for value in (-1.0, NAN, INF, 1e-9, "4")
     ),
     bad("fewer strides than axes", (8, 8), (2.0,), {"axes": (0, 1)}, ValueError,

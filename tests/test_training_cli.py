@@ -8,6 +8,8 @@ import time
 import pytest
 
 import spectral_stride
+from spectral_stride import __main__ as command
+from spectral_stride.__main__ import main
 from spectral_stride.torch.training import cli, job
 from spectral_stride.torch.training.config import Config, RefusedError, read
 
@@ -24,7 +26,7 @@ def asked(monkeypatch):
 
 def refusal(capsys, words):
     """The one line that wrong words get."""
-    assert cli.main(words) == cli.WRONG_USAGE
+    assert main(words) == cli.WRONG_USAGE
     shown = capsys.readouterr()
     assert shown.out == ""
     (line,) = shown.err.splitlines()
@@ -33,18 +35,18 @@ def refusal(capsys, words):
 
 
 def test_the_version(capsys):
-    assert cli.main(["--version"]) == 0
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"spectral-stride {spectral_stride.__version__}\n"
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["train", "--help"]], ids=str)
 def test_help(words, capsys):
-    assert cli.main(words) == 0
+    assert main(words) == 0
     assert "Usage: spectral-stride" in capsys.readouterr().out
 
 
 def test_every_choice_is_an_option_with_its_default(asked):
-    assert cli.main(["train"]) == 0
+    assert main(["train"]) == 0
     assert asked == [(read({}), None)]
 
 
@@ -52,7 +54,7 @@ def test_options_reach_the_run(asked):
     words = "train --model resnet56 --strides 1,3x2,2,2 --ramp outside --smoothness 2 --penalty 0"
     words += " --epochs 3 --batch-size 8 --lr 0.1 --stride-lr 0 --weight-decay 0 --width 4"
     words += " --seed 7 --device cpu --no-baseline --out here --downsampling spectral --data digits"
-    assert cli.main(words.split()) == 0
+    assert main(words.split()) == 0
     expected = Config(
         model="resnet56",
         downsampling="spectral",
@@ -178,15 +180,16 @@ def test_a_failing_disk_is_one_line(capsys, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(job, "run", fail)
-    assert cli.main(["train"]) == cli.FAILED
+    assert main(["train"]) == cli.FAILED
     assert "No space left" in capsys.readouterr().err
 
 
-def test_without_the_training_tools_it_says_what_to_install(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == "lightning" else name)
-    assert cli.main(["train"]) == cli.FAILED
+@pytest.mark.parametrize("missing", ["torch", "lightning"])
+def test_without_the_training_tools_it_says_what_to_install(missing, capsys, monkeypatch):
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name == missing else name)
+    assert main(["train"]) == cli.FAILED
     (line,) = capsys.readouterr().err.splitlines()
-    assert "(lightning)" in line
+    assert f"({missing})" in line
     assert "pip install 'spectral-stride[train]'" in line
 
 
