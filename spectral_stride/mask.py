@@ -5,7 +5,6 @@ from numbers import Real
 from typing import Any
 
 from array_api_compat import array_namespace, device, is_array_api_obj
-from array_api_compat import numpy as np_compat
 
 from spectral_stride import checks
 from spectral_stride.arrays import Array, cast, namespace_of, working_dtype
@@ -158,6 +157,9 @@ def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "o
         checks.stride_scalar(tuple(stride.shape))
         stride = cast(stride, working_dtype(xp, stride.dtype))
     else:
+        # Only here: it takes longer to load than all of the core.
+        from array_api_compat import numpy as np_compat
+
         stride = np_compat.asarray(checks.stride_number(stride))  # type: ignore[attr-defined]  # star imports
     xp = array_namespace(stride)
     bins = xp.arange(size // 2 + 1, dtype=stride.dtype, device=device(stride))
