@@ -47,9 +47,12 @@ def complexity(strides_per_layer: Iterable[Any]) -> Any:
     """
     relative_size: Any = 1.0
     total: Any = 0.0
+    remedy = "pass the strides of every layer, for example [(2.0, 2.0)]"
+    if not isinstance(strides_per_layer, Iterable):
+        got, allowed = f"{strides_per_layer!r}", "an iterable of each layer's strides"
+        checks.refuse(TypeError, "strides_per_layer", got, allowed, remedy)
     layers = list(strides_per_layer)
     if not layers:
-        remedy = "pass the strides of every layer, for example [(2.0, 2.0)]"
         checks.refuse(ValueError, "strides_per_layer", "no layer", "1 layer or more", remedy)
     for strides in layers:
         if is_array_api_obj(strides):

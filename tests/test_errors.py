@@ -374,6 +374,8 @@ X = np.ones((4, 8))
                 "strides", f"{stride} at position 1", POSITIVE, "at least 1")
             for stride in (0.0, -2.0, NAN, INF)
         ),
+        row("complexity of a number", TypeError, lambda: ss.complexity(5),
+            "strides_per_layer", "5", "an iterable of each layer's strides", "[(2.0, 2.0)]"),
         row("complexity of numbers", TypeError, lambda: ss.complexity([2.0, 2.0]),
             "strides_per_layer", "2.0 (float)", "a sequence of numbers", "strides_per_layer="),
         row("complexity of words", TypeError, lambda: ss.complexity([("2",)]),

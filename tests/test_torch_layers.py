@@ -271,6 +271,9 @@ def test_repr_says_everything():
     ("arguments", "message"),
     [
         ({"strides": 0.5}, r"strides: got 0\.5 .*at least 1 .*write 2"),
+        ({"strides": -1.0}, r"strides: got -1 at position 0; .*at least 1 .*write 2"),
+        ({"strides": float("nan")}, r"strides: got nan at position 0; .*at least 1"),
+        ({"strides": 10**400}, r"strides: got inf at position 0; .*at least 1"),
         ({"strides": (2.0, float("nan"))}, r"strides: got nan at position 1; allowed: finite"),
         (
             {"strides": (2.0, 9.0), "upper": 8.0},

@@ -17,7 +17,7 @@ def _per_axis(value: Any, ndim: int | None) -> tuple[float, ...]:
     """Return one stride per axis; a scalar stands for ``ndim`` equal ones, 2 by default."""
     if isinstance(value, Real) and not isinstance(value, bool):
         count = checks.positive_integer("ndim", 2 if ndim is None else ndim)
-        return (checks.stride_number(value),) * count
+        value = (value,) * count
     values = host_numbers("strides", value)
     checks.layer_ndim("strides", len(values), ndim)
     return values
