@@ -164,6 +164,19 @@ def test_graphs_survive_that_the_parameter_is_brought_back():
     assert layer.strides.tolist() == [3.0, 3.0]
 
 
+def test_a_graph_with_the_parameter_itself_survives_too():
+    """One call clamps and brings back, the next could use the parameter as it is."""
+    layer = DiffStride(2.0, ramp="inside")
+    small, large = image(2, 3, 8, 8), image(2, 3, 64, 64)
+    layer(small)
+    with torch.no_grad():
+        layer.strides.fill_(10.0)
+    clamped, free = layer(small), layer(large)
+    clamped.square().sum().backward()
+    free.square().sum().backward()
+    assert layer.strides.tolist() == [10.0, 10.0]
+
+
 def test_own_bounds():
     layer = DiffStride(3.0, lower=2.0, upper=4.0, ramp="inside")
     x = image(2, 3, 32, 32)
