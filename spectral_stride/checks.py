@@ -2,7 +2,8 @@
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any, NoReturn
@@ -20,6 +21,18 @@ NARROWEST_RAMP, WIDEST_RAMP = 1e-6, 1e9
 def refuse(kind: type[Exception], name: str, got: object, allowed: str, remedy: str) -> NoReturn:
     """Raise ``kind`` with the message "name: got ...; allowed: ...; instead: ..."."""
     raise kind(f"{name}: got {got}; allowed: {allowed}; instead: {remedy}")
+
+
+@contextmanager
+def named(who: str) -> Iterator[None]:
+    """Put the name of a layer in front of what is refused inside."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        # Frameworks' own errors are subclasses, which may not take a message alone.
+        if type(error) not in (TypeError, ValueError) or str(error).startswith(f"{who}: "):
+            raise
+        raise type(error)(f"{who}: {error}") from error
 
 
 def one_of(name: str, value: object, choices: Sequence[str]) -> None:

@@ -76,11 +76,10 @@ def apply_rows(rows: Array, x: Array, axis: int) -> Array:
         return xp.matmul(x, transposed(rows))
     if axis == x.ndim - 2:
         return xp.matmul(rows, x)
-    # Exchange the axis with the one before the last, and back. (Not moveaxis: torch's vmap has no
-    # rule for it.)
-    order = list(range(x.ndim))
-    order[axis], order[-2] = order[-2], order[axis]
-    return xp.permute_dims(xp.matmul(rows, xp.permute_dims(x, tuple(order))), tuple(order))
+    # All axes behind this one count as columns: for a contiguous array that is a view.
+    before, after = tuple(x.shape[:axis]), tuple(x.shape[axis + 1 :])
+    columns = xp.reshape(x, (*before, x.shape[axis], math.prod(after)))
+    return xp.reshape(xp.matmul(rows, columns), (*before, rows.shape[0], *after))
 
 
 def along(vector: Array, axis: int, ndim: int) -> Array:
