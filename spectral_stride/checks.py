@@ -43,6 +43,13 @@ def one_of(name: str, value: object, choices: Sequence[str]) -> None:
         refuse(ValueError, name, repr(value), allowed, f"write {name}={near[0]!r}")
 
 
+def is_callable(name: str, value: object) -> None:
+    """Refuse what is no function."""
+    if not callable(value):
+        remedy = f"pass a function as {name}; the docstring says what it takes and returns"
+        refuse(TypeError, name, f"{value!r} ({type(value).__name__})", "a function", remedy)
+
+
 def _real_number(value: Any) -> float:
     """Return a real number as a float: NaN for what is none, infinity for what is too large."""
     if not isinstance(value, Real) or isinstance(value, bool):

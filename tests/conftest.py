@@ -7,6 +7,9 @@ from hypothesis import settings
 
 from tests.libraries import Backend
 
+# The fixture check_property, as any user of the suite gets it.
+pytest_plugins = ["spectral_stride.testing.plugin"]
+
 # No deadlines: the first call of a library, or of a size under a compiler, takes long.
 settings.register_profile("dev", max_examples=20, deadline=None)
 settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True)

@@ -3,52 +3,37 @@
 import importlib
 import os
 from enum import Enum
-from functools import lru_cache
 
 import array_api_compat
 import numpy as np
 import pytest
 
 import spectral_stride as ss
+from spectral_stride.testing import known
+from spectral_stride.testing.implementation import dtype_name, to_numpy
 
 REQUIRE_ALL = "SPECTRAL_STRIDE_REQUIRE_ALL"
+
+
+def unavailable(reason):
+    """Skip a test with its reason, or fail it if the environment says that nothing is missing."""
+    if os.environ.get(REQUIRE_ALL) == "1":
+        pytest.fail(f"{reason}, and {REQUIRE_ALL}=1 wants it")
+    pytest.skip(f"{reason} ({REQUIRE_ALL}=1 makes this a failure)")
 
 
 def load(name):
     """Import a library. Without it the test is skipped, or fails if the environment says so."""
     try:
-        library = importlib.import_module(name)
-    except ImportError as error:
-        if os.environ.get(REQUIRE_ALL) == "1":
-            pytest.fail(f"{name} is not installed, and {REQUIRE_ALL}=1 wants it: {error}")
-        pytest.skip(f"{name} is not installed ({REQUIRE_ALL}=1 makes this a failure)")
-    return library
-
-
-@lru_cache
-def configured(name):
-    """A library, set up for tests: JAX with 64 bits, the strict one with nothing but the FFT."""
-    library = load(name)
-    if name == "jax":
-        library.config.update("jax_enable_x64", True)
-        return library.numpy
-    if name == "array_api_strict":
-        library.set_array_api_strict_flags(
-            boolean_indexing=False, data_dependent_shapes=False, enabled_extensions=("fft",)
-        )
-    return library
+        return importlib.import_module(name)
+    except ImportError:
+        unavailable(f"{name} is not installed")
 
 
 def flat_vjp(x, strides, g, **options):
     """The output and both gradients, in one function of arrays."""
     y, pullback = ss.vjp(x, strides, **options)
     return y, *pullback(g)
-
-
-@lru_cache
-def compiled(function):
-    """The function under ``jax.jit``, with the plan as a constant."""
-    return load("jax").jit(function, static_argnames="plan")
 
 
 class Backend(Enum):
@@ -66,8 +51,10 @@ class Backend(Enum):
     @property
     def namespace(self):
         """The array namespace, as the core sees it."""
-        library = configured(self.value.partition(".")[0])
-        return array_api_compat.array_namespace(library.zeros(1))
+        try:
+            return known.namespace(self.value.partition(".")[0])
+        except known.UnavailableError as error:
+            return unavailable(str(error))
 
     @property
     def is_compiling(self):
@@ -76,12 +63,7 @@ class Backend(Enum):
 
     def asarray(self, values, dtype="float64", **where):
         """An array of this library. NumPy's are read-only: whoever writes to an input is caught."""
-        xp = self.namespace
-        array = xp.asarray(values, dtype=getattr(xp, dtype), **where)
-        if self is Backend.NUMPY:
-            array = array.copy()
-            array.setflags(write=False)
-        return array
+        return known.make_array(self.namespace, values, dtype, **where)
 
     def diffstride(self, x, strides, **options):
         """`spectral_stride.diffstride`, called this way."""
@@ -98,32 +80,18 @@ class Backend(Enum):
     def _call(self, function, x, strides, *others, options):
         if self is not Backend.JIT:
             return function(x, strides, *others, **options)
-        plan = options.get("plan") or ss.make_plan(x.shape, strides, **options)
+        plan = known.planned(x, strides, options)
         arrays = [
             self.asarray(values, working(x)) if isinstance(values, tuple) else values
             for values in (x, strides, *others)
         ]
-        return compiled(function)(*arrays, plan=plan)
-
-
-def dtype_name(array):
-    """The name of an array's dtype, without its library's."""
-    return str(array.dtype).rpartition(".")[2]
+        return known.jitted(function)(*arrays, plan=plan)
 
 
 def working(x):
     """The name of the dtype that masks and stride gradients of ``x`` have."""
     name = dtype_name(x)
     return name if name.startswith("float") and name != "float16" else "float32"
-
-
-def to_numpy(array):
-    """A float64 NumPy copy of an array of any library."""
-    if array_api_compat.is_torch_array(array):
-        array = array.detach().double()
-    elif array_api_compat.array_namespace(array).__name__ == "array_api_strict":
-        array = array.to_device(type(array.device)("CPU_DEVICE"))
-    return np.asarray(array).astype(np.float64)
 
 
 def assert_array(actual, desired, *, like, atol, dtype=None):

@@ -1,104 +1,15 @@
 """Derivatives in the strides, and how they fit together with those in the input."""
 
-from functools import partial
-
 import numpy as np
 import pytest
-from hypothesis import assume
 from hypothesis import strategies as st
 
 import spectral_stride as ss
-from tests import oracles
+from spectral_stride.testing import oracles
+from spectral_stride.testing.cases import cases
+from tests.drawn import for_all
 from tests.libraries import Backend, assert_array, dtype_name, load, to_numpy
-from tests.strategies import cases, for_all, generic_strides_on
 
-# Truncation of a difference over this step, relative to terms of order 1, is below its square.
-STEP = 2.0**-16
-
-
-def loss(case, x, g, strides):
-    """<g, A(s) x> in float64, by dense matrices."""
-    A, _ = case.matrices(strides)
-    return np.sum(g * oracles.apply(A, x, case.axes))
-
-
-@for_all()
-def test_stride_gradient_is_the_right_derivative(xp, case):
-    """Per axis <g, dA/ds x>: right-hand on corners, straight through outside the bounds."""
-    x, g = case.values(case.shape), case.values(case.out_shape, 1)
-    array = case.array(xp, x)
-    _, _, ds = xp.vjp(array, case.strides_for(xp), case.array(xp, g), **case.options)
-    expected = oracles.stride_gradient(*case.matrices(), x, g, case.axes)
-    assert_array(ds, expected, like=array, atol=case.stride_atol(x, g))
-
-
-@for_all()
-def test_tangent_is_the_sum_of_both_parts(xp, case):
-    """dy = A dx + sum over axes of ds dA/ds x."""
-    x, dx = case.values(case.shape), case.values(case.shape, 1)
-    ds = case.values((len(case.axes),), 2)
-    arrays = [case.array(xp, values) for values in (x, dx, ds)]
-    y, dy = xp.jvp(arrays[0], case.strides_for(xp), *arrays[1:], **case.options)
-    A, slopes = case.matrices()
-    assert_array(y, oracles.apply(A, x, case.axes), like=arrays[0], atol=case.atol())
-    expected = oracles.apply(A, dx, case.axes)
-    expected = expected + oracles.stride_tangent(A, slopes, x, ds, case.axes)
-    steepest = max(np.abs(slope).sum(axis=1).max() for slope in slopes)
-    assert_array(dy, expected, like=arrays[0], atol=(2 + 4 * steepest) * case.atol())
-
-
-@for_all()
-def test_jvp_and_vjp_are_transposes(xp, case):
-    """<g, jvp(dx, ds)> = <vjp(g), (dx, ds)>."""
-    x, g = case.values(case.shape), case.values(case.out_shape, 1)
-    tangents = case.values(case.shape, 2), case.values((len(case.axes),), 3)
-    pushed = [case.array(xp, values) for values in (x, *tangents)]
-    _, dy = xp.jvp(pushed[0], case.strides_for(xp), *pushed[1:], **case.options)
-    _, *pulled = xp.vjp(pushed[0], case.strides_for(xp), case.array(xp, g), **case.options)
-    forward = np.sum(g * to_numpy(dy))
-    parts = [np.sum(to_numpy(one) * other) for one, other in zip(pulled, tangents, strict=True)]
-    size = np.abs(tangents[0]).sum() + len(case.axes)
-    assert forward == pytest.approx(sum(parts), abs=size * (case.atol() + case.stride_atol(x, g)))
-
-
-@for_all(strides=generic_strides_on, dtype="float64")
-def test_stride_gradient_is_a_central_difference_away_from_corners(xp, case):
-    """The slope of <g, A(s) x> between s - h and s + h, where the mask does not bend there."""
-    rules = zip(case.sizes, case.strides, strict=True)
-    assume(all(oracles.is_smooth(*rule, case.smoothness, case.ramp, 2 * STEP) for rule in rules))
-    x, g, ds = stride_gradient(xp, case)
-    for position, found in enumerate(ds):
-        moved = partial(oracles.moved, case.strides, position)
-        slope = (loss(case, x, g, moved(STEP)) - loss(case, x, g, moved(-STEP))) / (2 * STEP)
-        assert found == pytest.approx(slope, rel=1e-4, abs=1e-6)
-
-
-@for_all(dtype="float64")
-def test_stride_gradient_is_a_one_sided_difference_below_the_upper_bound(xp, case):
-    """The slope of <g, A(s) x> from s to s + h, also where s is on a corner: from the right.
-
-    A stride below its lower bound is clipped first: there the gradient is that at the bound.
-    """
-    clipped = [
-        oracles.effective_stride(size, stride, case.smoothness, case.ramp) if size > 1 else stride
-        for size, stride in zip(case.sizes, case.strides, strict=True)
-    ]
-    x, g, ds = stride_gradient(xp, case)
-    for position, found in enumerate(ds):
-        if 2 * clipped[position] < case.sizes[position]:
-            right = oracles.moved(clipped, position, STEP / 2**10)
-            slope = (loss(case, x, g, right) - loss(case, x, g, clipped)) / (STEP / 2**10)
-            assert found == pytest.approx(slope, rel=1e-4, abs=1e-6)
-
-
-def stride_gradient(xp, case):
-    """Input, cotangent and stride gradients, as NumPy arrays."""
-    x, g = case.values(case.shape), case.values(case.out_shape, 1)
-    _, _, ds = xp.vjp(case.array(xp, x), case.strides_for(xp), case.array(xp, g), **case.options)
-    return x, g, to_numpy(ds)
-
-
-# All on 24 samples, where stride s has its cutoff on bin 12/s.
 CORNERS = [
     pytest.param(2.0, 2.0, "outside", 7, id="outside, on the foot"),
     pytest.param(2.0, 3.3, "outside", 7, id="outside, on the foot, of a width that rounds"),
@@ -168,22 +79,25 @@ def test_each_stride_has_the_gradient_of_its_own_axis(xp):
 
 
 @st.composite
-def cases_with_dtypes(draw, xp):
+def cases_with_dtypes(draw, **options):
     """A call, and the dtype that its strides arrive in."""
-    return draw(cases(xp, max_axes=2)), draw(st.sampled_from([None, "float32", "float64"]))
+    return draw(cases(max_axes=2, **options)), draw(st.sampled_from([None, "float32", "float64"]))
 
 
 @for_all(cases_with_dtypes, share=0.2)
 def test_stride_gradients_have_the_dtype_of_the_strides(xp, drawn):
     """That of an array of strides; for numbers that of x, at least float32."""
     case, dtype = drawn
-    x = case.array(xp, case.values(case.shape))
-    g = case.array(xp, case.values(case.out_shape, 1))
+    x, g = (xp.asarray(case.values(shape), case.dtype) for shape in (case.shape, case.out_shape))
     strides = xp.asarray(case.strides, dtype) if dtype else case.strides
     y, dx, ds = xp.vjp(x, strides, g, **case.options)
     assert dtype_name(y) == dtype_name(dx) == case.dtype
     assert dtype_name(ds) == (dtype or case.dtype)
     assert ds.shape == (len(case.axes),)
+    if dtype is None:  # numbers are the same strides as an array of them
+        same = xp.vjp(x, xp.asarray(strides, case.dtype), g, **case.options)
+        for one, other in zip((y, dx, ds), same, strict=True):
+            np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
 
 
 def test_strides_may_be_integers(xp):

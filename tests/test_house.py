@@ -18,6 +18,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CORE_MODULES = {path.stem for path in (ROOT / "spectral_stride").glob("*.py")}
+# The property suite stands on the core and on the adapters, and neither knows it.
+SUITE = "testing"
 
 # Every adapter that has a place, written or not: a folder outside this list does not ship.
 ADAPTERS = {
@@ -86,6 +88,8 @@ def core_complaint(module: str, name: str) -> str | None:
             return "checks.py imports nothing of the core: every module may import checks"
         if rest.split(".")[0] in ADAPTERS:
             return "the core knows no adapter: adapters import the core"
+        if rest.split(".")[0] == SUITE:
+            return "the suite tests the core, which knows nothing of it"
         if module != "__init__" and part_of_core(name) == "__init__":
             return "import from the module that defines the name, not from the package"
         return None
@@ -112,10 +116,29 @@ def adapter_complaint(path: PurePosixPath, name: str) -> str | None:
         other = rest.split(".")[0]
         if other in ADAPTERS and other != adapter:
             return "an adapter knows no other adapter: what both need belongs in the core"
+        if other == SUITE:
+            return "the suite tests the adapters, which know nothing of it"
         return None
     allowed = packages_of(adapter)
     if is_training:
         allowed |= packages_of("train") | {"numpy"}
+    if top in allowed or top in sys.stdlib_module_names:
+        return None
+    return f"here that is the core and what the extra installs: {', '.join(sorted(allowed))}"
+
+
+def suite_complaint(path: PurePosixPath, name: str) -> str | None:
+    """What is wrong with the import of ``name`` by a file of the property suite."""
+    top, _, rest = name.partition(".")
+    allowed = packages_of("testing") | {"numpy", "array_api_compat"}
+    if path.stem == "plugin":
+        allowed |= {"pytest"}
+    if top == "spectral_stride":
+        if rest.split(".")[0] in ADAPTERS:
+            return "an adapter is found at run time, by known.py"
+        return None
+    if name == RUN_TIME:
+        return None if path.stem == "known" else "only known.py looks for libraries at run time"
     if top in allowed or top in sys.stdlib_module_names:
         return None
     return f"here that is the core and what the extra installs: {', '.join(sorted(allowed))}"
@@ -131,6 +154,8 @@ def complaints(path: PurePosixPath, source: str) -> list[str]:
             why = "imports go one way: tests and benchmarks -> backends -> core"
         elif top == "backends":
             why = "an adapter has one name: import spectral_stride.<name>"
+        elif path.parts[:2] == ("spectral_stride", SUITE):
+            why = suite_complaint(path, name)
         elif room == "spectral_stride":
             why = core_complaint(path.stem, name)
         elif room == "backends" and len(path.parts) > 2:
@@ -143,7 +168,7 @@ def complaints(path: PurePosixPath, source: str) -> list[str]:
 def python_files() -> list[PurePosixPath]:
     """Every Python file of the project, adapters under backends/ and not again by their links."""
     files = list((ROOT / "spectral_stride").glob("*.py"))
-    for room in ("backends", "tests", "benchmarks"):
+    for room in (f"spectral_stride/{SUITE}", "backends", "tests", "benchmarks"):
         files += (ROOT / room).rglob("*.py")
     return sorted(PurePosixPath(path.relative_to(ROOT).as_posix()) for path in files)
 
@@ -185,10 +210,17 @@ def test_core_modules_do_not_import_each_other_in_a_circle():
         ("spectral_stride/mask.py", "import importlib\nimportlib.import_module(n)", "run time"),
         ("spectral_stride/mask.py", "__import__('torch')", "run time"),
         ("spectral_stride/mask.py", "import backends.torch", "one way"),
-        ("spectral_stride/mask.py", "from tests.oracles import dense", "one way"),
+        ("spectral_stride/mask.py", "from tests.mutants import MUTANTS", "one way"),
         ("spectral_stride/checks.py", "from spectral_stride import plan", "nothing of the core"),
         ("spectral_stride/checks.py", "from . import plan", "nothing of the core"),
         ("spectral_stride/plan.py", "import array_api_compat", "integers and floats"),
+        ("spectral_stride/mask.py", "from spectral_stride.testing import oracles", "nothing of it"),
+        ("spectral_stride/testing/suite.py", "import torch", "the extra installs"),
+        ("spectral_stride/testing/suite.py", "import pytest", "the extra installs"),
+        ("spectral_stride/testing/known.py", "import spectral_stride.jax", "at run time"),
+        ("spectral_stride/testing/suite.py", "__import__('torch')", "only known.py"),
+        ("spectral_stride/testing/suite.py", "from tests import mutants", "one way"),
+        ("backends/torch/layers.py", "import spectral_stride.testing", "nothing of it"),
         ("backends/torch/layers.py", "import jax", "the extra installs: torch"),
         ("backends/torch/layers.py", "import numpy as np", "the extra installs: torch"),
         ("backends/torch/layers.py", "import lightning", "the extra installs: torch"),
@@ -215,11 +247,13 @@ def test_the_rule_refuses(path, source, why):
         ("spectral_stride/mask.py", "from spectral_stride import checks"),
         ("spectral_stride/mask.py", "from .plan import Plan"),
         ("spectral_stride/__init__.py", "from spectral_stride.plan import Plan"),
+        ("spectral_stride/testing/plugin.py", "import pytest, hypothesis, numpy"),
+        ("spectral_stride/testing/known.py", "import importlib\nimportlib.import_module(n)"),
         ("backends/torch/layers.py", "import torch.nn\nfrom spectral_stride import vjp"),
         ("backends/torch/layers.py", "from .functional import diffstride"),
         ("backends/torch/training/data.py", "import lightning, numpy\nfrom sklearn import x"),
         ("benchmarks/cost.py", "import jax\nfrom spectral_stride.torch import DiffStride"),
-        ("tests/test_layers.py", "import scipy\nfrom tests.oracles import dense"),
+        ("tests/test_layers.py", "import scipy\nfrom tests.mutants import MUTANTS"),
     ],
 )
 def test_the_rule_allows(path, source):

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spectral_stride as ss
-from tests import oracles
+from spectral_stride.testing import oracles
+from spectral_stride.testing.cases import SMOOTHNESSES, strides_on
 from tests.libraries import Backend, assert_array, load, to_numpy
-from tests.strategies import SMOOTHNESSES, strides_on
 
 SIZES = st.sampled_from([1, 2, 3, 4, 5, 8, 9, 16, 31, 64])
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spectral_stride as ss
-from tests.libraries import Backend, assert_array
-from tests.strategies import cases
+from spectral_stride.testing.cases import cases
+from tests.libraries import assert_array
 
 
-@given(cases(Backend.NUMPY))
+@given(cases())
 def test_a_plan_is_frozen_hashable_and_cached(case):
     """Equal arguments give the same object, which is a dictionary key and cannot be changed."""
     plan = ss.make_plan(case.shape, case.strides, **case.options)
@@ -22,7 +22,7 @@ def test_a_plan_is_frozen_hashable_and_cached(case):
         plan.norm = "ortho"
 
 
-@given(cases(Backend.NUMPY))
+@given(cases())
 def test_a_plan_knows_the_shapes(case):
     """Input sizes, output sizes and the output's shape, in Python integers."""
     plan = ss.make_plan(case.shape, case.strides, **case.options)

@@ -5,15 +5,16 @@ import pytest
 from hypothesis import strategies as st
 
 import spectral_stride as ss
-from tests import oracles
+from spectral_stride.testing import oracles
+from spectral_stride.testing.cases import cases, no_canvas
+from tests.drawn import for_all
 from tests.libraries import Backend, assert_array, dtype_name, load
-from tests.strategies import cases, for_all
 
 
 @st.composite
-def pools(draw, xp):
+def pools(draw, **options):
     """A call with every output size from 1 to N."""
-    case = draw(cases(xp, strides=lambda *_: st.just(1.0), canvas=lambda *_: st.just({})))
+    case = draw(cases(strides=lambda *_: st.just(1.0), canvas=no_canvas, **options))
     return case, tuple(draw(st.integers(1, size)) for size in case.sizes)
 
 
@@ -22,7 +23,7 @@ def test_pooling_is_the_dense_matrix_without_a_mask(xp, drawn):
     """All bins 0 .. n//2 pass, with the imaginary part of bin n/2 dropped for an even n."""
     case, sizes = drawn
     values = case.values(case.shape)
-    x = case.array(xp, values)
+    x = xp.asarray(values, case.dtype)
     y = ss.spectral_pool(x, sizes, axes=case.axes, norm=case.norm, method=case.method)
     A = [
         oracles.spectral_matrix(size, n, [1] * (size // 2 + 1), case.norm)

@@ -4,16 +4,23 @@ Nothing here is shared with the library. Strides, masks and sizes are rational n
 bin on a corner of the mask lies on it exactly. Matrices are sums over bins, one bin after another.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+# What a stride or a level of the mask may be written as, and float64 arrays of any rank.
+Number = float | Fraction
+Matrix = NDArray[Any]
 
 # Step of the one-sided difference of the mask. Fractions do not round: it may be this small.
 STEP = Fraction(1, 2**80)
 
 
-def bounds(size, smoothness, ramp):
+def bounds(size: int, smoothness: Number, ramp: str) -> tuple[Fraction, Fraction]:
     """Smallest and largest effective stride on an axis of two samples or more, exactly."""
     high = Fraction(size, 2)
     if ramp == "inside":
@@ -22,26 +29,28 @@ def bounds(size, smoothness, ramp):
     return (size / rest if rest >= 2 else high), high
 
 
-def effective_stride(size, stride, smoothness, ramp):
+def effective_stride(size: int, stride: Number, smoothness: Number, ramp: str) -> Fraction:
     """The stride, clipped to its bounds."""
     low, high = bounds(size, smoothness, ramp)
     return min(max(Fraction(stride), low), high)
 
 
-def mask_bin(k, size, effective, smoothness, ramp):
+def mask_bin(k: int, size: int, effective: Fraction, smoothness: Number, ramp: str) -> Fraction:
     """m_k = clip((edge - k)/width, 0, 1), or 1 below the edge where the width is 0."""
     return mask_piece(k, size, effective, smoothness, ramp)[0]
 
 
-def mask_piece(k, size, effective, smoothness, ramp):
+def mask_piece(
+    k: int, size: int, effective: Fraction, smoothness: Number, ramp: str
+) -> tuple[Fraction, str]:
     """The mask on one bin, and the name of the smooth piece of its formula that gives it."""
     cutoff = size / (2 * effective)
-    smoothness = Fraction(smoothness)
-    edge, width, shape = cutoff + smoothness + 1, smoothness, "as wide as asked"
+    asked = Fraction(smoothness)
+    edge, width, shape = cutoff + asked + 1, asked, "as wide as asked"
     if ramp == "inside":
         half = max(cutoff / 2, Fraction(1))
-        edge, width = cutoff + Fraction(1, 2), min(smoothness, half)
-        if half < smoothness:
+        edge, width = cutoff + Fraction(1, 2), min(asked, half)
+        if half < asked:
             shape = "half the cutoff" if half > 1 else "one bin"
     if width == 0:
         return Fraction(int(k < edge)), "hard"
@@ -51,7 +60,7 @@ def mask_piece(k, size, effective, smoothness, ramp):
     return u, shape
 
 
-def mask(size, stride, smoothness, ramp):
+def mask(size: int, stride: Number, smoothness: Number, ramp: str) -> list[Fraction]:
     """The mask on bins 0 .. N//2, as a list of fractions."""
     if size == 1:
         return [Fraction(1)]
@@ -59,7 +68,7 @@ def mask(size, stride, smoothness, ramp):
     return [mask_bin(k, size, effective, smoothness, ramp) for k in range(size // 2 + 1)]
 
 
-def mask_slope(size, stride, smoothness, ramp):
+def mask_slope(size: int, stride: Number, smoothness: Number, ramp: str) -> list[Fraction]:
     """The right derivative of the mask in the stride, at the clipped stride: straight through."""
     if size == 1 or smoothness == 0:
         return [Fraction(0)] * (size // 2 + 1)
@@ -74,7 +83,7 @@ def mask_slope(size, stride, smoothness, ramp):
     ]
 
 
-def is_smooth(size, stride, smoothness, ramp, reach):
+def is_smooth(size: int, stride: Number, smoothness: Number, ramp: str, reach: Number) -> bool:
     """Whether the mask neither bends nor stops to follow the stride within ``reach`` of it."""
     if size == 1:
         return True
@@ -92,12 +101,20 @@ def is_smooth(size, stride, smoothness, ramp, reach):
     )
 
 
-def last_bin(size, stride, smoothness, ramp):
+def last_bin(size: int, stride: Number, smoothness: Number, ramp: str) -> int:
     """K, the largest bin that the mask does not stop."""
     return max(k for k, m in enumerate(mask(size, stride, smoothness, ramp)) if m > 0)
 
 
-def out_size(size, stride, smoothness, ramp, *, crop=True, multiple_of=1):
+def out_size(
+    size: int,
+    stride: Number,
+    smoothness: Number,
+    ramp: str,
+    *,
+    crop: bool = True,
+    multiple_of: int = 1,
+) -> int:
     """Output samples n along one axis."""
     if size == 1 or not crop:
         return size
@@ -112,12 +129,17 @@ def out_size(size, stride, smoothness, ramp, *, crop=True, multiple_of=1):
     return min(samples, size)
 
 
-def gain(size, n, norm):
+def gain(size: int, n: int, norm: str) -> float:
     """What a constant is multiplied by."""
-    return {"forward": 1.0, "ortho": (size / n) ** 0.5, "backward": size / n}[norm]
+    gains: dict[str, float] = {
+        "forward": 1.0,
+        "ortho": (size / n) ** 0.5,
+        "backward": size / n,
+    }
+    return gains[norm]
 
 
-def spectral_matrix(size, n, levels, norm):
+def spectral_matrix(size: int, n: int, levels: Sequence[Number], norm: str) -> Matrix:
     """A[j, i] = gain/N sum_k w_k m_k cos(2 pi k (j/n - i/N)), the sum over bins 0 .. n//2."""
     A = np.zeros((n, size))
     j, i = np.arange(n)[:, None], np.arange(size)[None, :]
@@ -129,34 +151,48 @@ def spectral_matrix(size, n, levels, norm):
 
 
 @lru_cache(maxsize=1024)
-def axis_matrices(size, n, stride, smoothness, ramp, norm):
+def axis_matrices(
+    size: int, n: int, stride: Number, smoothness: Number, ramp: str, norm: str
+) -> tuple[Matrix, Matrix]:
     """A of one axis, and its right derivative in the stride; both of shape (n, N), read-only."""
     if size == 1:
-        found = np.ones((1, 1)), np.zeros((1, 1))
+        A, slope = np.ones((1, 1)), np.zeros((1, 1))
     else:
-        found = tuple(
+        A, slope = (
             spectral_matrix(size, n, levels(size, stride, smoothness, ramp), norm)
             for levels in (mask, mask_slope)
         )
-    for A in found:
-        A.setflags(write=False)
-    return found
+    A.setflags(write=False)
+    slope.setflags(write=False)
+    return A, slope
 
 
-def apply(matrices, x, axes):
+def apply(matrices: Sequence[Matrix], x: Matrix, axes: Sequence[int]) -> Matrix:
     """Multiply ``x`` by one matrix along each of the axes."""
     for A, axis in zip(matrices, axes, strict=True):
         x = np.moveaxis(np.tensordot(A, x, axes=(1, axis)), 0, axis)
     return x
 
 
-def apply_slope(matrices, slopes, position, x, axes):
+def apply_slope(
+    matrices: Sequence[Matrix],
+    slopes: Sequence[Matrix],
+    position: int,
+    x: Matrix,
+    axes: Sequence[int],
+) -> Matrix:
     """The derivative of `apply` in the stride of one axis."""
     mixed = [*matrices[:position], slopes[position], *matrices[position + 1 :]]
     return apply(mixed, x, axes)
 
 
-def stride_gradient(matrices, slopes, x, g, axes):
+def stride_gradient(
+    matrices: Sequence[Matrix],
+    slopes: Sequence[Matrix],
+    x: Matrix,
+    g: Matrix,
+    axes: Sequence[int],
+) -> Matrix:
     """The gradient of <g, A(s) x> in the strides, one number per axis."""
     return np.array(
         [
@@ -166,25 +202,33 @@ def stride_gradient(matrices, slopes, x, g, axes):
     )
 
 
-def stride_tangent(matrices, slopes, x, ds, axes):
+def stride_tangent(
+    matrices: Sequence[Matrix],
+    slopes: Sequence[Matrix],
+    x: Matrix,
+    ds: Matrix,
+    axes: Sequence[int],
+) -> Matrix:
     """The derivative of A(s) x along ``ds``."""
-    return sum(
+    parts = [
         ds[position] * apply_slope(matrices, slopes, position, x, axes)
         for position in range(len(axes))
-    )
+    ]
+    return np.asarray(np.sum(parts, axis=0))
 
 
-def polynomial(x, levels, points):
-    """The trigonometric polynomial with spectrum m X at ``points``, in periods of the signal."""
+def polynomial(x: Matrix, levels: Sequence[Number], n: int) -> Matrix:
+    """The trigonometric polynomial with spectrum m X at n equal steps over the signal's period."""
     size = len(x)
-    values = np.zeros(len(points))
+    values = np.zeros(n)
     for k in range(size // 2 + 1):
         bin_k = sum(x[i] * np.exp(-2j * np.pi * (k * i % size) / size) for i in range(size))
         weight = 1 if k == 0 or 2 * k == size else 2
-        values += weight * float(levels[k]) * (bin_k * np.exp(2j * np.pi * k * points)).real / size
+        turns = k * np.arange(n) % n / n
+        values += weight * float(levels[k]) * (bin_k * np.exp(2j * np.pi * turns)).real / size
     return values
 
 
-def moved(strides, position, step):
+def moved(strides: Sequence[Number], position: int, step: float) -> tuple[float, ...]:
     """The strides with one of them moved by ``step``."""
     return tuple(s + step * (place == position) for place, s in enumerate(strides))

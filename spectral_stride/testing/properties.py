@@ -1,0 +1,429 @@
+"""What the operator is, whatever is drawn: one function a property, and the list of all.
+
+A property takes a `Call`, runs the implementation, and yields its claims: what must be equal to
+what, and to within how much. It does not compare; whoever runs it does, and keeps the largest
+error. The expected values come from `oracles` or from the implementation itself.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from spectral_stride.testing import oracles
+from spectral_stride.testing.cases import (
+    Case,
+    cases,
+    corners_on,
+    generic_strides_on,
+    no_canvas,
+)
+from spectral_stride.testing.implementation import Array, Call, Values, to_numpy
+
+# Truncation of a difference over this step, relative to terms of order 1, is below its square.
+STEP = 2.0**-16
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``found`` equals ``expected`` to within ``atol``, entry by entry.
+
+    Where ``like`` is given, ``found`` is also an array of its library, dtype and device.
+    """
+
+    what: str
+    found: Any
+    expected: Any
+    atol: float | Values = 0.0
+    like: Array | None = None
+
+
+Claims = Iterator[Claim]
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property that every implementation has.
+
+    Attributes
+    ----------
+    name, statement : str
+        What it is called, and what it says.
+    needs : tuple of str
+        The functions that it calls beside ``forward``: "vjp", "jvp".
+    varies : tuple of str
+        Options that it sets itself.
+    share : float
+        How many of the asked examples it runs.
+    """
+
+    name: str
+    statement: str
+    needs: tuple[str, ...]
+    varies: tuple[str, ...]
+    share: float
+    draw: Callable[..., st.SearchStrategy[Case]]
+    claims: Callable[[Call], Claims]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+PROPERTIES: list[Property] = []
+
+
+def holds(
+    *needs: str,
+    share: float = 1.0,
+    varies: tuple[str, ...] = (),
+    draw: Callable[..., st.SearchStrategy[Case]] = cases,
+    **options: Any,
+) -> Callable[[Callable[[Call], Claims]], Callable[[Call], Claims]]:
+    """Enter a function among the properties; ``options`` are those of `cases`."""
+
+    def enter(claims: Callable[[Call], Claims]) -> Callable[[Call], Claims]:
+        strategy = partial(draw, **options)
+        varied = (*varies, *(name for name in options if name not in ("max_axes", "strides")))
+        statement = (claims.__doc__ or "").partition("\n")[0]
+        name = claims.__name__
+        PROPERTIES.append(Property(name, statement, needs, varied, share, strategy, claims))
+        return claims
+
+    return enter
+
+
+@holds()
+def output_is_the_dense_matrix_times_the_input(call: Call) -> Claims:
+    """The output is y = A x along every axis, with the library, dtype, shape and device of x."""
+    case = call.case
+    x = case.values(case.shape)
+    expected = oracles.apply(case.matrices()[0], x, case.axes)
+    assert expected.shape == case.out_shape
+    yield Claim("y", call.forward(x), expected, case.atol(), like=call.array(x))
+
+
+@holds("vjp")
+def pullback_is_the_adjoint(call: Call) -> Claims:
+    """The pullback gives dx = A^T g, the transpose of the dense matrix: <A x, g> = <x, A^T g>."""
+    case = call.case
+    x, g = case.values(case.shape), case.values(case.out_shape, 1)
+    y, dx, _ = call.vjp(x, g)
+    like = call.array(x)
+    A = case.matrices()[0]
+    yield Claim("y", y, oracles.apply(A, x, case.axes), case.atol(), like=like)
+    transposed = oracles.apply([matrix.T for matrix in A], g, case.axes)
+    yield Claim("dx", dx, transposed, case.atol(), like=like)
+    inner = np.sum(to_numpy(y) * g), np.sum(x * to_numpy(dx))
+    yield Claim("<A x, g>", *inner, atol=case.atol() * (1 + np.abs(x).sum()))
+
+
+@holds(share=0.5)
+def output_is_linear_in_the_input(call: Call) -> Claims:
+    """A (2 x - 3 z) = 2 A x - 3 A z."""
+    case = call.case
+    x, z = case.values(case.shape), case.values(case.shape, 1)
+    combined = 2 * to_numpy(call.forward(x)) - 3 * to_numpy(call.forward(z))
+    yield Claim("A (2 x - 3 z)", call.forward(2 * x - 3 * z), combined, 6 * case.atol())
+
+
+@holds()
+def constants_are_multiplied_by_the_gain_of_the_norm(call: Call) -> Claims:
+    """A constant keeps its value, or grows by N/n or by its square root, on every axis."""
+    case = call.case
+    shrinkage = np.prod(np.divide(case.sizes, case.out_sizes))
+    gain = {"forward": 1.0, "ortho": np.sqrt(shrinkage), "backward": shrinkage}[case.norm]
+    y = call.forward(np.full(case.shape, 1.5))
+    yield Claim("A 1", y, np.full(case.out_shape, 1.5 * gain), 2 * case.atol())
+
+
+@holds(share=0.5, varies=("axes",))
+def permuting_the_axes_of_the_array_permutes_those_of_the_output(call: Call) -> Claims:
+    """An axis is known by its number alone; batch axes are just left where they are."""
+    case = call.case
+    order = np.random.default_rng(case.seed).permutation(len(case.shape)).tolist()
+    x = case.values(case.shape)
+    moved = tuple(order.index(axis) for axis in case.axes)
+    y = call.forward(x.transpose(order), axes=moved)
+    yield Claim("y", y, to_numpy(call.forward(x)).transpose(order), case.atol())
+
+
+@holds(share=0.5, varies=("axes",))
+def listing_the_axes_in_another_order_changes_nothing(call: Call) -> Claims:
+    """Axes and strides belong together, and negative axes count from the end."""
+    case = call.case
+    x = case.values(case.shape)
+    changes: dict[str, Any] = {
+        "axes": tuple(axis - len(case.shape) for axis in reversed(case.axes))
+    }
+    if "out_sizes" in case.canvas:
+        changes["out_sizes"] = case.out_sizes[::-1]
+    y = call.forward(x, case.strides[::-1], **changes)
+    yield Claim("y", y, to_numpy(call.forward(x)), case.atol())
+
+
+@holds(share=0.5, varies=("axes",))
+def batch_entries_do_not_see_each_other(call: Call) -> Claims:
+    """Permuting a batch permutes its outputs: stacked inputs are resampled one by one."""
+    case = call.case
+    x = np.stack([case.values(case.shape, salt) for salt in range(3)])
+    axes = tuple(axis + 1 for axis in case.axes)
+    y = to_numpy(call.forward(x, axes=axes))
+    yield Claim("permuted", call.forward(x[[2, 0, 1]], axes=axes), y[[2, 0, 1]], case.atol())
+    yield Claim("one of three", call.forward(x[1]), y[1], case.atol())
+
+
+def circular_flip(values: Values, axes: tuple[int, ...]) -> Values:
+    """x[-i mod N] along each axis: sample 0 stays where it is."""
+    return np.roll(np.flip(values, axes), 1, axes)
+
+
+@holds("vjp", share=0.5)
+def a_circular_flip_of_the_input_flips_output_and_input_gradient(call: Call) -> Claims:
+    """A F_N = F_n A with (F x)[i] = x[-i mod N]; stride gradients do not change.
+
+    It holds to the last bin: A[j, i] is even under (j, i) -> (-j, -i), also where the imaginary
+    part of bin n/2 is dropped.
+    """
+    case = call.case
+    x, g = case.values(case.shape), case.values(case.out_shape, 1)
+    straight = [to_numpy(array) for array in call.vjp(x, g)]
+    flipped = call.vjp(circular_flip(x, case.axes), circular_flip(g, case.axes))
+    for what, one, other in zip(("y", "dx"), flipped, straight, strict=False):
+        yield Claim(what, one, circular_flip(other, case.axes), case.atol())
+    yield Claim("dstrides", flipped[2], straight[2], 2 * case.stride_atol(x, g))
+
+
+@holds(share=0.5, varies=("axes",))
+def several_axes_are_one_axis_after_another(call: Call) -> Claims:
+    """The operator is separable: the axes may be taken one by one, the last one first."""
+    case = call.case
+    x = case.values(case.shape)
+    y = x
+    for axis, stride, n in reversed(
+        list(zip(case.axes, case.strides, case.out_sizes, strict=True))
+    ):
+        canvas = case.canvas if "crop" in case.canvas else {"out_sizes": (n,)}
+        step = replace(case, axes=(axis,), strides=(stride,), canvas=canvas)
+        y = to_numpy(Call(call.implementation, step).forward(y))
+    yield Claim("y", y, to_numpy(call.forward(x)), case.atol())
+
+
+@holds("vjp", varies=("method",))
+def both_methods_agree_and_auto_is_one_of_them(call: Call) -> Claims:
+    """FFT and matmul agree to rounding, gradients too; on one axis auto is one of the two."""
+    case = call.case
+    x, g = case.values(case.shape), case.values(case.out_shape, 1)
+    matmul, fft, auto = (call.vjp(x, g, method=method) for method in ("matmul", "fft", "auto"))
+    limits = case.atol(), case.atol(), case.stride_atol(x, g)
+    for what, one, other, either, atol in zip(
+        ("y", "dx", "dstrides"), matmul, fft, auto, limits, strict=True
+    ):
+        by_matmul, by_fft = to_numpy(one), to_numpy(other)
+        yield Claim(f"{what} by FFT", other, by_matmul, 2 * atol)
+        closer = min((by_matmul, by_fft), key=lambda known: _distance(to_numpy(either), known))
+        yield Claim(f"{what} by auto", either, closer, 0 if len(case.axes) == 1 else 2 * atol)
+
+
+def _distance(one: Values, other: Values) -> float:
+    return float(np.max(np.abs(one - other), initial=0.0))
+
+
+@st.composite
+def _wider_cases(draw: st.DrawFn, /, **options: Any) -> Case:
+    """One axis, on a canvas with a bin to spare."""
+    case = draw(cases(max_axes=1, canvas=no_canvas, **options))
+    (size,), (stride,) = case.sizes, case.strides
+    kept = oracles.last_bin(size, stride, case.smoothness, case.ramp)
+    assume(2 * kept + 1 <= size)
+    n = draw(st.integers(2 * kept + 1, size))
+    return replace(case, shape=(size,), axes=(0,), canvas={"out_sizes": (n,)})
+
+
+@holds(draw=_wider_cases)
+def a_wider_canvas_samples_the_same_signal_more_finely(call: Call) -> Claims:
+    """For every n' > 2 K the output is the trigonometric polynomial with spectrum m X at j/n'."""
+    case = call.case
+    (size,), (stride,), (n,) = case.sizes, case.strides, case.out_sizes
+    x = case.values(case.shape)
+    levels = oracles.mask(size, stride, case.smoothness, case.ramp)
+    samples = oracles.polynomial(x, levels, n)
+    expected = samples * oracles.gain(size, n, case.norm)
+    yield Claim("y", call.forward(x), expected, case.atol())
+
+
+@st.composite
+def _held_cases(draw: st.DrawFn, /, **options: Any) -> Case:
+    """A plan for one set of strides, called with another, which may outgrow the plan's canvas."""
+    case = draw(cases(max_axes=2, **options))
+    moved = tuple(
+        draw(st.sampled_from([0.5, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.5])) for _ in case.strides
+    )
+    return replace(case, strides=moved, planned=case.strides)
+
+
+@holds("vjp", draw=_held_cases)
+def strides_move_inside_a_held_plan(call: Call) -> Claims:
+    """The mask is found on the plan's bins; what outgrows the canvas is cut at its Nyquist bin."""
+    case = call.case
+    x, g = case.values(case.shape), case.values(case.out_shape, 1)
+    A, slopes = case.matrices()
+    y, dx, ds = call.vjp(x, g)
+    like = call.array(x)
+    yield Claim("y", y, oracles.apply(A, x, case.axes), case.atol(), like=like)
+    transposed = oracles.apply([matrix.T for matrix in A], g, case.axes)
+    yield Claim("dx", dx, transposed, case.atol(), like=like)
+    expected = oracles.stride_gradient(A, slopes, x, g, case.axes)
+    yield Claim("dstrides", ds, expected, case.stride_atol(x, g), like=like)
+
+
+@holds("vjp", share=0.5, smoothness=0.0, canvas=no_canvas)
+def without_smoothness_the_crop_is_hard(call: Call) -> Claims:
+    """R = 0 keeps the bins below the edge whole and drops the others; stride gradients are 0."""
+    case = call.case
+    x, g = case.values(case.shape), case.values(case.out_shape, 1)
+    y, _, ds = call.vjp(x, g)
+    like = call.array(x)
+    everything = [[1] * (size // 2 + 1) for size in case.sizes]
+    A = [
+        oracles.spectral_matrix(size, n, levels, case.norm)
+        for size, n, levels in zip(case.sizes, case.out_sizes, everything, strict=True)
+    ]
+    yield Claim("y", y, oracles.apply(A, x, case.axes), 2 * case.atol(), like=like)
+    yield Claim("dstrides", ds, np.zeros(len(case.axes)), 0, like=like)
+
+
+def _whole(*_: Any) -> st.SearchStrategy[dict[str, Any]]:
+    return st.just({"crop": False})
+
+
+@holds(share=0.5, canvas=_whole)
+def without_crop_the_sizes_stay_and_the_mask_is_applied(call: Call) -> Claims:
+    """crop=False multiplies the spectrum by the mask and nothing else."""
+    case = call.case
+    x = case.values(case.shape)
+    spectrum = x
+    for axis, size, stride in zip(case.axes, case.sizes, case.strides, strict=True):
+        levels = np.array(oracles.mask(size, stride, case.smoothness, case.ramp), dtype=float)
+        weights = levels[np.minimum(np.arange(size), size - np.arange(size))]
+        shape = [1] * x.ndim
+        shape[axis] = size
+        spectrum = np.fft.ifft(np.fft.fft(spectrum, axis=axis) * weights.reshape(shape), axis=axis)
+    yield Claim("y", call.forward(x), spectrum.real, case.atol())
+
+
+@holds(share=0.5)
+def inputs_are_never_written_to(call: Call) -> Claims:
+    """Forward, gradients and tangents leave every array that they are given as it was."""
+    case, implementation = call.case, call.implementation
+    s = np.asarray(case.strides)
+    names = "x", "strides", "g", "dstrides"
+    kept = [case.values(case.shape), s, case.values(case.out_shape, 1), s]
+    arrays = [call.array(values.copy()) for values in kept]
+    implementation.forward(*arrays[:2], **case.options)
+    if implementation.vjp:
+        implementation.vjp(*arrays[:2], **case.options)[1](arrays[2])
+    if implementation.jvp:
+        implementation.jvp(*arrays[:2], arrays[0], arrays[3], **case.options)
+    for name, array, values in zip(names, arrays, kept, strict=True):
+        # What the array held to begin with: the dtype may have rounded it.
+        yield Claim(f"{name} afterwards", array, to_numpy(call.array(values.copy())))
+
+
+@holds("vjp")
+def stride_gradient_is_the_right_derivative(call: Call) -> Claims:
+    """Per axis <g, dA/ds x>: right-hand on corners, straight through outside the bounds."""
+    case = call.case
+    x, g = case.values(case.shape), case.values(case.out_shape, 1)
+    _, _, ds = call.vjp(x, g)
+    expected = oracles.stride_gradient(*case.matrices(), x, g, case.axes)
+    yield Claim("dstrides", ds, expected, case.stride_atol(x, g), like=call.array(x))
+
+
+@holds("vjp", strides=corners_on)
+def stride_gradient_on_corners_and_bounds_is_that_to_the_right(call: Call) -> Claims:
+    """On a corner of the mask the gradient is that towards larger strides; at a bound it lives."""
+    yield from stride_gradient_is_the_right_derivative(call)
+
+
+@holds("jvp")
+def tangent_is_the_sum_of_both_parts(call: Call) -> Claims:
+    """The tangent is dy = A dx + sum over axes of ds dA/ds x."""
+    case = call.case
+    x, dx = case.values(case.shape), case.values(case.shape, 1)
+    ds = case.values((len(case.axes),), 2)
+    y, dy = call.jvp(x, dx, ds)
+    like = call.array(x)
+    A, slopes = case.matrices()
+    yield Claim("y", y, oracles.apply(A, x, case.axes), case.atol(), like=like)
+    expected = oracles.apply(A, dx, case.axes)
+    expected = expected + oracles.stride_tangent(A, slopes, x, ds, case.axes)
+    yield Claim("dy", dy, expected, case.tangent_atol(), like=like)
+
+
+@holds("vjp", "jvp")
+def jvp_and_vjp_are_transposes(call: Call) -> Claims:
+    """<g, jvp(dx, ds)> = <vjp(g), (dx, ds)>."""
+    case = call.case
+    x, g = case.values(case.shape), case.values(case.out_shape, 1)
+    tangents = case.values(case.shape, 2), case.values((len(case.axes),), 3)
+    _, dy = call.jvp(x, *tangents)
+    _, *pulled = call.vjp(x, g)
+    forward = np.sum(g * to_numpy(dy))
+    parts = [np.sum(to_numpy(one) * other) for one, other in zip(pulled, tangents, strict=True)]
+    size = np.abs(tangents[0]).sum() + len(case.axes)
+    atol = size * (case.atol() + case.stride_atol(x, g))
+    yield Claim("<g, dy>", forward, sum(parts), atol)
+
+
+def _loss(case: Case, x: Values, g: Values, strides: tuple[Any, ...]) -> float:
+    """<g, A(s) x> in float64, by dense matrices."""
+    A, _ = case.matrices(strides)
+    return float(np.sum(g * oracles.apply(A, x, case.axes)))
+
+
+def _slopes(
+    case: Case, x: Values, g: Values, starts: tuple[Any, ...], left: float, right: float
+) -> Values:
+    """Differences of <g, A(s) x> between s - left and s + right, over their distance, per axis."""
+    return np.array(
+        [
+            _loss(case, x, g, oracles.moved(starts, position, right))
+            - _loss(case, x, g, oracles.moved(starts, position, -left))
+            for position in range(len(case.axes))
+        ]
+    ) / (left + right)
+
+
+@holds("vjp", strides=generic_strides_on, dtypes=("float64",))
+def stride_gradient_is_a_central_difference_away_from_corners(call: Call) -> Claims:
+    """The slope of <g, A(s) x> between s - h and s + h, where the mask does not bend there."""
+    case = call.case
+    rules = zip(case.sizes, case.strides, strict=True)
+    assume(all(oracles.is_smooth(*rule, case.smoothness, case.ramp, 2 * STEP) for rule in rules))
+    x, g = case.values(case.shape), case.values(case.out_shape, 1)
+    _, _, ds = call.vjp(x, g)
+    slopes = _slopes(case, x, g, case.strides, STEP, STEP)
+    yield Claim("dstrides", ds, slopes, 1e-6 + 1e-4 * np.abs(slopes))
+
+
+@holds("vjp", dtypes=("float64",))
+def stride_gradient_is_a_one_sided_difference_below_the_upper_bound(call: Call) -> Claims:
+    """The slope of <g, A(s) x> from s to s + h, also where s is on a corner: from the right.
+
+    A stride below its lower bound is clipped first: there the gradient is that at the bound.
+    """
+    case = call.case
+    clipped = tuple(
+        oracles.effective_stride(size, stride, case.smoothness, case.ramp) if size > 1 else stride
+        for size, stride in zip(case.sizes, case.strides, strict=True)
+    )
+    x, g = case.values(case.shape), case.values(case.out_shape, 1)
+    found = to_numpy(call.vjp(x, g)[2])
+    slopes = _slopes(case, x, g, clipped, 0.0, STEP / 2**10)
+    below = 2 * np.asarray(clipped, dtype=float) < np.asarray(case.sizes)
+    slopes = np.where(below, slopes, found)  # at the upper bound there is nothing to the right
+    yield Claim("dstrides", found, slopes, 1e-6 + 1e-4 * np.abs(slopes))

@@ -1,0 +1,94 @@
+"""The property suite on every implementation that this library brings, and on strangers."""
+
+import numpy as np
+import pytest
+from autograd.differential_operators import make_jvp, make_vjp
+from hypothesis import settings
+
+from spectral_stride.testing import PROPERTIES
+from spectral_stride.testing.agreement import check_agreement
+from spectral_stride.testing.known import KNOWN, UnavailableError, planned
+from spectral_stride.testing.suite import run
+from tests.examples import hips_autograd, mygrad_operation
+from tests.libraries import load, unavailable
+
+EVERYONE = [
+    pytest.param(known, id=known.name, marks=[pytest.mark.gpu] if known.is_gpu else [])
+    for known in KNOWN
+]
+
+
+def load_or_skip(known):
+    """The implementation, or a skip with the reason why it cannot run here."""
+    try:
+        return known.load()
+    except UnavailableError as reason:
+        return unavailable(f"{known.name}: {reason}")
+
+
+@pytest.mark.parametrize("prop", PROPERTIES, ids=str)
+@pytest.mark.parametrize("known", EVERYONE)
+def test_every_implementation_has_every_property(known, prop):
+    """One suite: the core on each library, and the adapters under their own autodiff."""
+    row = run(load_or_skip(known), prop, settings().max_examples * known.share)
+    assert not row.failure, row.failure
+    assert not row.not_run, row.not_run
+    assert row.cases >= 2
+    assert row.largest <= 1
+
+
+def test_every_pair_of_implementations_agrees(record_property):
+    """In y, dx and dstrides, in float32 and float64, to within twice what rounding allows each."""
+    implementations = []
+    for known in KNOWN:
+        try:
+            implementations.append(known.load())
+        except UnavailableError as reason:
+            # Not in silence: each is a skip with its reason in the test above.
+            record_property(known.name, str(reason))
+    assert len(implementations) >= 2
+    report = check_agreement(implementations, max(3, settings().max_examples // 10))
+    assert not report.failures, "\n".join(row.failure for row in report.failures)
+    for row in report.rows:
+        assert row.cases >= 2
+        record_property(row.property, row.largest)
+    # Different libraries round differently: were nothing compared, all would be zero.
+    assert max(row.largest for row in report.rows) > 0
+
+
+def test_hips_autograd_passes_the_suite(check_property):
+    """An adapter of 24 lines, with forward and reverse mode."""
+    load("autograd")
+
+    def of_both(x, strides, options):
+        plan = planned(x, strides, options)
+        return lambda pair: hips_autograd.diffstride(*pair, plan=plan)
+
+    def vjp(x, strides, **options):
+        pullback, y = make_vjp(of_both(x, strides, options))((x, strides))
+        return y, pullback
+
+    def jvp(x, strides, dx, dstrides, **options):
+        return make_jvp(of_both(x, strides, options))((x, strides))((dx, dstrides))
+
+    check_property(np.asarray, hips_autograd.diffstride, vjp=vjp, jvp=jvp)
+
+
+def test_mygrad_passes_the_suite(check_property):
+    """An adapter of 22 lines, with reverse mode alone."""
+    mygrad = load("mygrad")
+
+    def forward(x, strides, **options):
+        return mygrad_operation.diffstride(x, strides, **options).data
+
+    def vjp(x, strides, **options):
+        leaves = mygrad.tensor(x), mygrad.tensor(strides)
+        y = mygrad_operation.diffstride(*leaves, **options)
+
+        def pullback(g):
+            y.backward(g)
+            return tuple(leaf.grad for leaf in leaves)
+
+        return y.data, pullback
+
+    check_property(np.asarray, forward, vjp=vjp)
