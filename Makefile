@@ -12,7 +12,7 @@ PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c con
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lint types tests pins clean distclean check-python
+.PHONY: help setup run test lint types tests test-gpu pins clean distclean check-python
 
 help:  ## Show this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -43,6 +43,13 @@ tests: $(READY)  ## Run the tests (PROFILE=dev|ci|nightly, WORKERS=2) and the co
 		$(BIN)/pytest -n $(WORKERS) --cov --cov-report= tests
 	@echo "==> Checking that the tests reach at least 98 % of the core, branches included"
 	@$(BIN)/coverage report --include='spectral_stride/*' --fail-under=98
+
+# jax[cuda13] brings its CUDA packages at versions of its own choice; they are in no pin.
+test-gpu: $(READY)  ## Run what needs a CUDA device (CuPy, PyTorch, JAX); there a skip is an error
+	@echo "==> Installing CuPy and JAX for CUDA"
+	@$(PIP) --no-build-isolation -e '.[cuda,test]'
+	@echo "==> Running the tests that need a CUDA device, hypothesis profile $(PROFILE): pytest"
+	@HYPOTHESIS_PROFILE=$(PROFILE) SPECTRAL_STRIDE_REQUIRE_ALL=1 $(BIN)/pytest -m gpu tests
 
 # PyTorch goes first and alone: it is by far the largest download. The build backend comes from the
 # pins too, so nothing is installed that constraints.txt does not name.
