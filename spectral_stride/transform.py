@@ -5,6 +5,7 @@ from typing import Any, Unpack
 
 from array_api_compat import device
 
+from spectral_stride import checks
 from spectral_stride.arrays import Array, bind, namespace_of, working_dtype
 from spectral_stride.mask import soft_masks
 from spectral_stride.operator import resample
@@ -130,6 +131,7 @@ def spectral_pool(
     """
     xp = namespace_of("x", x)
     plan = pool_plan(tuple(x.shape), out_sizes, axes=axes, norm=norm, method=method)
+    checks.one_chunk("x", x, plan.axes)
     dtype = working_dtype(xp, x.dtype)
     # All bins of the output pass. Where they are all there are, nothing is to be done.
     masks = [
