@@ -45,6 +45,11 @@ def is_chunked(x: Array) -> bool:
     return hasattr(x, "chunks")
 
 
+def whole(small: Array) -> Array:
+    """Return a mask or a matrix in one chunk, whatever size of chunk its library prefers."""
+    return small.rechunk(-1) if is_chunked(small) else small
+
+
 def bind(
     x: Array, strides: Any, plan: Plan | None, options: PlanOptions
 ) -> tuple[Namespace, Array, Plan]:

@@ -98,10 +98,10 @@ def stride_tangent(x: Array, strides: Array, dstrides: Array, plan: Plan) -> Arr
         total = part if total is None else total + part
     if total is not None:
         return total
-    shape = list(x.shape)
+    kept = [slice(None)] * x.ndim
     for axis, size in zip(plan.axes, plan.out_sizes, strict=True):
-        shape[axis] = size
-    return xp.zeros(tuple(shape), dtype=x.dtype, device=device(x))
+        kept[axis] = slice(0, size)
+    return xp.zeros_like(x[tuple(kept)])
 
 
 def vjp(

@@ -58,6 +58,10 @@ def diffstride(
     each other, so the mask is separable and treats +k and -k alike; the published layer does not on
     its vertical axis.
 
+    A dask array stays lazy, chunk by chunk along the other axes, so that it may be larger than
+    memory; each resampled axis has to lie in one chunk. Strides in a dask array stay lazy with a
+    plan; without one they alone are computed, for the sizes.
+
     Source: Riad, Teboul, Grangier, Zeghidour, "Learning strides in convolutional neural networks",
     ICLR 2022.
 
