@@ -136,6 +136,15 @@ def test_strides_without_a_plan_are_read_and_x_is_not():
         y.compute()
 
 
+def test_a_hard_crop_has_a_zero_tangent_in_the_chunks_of_its_output():
+    """Under dask a plain array of zeros is split as dask prefers, along any axis."""
+    x = da.from_array(draw(4, 32), chunks=(2, -1))
+    with dask.config.set({"array.chunk-size": "64B"}):
+        y, dy = ss.jvp(x, (2.63,), None, (1.0,), smoothness=0)
+    assert dy.chunks == y.chunks == ((2, 2), (14,))
+    assert not dy.compute().any()
+
+
 def test_an_empty_batch_and_no_batch():
     assert ss.diffstride(da.zeros((0, 32)), (2.0,)).compute().shape == (0, 24)
     x = draw(32)
