@@ -21,6 +21,7 @@ def namespace_of(name: str, x: Array) -> Namespace:
     allowed = [kind for kind in checks.DTYPES if hasattr(xp, kind)]
     if not any(x.dtype == getattr(xp, kind) for kind in allowed):
         checks.dtype(name, x.dtype, allowed)
+    checks.known_sizes(name, tuple(x.shape))
     return xp
 
 
@@ -39,6 +40,16 @@ def cast(x: Array, dtype: DType) -> Array:
     return x if x.dtype == dtype else array_namespace(x).astype(x, dtype)
 
 
+def is_chunked(x: Array) -> bool:
+    """Whether a library such as dask holds ``x`` in chunks."""
+    return hasattr(x, "chunks")
+
+
+def whole(small: Array) -> Array:
+    """Return a mask or a matrix in one chunk, whatever size of chunk its library prefers."""
+    return small.rechunk(-1) if is_chunked(small) else small
+
+
 def bind(
     x: Array, strides: Any, plan: Plan | None, options: PlanOptions
 ) -> tuple[Namespace, Array, Plan]:
@@ -55,6 +66,7 @@ def bind(
         checks.is_plan(plan, Plan)
         checks.plan_alone(list(options))
         checks.plan_fits(plan.shape, plan.axes, shape)
+    checks.one_chunk("x", x, plan.axes)
     vector = stride_vector(xp, x, "strides", strides, plan)
     return xp, vector, plan
 

@@ -273,6 +273,31 @@ def no_array(name: str, got: object) -> NoReturn:
     )
 
 
+def known_sizes(name: str, shape: tuple[Any, ...]) -> None:
+    """Refuse an array whose library does not know its sizes yet, which it then calls NaN."""
+    if any(isinstance(size, float) for size in shape):
+        refuse(
+            ValueError,
+            name,
+            f"shape {shape}, with sizes that are not known before {name} is computed",
+            "an array whose sizes are known",
+            f"write {name} = {name}.compute_chunk_sizes(), which computes it once",
+        )
+
+
+def one_chunk(name: str, x: Any, axes: Sequence[int]) -> None:
+    """Refuse a chunked array that is split along an axis whose spectrum is to be taken."""
+    split = [axis for axis in axes if len(x.chunks[axis]) > 1] if hasattr(x, "chunks") else []
+    if split:
+        refuse(
+            ValueError,
+            name,
+            ", ".join(f"{len(x.chunks[axis])} chunks along axis {axis}" for axis in split),
+            "one chunk along every axis that is resampled, any chunks along the others",
+            f"write {name} = {name}.rechunk({dict.fromkeys(split, -1)})",
+        )
+
+
 def half_fft(got: object, error: Exception) -> NoReturn:
     """Refuse an FFT in half precision where the array library has none."""
     raise TypeError(

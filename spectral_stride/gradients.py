@@ -15,6 +15,7 @@ from spectral_stride import checks
 from spectral_stride.arrays import Array, bind, cast, namespace_of, stride_vector
 from spectral_stride.mask import cutoff, ramp_bins, slope_on, soft_masks
 from spectral_stride.operator import (
+    along,
     apply_rows,
     bin_weights,
     gain,
@@ -62,18 +63,21 @@ def stride_gradient(x: Array, g: Array, strides: Array, plan: Plan) -> Array:
     """
     xp = array_namespace(x)
     masks = soft_masks(strides, plan)
-    gradients = []
+    # Sums over the resampled axes first, set side by side, then one sum over the batch for all
+    # strides: a library that holds the batch in chunks can then drop each chunk when it is done.
+    places = xp.arange(len(plan.axes), device=device(x))
+    gradients = along(xp.zeros_like(strides), -1, x.ndim + 1)
     for position, axis in enumerate(plan.axes):
         rows = _ramp_rows(strides, plan, position)
         if rows is None:
-            gradients.append(xp.zeros_like(strides[position]))
             continue
         d, out_rows, in_rows = rows
         left = cast(apply_rows(out_rows, g, axis), d.dtype)
         right = cast(_on_ramp(x, in_rows, masks, plan, position), d.dtype)
-        batch = tuple(other for other in range(x.ndim) if other != axis)
-        gradients.append(xp.sum(d * xp.sum(left * right, axis=batch)))
-    return xp.stack(gradients)
+        products = left * right * along(d, axis, x.ndim)
+        sums = xp.expand_dims(xp.sum(products, axis=plan.axes, keepdims=True), axis=-1)
+        gradients = xp.where(places == position, sums, gradients)
+    return xp.sum(gradients, axis=tuple(range(x.ndim)))
 
 
 def stride_tangent(x: Array, strides: Array, dstrides: Array, plan: Plan) -> Array:
@@ -94,10 +98,10 @@ def stride_tangent(x: Array, strides: Array, dstrides: Array, plan: Plan) -> Arr
         total = part if total is None else total + part
     if total is not None:
         return total
-    shape = list(x.shape)
+    kept = [slice(None)] * x.ndim
     for axis, size in zip(plan.axes, plan.out_sizes, strict=True):
-        shape[axis] = size
-    return xp.zeros(tuple(shape), dtype=x.dtype, device=device(x))
+        kept[axis] = slice(0, size)
+    return xp.zeros_like(x[tuple(kept)])
 
 
 def vjp(
@@ -159,6 +163,7 @@ def vjp(
     def pullback(g: Array) -> tuple[Array, Array]:
         checks.same_library("g", g, namespace_of("g", g) is xp)
         checks.same_shape("g", tuple(g.shape), tuple(y.shape))
+        checks.one_chunk("g", g, plan.axes)
         g = cast(g, x.dtype)
         return input_gradient(g, s, plan), cast(stride_gradient(x, g, s, plan), dtype)
 
@@ -223,6 +228,7 @@ def jvp(
     if dx is not None:
         checks.same_library("dx", dx, namespace_of("dx", dx) is xp)
         checks.same_shape("dx", tuple(dx.shape), tuple(x.shape))
+        checks.one_chunk("dx", dx, plan.axes)
         dy = resample(cast(dx, x.dtype), masks, plan)
     if dstrides is not None:
         tangent = stride_tangent(x, s, stride_vector(xp, x, "dstrides", dstrides, plan), plan)

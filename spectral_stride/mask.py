@@ -80,7 +80,9 @@ def ramp_bins(c: Array, size: int, kept: int, smoothness: float, ramp: str) -> A
     widest = smoothness if ramp == "outside" else min(smoothness, max(size / 4, 1.0))
     count = min(math.ceil(widest), kept)
     offsets = xp.arange(count, device=device(c))
-    start = xp.clip(xp.ceil(foot), 0, kept + 1 - count)
+    # Not xp.clip, which in CuPy waits for the device.
+    start, last = xp.ceil(foot), xp.full_like(foot, kept + 1 - count)
+    start = xp.where(start < last, start, last)
     return offsets + xp.astype(start, offsets.dtype)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from array_api_compat import array_namespace, device
 
 from spectral_stride import checks
-from spectral_stride.arrays import Array, cast, is_half
+from spectral_stride.arrays import Array, cast, is_chunked, is_half, whole
 from spectral_stride.plan import Plan
 
 # Some libraries count in 32 bits: no phase on its way to a residue modulo N may reach 2^31.
@@ -71,11 +71,14 @@ def transposed(rows: Array) -> Array:
 def apply_rows(rows: Array, x: Array, axis: int) -> Array:
     """Multiply ``x`` along ``axis`` by a matrix of shape (m, N): that axis then has m entries."""
     xp = array_namespace(x)
-    rows = cast(rows, x.dtype)
+    rows = whole(cast(rows, x.dtype))
     if axis == x.ndim - 1:
         return xp.matmul(x, transposed(rows))
     if axis == x.ndim - 2:
         return xp.matmul(rows, x)
+    if is_chunked(x):
+        # A reshape would have to merge chunks.
+        return xp.moveaxis(apply_rows(rows, xp.moveaxis(x, axis, -1), x.ndim - 1), -1, axis)
     # All axes behind this one count as columns: for a contiguous array that is a view.
     before, after = tuple(x.shape[:axis]), tuple(x.shape[axis + 1 :])
     columns = xp.reshape(x, (*before, x.shape[axis], math.prod(after)))
@@ -87,7 +90,7 @@ def along(vector: Array, axis: int, ndim: int) -> Array:
     xp = array_namespace(vector)
     shape = [1] * ndim
     shape[axis] = -1
-    return xp.reshape(vector, tuple(shape))
+    return xp.reshape(whole(vector), tuple(shape))
 
 
 def _rfft(x: Array, axis: int, norm: str) -> Array:

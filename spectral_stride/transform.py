@@ -5,6 +5,7 @@ from typing import Any, Unpack
 
 from array_api_compat import device
 
+from spectral_stride import checks
 from spectral_stride.arrays import Array, bind, namespace_of, working_dtype
 from spectral_stride.mask import soft_masks
 from spectral_stride.operator import resample
@@ -56,6 +57,10 @@ def diffstride(
     Constants keep their value under the default norm: DC always passes. Axes are independent of
     each other, so the mask is separable and treats +k and -k alike; the published layer does not on
     its vertical axis.
+
+    A dask array stays lazy, chunk by chunk along the other axes, so that it may be larger than
+    memory; each resampled axis has to lie in one chunk. Strides in a dask array stay lazy with a
+    plan; without one they alone are computed, for the sizes.
 
     Source: Riad, Teboul, Grangier, Zeghidour, "Learning strides in convolutional neural networks",
     ICLR 2022.
@@ -130,6 +135,7 @@ def spectral_pool(
     """
     xp = namespace_of("x", x)
     plan = pool_plan(tuple(x.shape), out_sizes, axes=axes, norm=norm, method=method)
+    checks.one_chunk("x", x, plan.axes)
     dtype = working_dtype(xp, x.dtype)
     # All bins of the output pass. Where they are all there are, nothing is to be done.
     masks = [

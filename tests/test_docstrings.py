@@ -9,6 +9,7 @@ import pytest
 import spectral_stride as ss
 import spectral_stride.torch as sst
 from spectral_stride.torch.training import config, cost, models
+from tests.libraries import load
 
 PUBLIC = [
     pytest.param(getattr(package, name), id=f"{package.__name__}.{name}")
@@ -31,6 +32,24 @@ def test_examples_run(name):
 
 @pytest.mark.parametrize("thing", PUBLIC)
 def test_every_public_name_is_documented(thing):
+    assert_documented(thing)
+
+
+@pytest.mark.parametrize("name", ["diffstride", "jvp", "spectral_pool", "vjp"])
+def test_every_public_name_for_cupy_is_documented(name):
+    load("cupy")
+    assert_documented(getattr(importlib.import_module("spectral_stride.cupy"), name))
+
+
+def test_examples_for_cupy_run():
+    if not load("cupy").is_available():
+        pytest.skip("CuPy finds no CUDA device: its examples run on NumPy in test_cupy.py alone")
+    result = doctest.testmod(importlib.import_module("spectral_stride.cupy.functional"))
+    assert result.failed == 0
+    assert result.attempted > 0
+
+
+def assert_documented(thing):
     """What it takes, what it gives, what it refuses, and an example."""
     text = inspect.getdoc(thing)
     assert ">>>" in text

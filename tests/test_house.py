@@ -227,6 +227,7 @@ def test_core_modules_do_not_import_each_other_in_a_circle():
         ("backends/torch/layers.py", "from backends.torch import x", "one way"),
         ("backends/torch/layers.py", "import spectral_stride.jax", "no other adapter"),
         ("backends/torch/layers.py", "from ..jax import diffstride", "no other adapter"),
+        ("backends/cupy/functional.py", "import numpy as np", "the extra installs: cupy"),
         ("backends/torch/training/data.py", "import pandas", "the extra installs: lightning"),
         ("benchmarks/cost.py", "import backends.torch", "has one name"),
         ("tests/test_layers.py", "from backends.torch import layers", "has one name"),
@@ -283,3 +284,9 @@ def test_importing_the_torch_adapter_loads_torch_alone():
     pytest.importorskip("torch", reason="the torch adapter needs PyTorch")
     allowed = packages_loaded_by("import array_api_compat.torch, array_api_compat.numpy")
     assert packages_loaded_by("import spectral_stride.torch") - allowed == {"spectral_stride"}
+
+
+def test_importing_the_cupy_adapter_loads_cupy_alone():
+    pytest.importorskip("cupy", reason="the CuPy adapter needs CuPy")
+    allowed = packages_loaded_by("import cupy, array_api_compat.cupy, array_api_compat.numpy")
+    assert packages_loaded_by("import spectral_stride.cupy") - allowed == {"spectral_stride"}
