@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import spectral_stride as ss
-from tests.libraries import load
+from tests.libraries import load, unavailable
 from tests.test_errors import check, refusal
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -257,10 +257,11 @@ def test_the_public_names_are_the_cores(adapter):
 def cupy(adapter):
     library = load("cupy")
     if not library.is_available():
-        pytest.skip(f"CuPy {library.__version__} finds no CUDA device")
+        unavailable(f"CuPy {library.__version__} finds no CUDA device")
     return library
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("method", ["matmul", "fft"])
 @pytest.mark.parametrize("ramp", ["outside", "inside"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

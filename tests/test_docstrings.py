@@ -9,7 +9,7 @@ import pytest
 import spectral_stride as ss
 import spectral_stride.torch as sst
 from spectral_stride.torch.training import config, cost, models
-from tests.libraries import load
+from tests.libraries import load, unavailable
 
 PUBLIC = [
     pytest.param(getattr(package, name), id=f"{package.__name__}.{name}")
@@ -41,9 +41,10 @@ def test_every_public_name_for_cupy_is_documented(name):
     assert_documented(getattr(importlib.import_module("spectral_stride.cupy"), name))
 
 
+@pytest.mark.gpu
 def test_examples_for_cupy_run():
     if not load("cupy").is_available():
-        pytest.skip("CuPy finds no CUDA device: its examples run on NumPy in test_cupy.py alone")
+        unavailable("CuPy finds no CUDA device: its examples run on NumPy in test_cupy.py alone")
     result = doctest.testmod(importlib.import_module("spectral_stride.cupy.functional"))
     assert result.failed == 0
     assert result.attempted > 0
