@@ -430,8 +430,8 @@ def learned_strides(
             "strides",
             f"the parameter {values}",
             "finite numbers",
-            f"look for NaN in the loss and its gradients; {rate}, or clipped gradients, keep strides "
-            "finite",
+            f"look for NaN in the loss and its gradients; {rate}, or clipped gradients, keep "
+            "strides finite",
         )
 
 

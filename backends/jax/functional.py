@@ -31,9 +31,8 @@ def _resample_jvp(plan: Plan, primals: Any, tangents: Any) -> tuple[jax.Array, A
     y = _resample(x, strides, plan)
     terms = []
     if not isinstance(dx, SymbolicZero):
-        # A reverse pass runs this term backwards. It is the custom function again, because it
-        # depends on the strides too: higher derivatives follow the same rule.
-        terms.append(_resample(dx, strides, plan))
+        # Plain array code and not the custom function again: a reverse pass transposes this term.
+        terms.append(core.diffstride(dx, strides, plan=plan))
     if not isinstance(ds, SymbolicZero):
         terms.append(stride_tangent(x, strides, ds, plan))
     return y, sum(terms[1:], start=terms[0])
@@ -88,7 +87,8 @@ def diffstride(
     A new plan is a new constant, so `jit` compiles once per set of sizes and never because a stride
     moved. The stride gradient follows the rules of `spectral_stride.vjp` on corners and bounds. A
     reverse pass keeps for it the ramp's bins of x and not x; it computes two skinny products and no
-    (n x N) cotangent. Second derivatives in the strides are those of the smooth pieces.
+    (n x N) cotangent. Derivatives of a gradient in the strides are those of the smooth
+    pieces: zero for a stride outside its bounds.
 
     Axes are the last ones by default, as everywhere in this package. For images with channels last
     write ``axes=(1, 2)``.

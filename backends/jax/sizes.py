@@ -131,15 +131,12 @@ def _follow(layer: DiffStride, entries: tuple[float, ...], calls: list[Sizes]) -
     if not calls:
         _bring_back(layer, [layer.upper] * len(entries))
         return False
-    most = [
-        max(layer.lower, *(stride_bounds(n)[1] for n in sizes))
-        for sizes in zip(*calls, strict=True)
-    ]
+    met = list(zip(*calls, strict=True))
+    most = [max(layer.lower, *(stride_bounds(size)[1] for size in sizes)) for sizes in met]
+    strides = _per_axis(layer, entries)
     planned = tuple(
-        _planned(layer, position, min(stride, limit), limit, calls)
-        for position, (stride, limit) in enumerate(
-            zip(_per_axis(layer, entries), most, strict=True)
-        )
+        _planned(layer, position, min(strides[position], most[position]), most[position], sizes)
+        for position, sizes in enumerate(met)
     )
     changed = planned != layer.planned
     layer.planned = planned
@@ -147,19 +144,17 @@ def _follow(layer: DiffStride, entries: tuple[float, ...], calls: list[Sizes]) -
     return changed
 
 
-def _planned(
-    layer: DiffStride, position: int, stride: float, limit: float, calls: list[Sizes]
-) -> float:
-    """Return a stride that gives an axis the sizes of ``stride``: the same for the same sizes."""
+def _planned(layer: DiffStride, position: int, stride: float, most: float, sizes: Sizes) -> float:
+    """Return a stride that maps an axis' sizes as ``stride`` does: the same for the same sizes."""
 
-    def sizes_of(stride: float) -> list[Sizes]:
-        return [layer.plan((sizes[position],), (stride,)).out_sizes for sizes in calls]
+    def out_sizes(stride: float) -> list[Sizes]:
+        return [layer.plan((size,), (stride,)).out_sizes for size in sizes]
 
-    wanted = sizes_of(stride)
+    wanted = out_sizes(stride)
     for known in (layer.planned[position], layer.initial[position]):
-        if sizes_of(known) == wanted:
+        if out_sizes(known) == wanted:
             return known
-    return roundest_stride(stride, limit, lambda other: sizes_of(other) == wanted)
+    return roundest_stride(stride, most, lambda other: out_sizes(other) == wanted)
 
 
 def _bring_back(layer: DiffStride, most: Sequence[float]) -> None:
