@@ -249,3 +249,10 @@ def test_importing_the_torch_adapter_loads_torch_alone():
     pytest.importorskip("torch", reason="the torch adapter needs PyTorch")
     allowed = packages_loaded_by("import array_api_compat.torch, array_api_compat.numpy")
     assert packages_loaded_by("import spectral_stride.torch") - allowed == {"spectral_stride"}
+
+
+def test_importing_the_jax_adapter_loads_jax_alone():
+    """Flax waits until a layer is asked for."""
+    pytest.importorskip("jax", reason="the JAX adapter needs JAX")
+    allowed = packages_loaded_by("import jax.numpy, array_api_compat, array_api_compat.numpy")
+    assert packages_loaded_by("import spectral_stride.jax") - allowed == {"spectral_stride"}

@@ -90,6 +90,10 @@ def diffstride(
     (n x N) cotangent. Derivatives of a gradient in the strides are those of the smooth
     pieces: zero for a stride outside its bounds.
 
+    Of an input that is sharded over its batch no activation is gathered in the matmul form. XLA
+    gathers the input of every FFT (openxla/xla #24); for sharded axes that are long, write
+    ``method="matmul"``, or map the call over the shards by `jax.shard_map`.
+
     Axes are the last ones by default, as everywhere in this package. For images with channels last
     write ``axes=(1, 2)``.
 

@@ -1,0 +1,1 @@
+"""Examples that tests run: the operator in other people's frameworks, and training loops."""
