@@ -452,7 +452,9 @@ def layer_strides(values: Sequence[float], lower: float, upper: float) -> None:
             )
 
 
-def learned_strides(values: Sequence[float]) -> None:
+def learned_strides(
+    values: Sequence[float], rate: str = "a smaller stride_lr in param_groups"
+) -> None:
     """Refuse a stride parameter that training has made infinite or NaN."""
     if not all(math.isfinite(value) for value in values):
         refuse(
@@ -460,8 +462,8 @@ def learned_strides(values: Sequence[float]) -> None:
             "strides",
             f"the parameter {values}",
             "finite numbers",
-            "look for NaN in the loss and its gradients; a smaller stride_lr in param_groups, or "
-            "clipped gradients, keep strides finite",
+            f"look for NaN in the loss and its gradients; {rate}, or clipped gradients, keep "
+            "strides finite",
         )
 
 

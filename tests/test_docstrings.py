@@ -7,13 +7,14 @@ import inspect
 import pytest
 
 import spectral_stride as ss
+import spectral_stride.jax as ssj
 import spectral_stride.torch as sst
 from spectral_stride.torch.training import config, cost, models
 from tests.libraries import load, unavailable
 
 PUBLIC = [
     pytest.param(getattr(package, name), id=f"{package.__name__}.{name}")
-    for package in (ss, sst)
+    for package in (ss, ssj, sst)
     for name in package.__all__
     if name != "Plan"  # make_plan has the example
 ]

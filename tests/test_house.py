@@ -290,3 +290,10 @@ def test_importing_the_cupy_adapter_loads_cupy_alone():
     pytest.importorskip("cupy", reason="the CuPy adapter needs CuPy")
     allowed = packages_loaded_by("import cupy, array_api_compat.cupy, array_api_compat.numpy")
     assert packages_loaded_by("import spectral_stride.cupy") - allowed == {"spectral_stride"}
+
+
+def test_importing_the_jax_adapter_loads_jax_alone():
+    """Flax waits until a layer is asked for."""
+    pytest.importorskip("jax", reason="the JAX adapter needs JAX")
+    allowed = packages_loaded_by("import jax.numpy, array_api_compat, array_api_compat.numpy")
+    assert packages_loaded_by("import spectral_stride.jax") - allowed == {"spectral_stride"}

@@ -1,0 +1,287 @@
+"""Flax NNX layers whose stride is a number: learned (`DiffStride`) or fixed (`SpectralPool`)."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from spectral_stride import checks
+from spectral_stride.jax.functional import as_array, diffstride, spectral_pool
+from spectral_stride.layers import equal_strides, strides_or_sizes, strides_per_axis
+from spectral_stride.plan import make_plan, strided_size
+
+
+class FixedStrides(nnx.Variable[jax.Array]):
+    """Strides that are saved with a model and that ``wrt=nnx.Param`` leaves out."""
+
+
+def _channels_last(axes: Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Return the axes of a layer; by default the ``ndim`` ones before the last."""
+    return checks.layer_axes(range(-ndim - 1, -1) if axes is None else axes, ndim)
+
+
+class DiffStride(nnx.Module):
+    r"""Downsampling with learnable strides.
+
+    Along each axis, with X = rfft(x) and the soft mask m that the stride sets, y = irfft(m X, n):
+    see `spectral_stride.diffstride`. The layer's rank is its number of strides.
+
+    Channels come last, as everywhere in Flax: the axes *before* the last one are resampled.
+
+    Parameters
+    ----------
+    strides : float or sequence of float, optional
+        Initial strides, at least 1, in input samples per output sample: one per axis, or one number
+        for ``ndim`` equal ones.
+    smoothness : float, optional
+        Width R of the mask's ramp in DFT bins. With 0 the strides have no gradient.
+    ramp : {"outside", "inside"}, optional
+        Ramp above the strided Nyquist bin, as published (stride 2 maps 32 to 24), or below it
+        (stride 2 maps 32 to 16, as a strided convolution does).
+    norm : {"forward", "ortho", "backward"}, optional
+        As in `jax.numpy.fft`; by default a constant keeps its value.
+    shared : bool, optional
+        One stride for all axes.
+    trainable : bool, optional
+        Whether ``strides`` is an `nnx.Param`. If not, it is a `FixedStrides`, which neither
+        `nnx.grad` nor an optimizer with ``wrt=nnx.Param`` touches.
+    lower, upper : float, optional
+        Bounds on the strides, inside the bounds that an input's size sets; 1 and none by default.
+    crop : bool, optional
+        If False the mask is applied and sizes stay.
+    multiple_of : int, optional
+        Round output sizes up to a multiple, so that they change rarely while strides move.
+    ndim : int, optional
+        Number of axes where ``strides`` is a single number; 2 by default.
+    axes : sequence of int, optional
+        Axes to resample. By default those before the last one: (-3, -2) for images of shape
+        (batch, height, width, channels). With channels first, write (-2, -1).
+    method : {"auto", "matmul", "fft"}, optional
+        How an axis is computed.
+    param_dtype : dtype, optional
+        Of the parameter; real floating point.
+
+    Attributes
+    ----------
+    strides : nnx.Param or FixedStrides of shape (ndim,), or (1,) if shared
+        The learned strides. After an optimizer step they may lie outside what is feasible: a call
+        uses the nearest feasible strides, with straight-through gradients, and `replan` brings the
+        parameter itself back.
+    planned : tuple of float
+        The strides that sizes follow, one per axis: the constructor's, until `replan`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        From the constructor for arguments out of range; from a call for inputs that
+        `spectral_stride.jax.diffstride` refuses.
+
+    Notes
+    -----
+    Shapes are constants under `nnx.jit`, where strides are traced. So a call resamples with the
+    present ``strides`` onto the sizes that ``planned`` gives, eagerly just as under `nnx.jit`, and
+    `replan` moves ``planned`` between the steps of training. ``planned`` is a static attribute:
+    `nnx.jit` compiles again exactly when it changes, which is when a size changes. While sizes are
+    held, the stride moves inside the canvas; what outgrows it is cut at its Nyquist bin.
+
+    Restoring other strides (`nnx.update`, a checkpoint) does not restore ``planned``: call `replan`
+    after it. Keep weight decay away from strides (`optax.masked`): it would pull every stride to 1.
+    A stack of layers made by `nnx.vmap` shares one ``planned``, which `replan` refuses to move.
+
+    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from spectral_stride.jax import DiffStride
+    >>> DiffStride(2.0)(jnp.ones((8, 32, 32, 3))).shape
+    (8, 24, 24, 3)
+    >>> DiffStride((2.0,), ramp="inside")(jnp.ones((8, 400, 16))).shape
+    (8, 200, 16)
+    >>> DiffStride(2.0, ramp="inside", axes=(-2, -1))(jnp.ones((8, 3, 32, 32))).shape
+    (8, 3, 16, 16)
+    """
+
+    @checks.named("DiffStride")
+    def __init__(
+        self,
+        strides: float | Sequence[float] = 2.0,
+        smoothness: float = 4.0,
+        ramp: str = "outside",
+        norm: str = "forward",
+        shared: bool = False,
+        trainable: bool = True,
+        lower: float | None = None,
+        upper: float | None = None,
+        crop: bool = True,
+        multiple_of: int = 1,
+        *,
+        ndim: int | None = None,
+        axes: Sequence[int] | None = None,
+        method: str = "auto",
+        param_dtype: Any = jnp.float32,
+    ) -> None:
+        initial = strides_per_axis(strides, ndim)
+        self.axes = _channels_last(axes, len(initial))
+        self.lower, self.upper = checks.layer_bounds(lower, upper)
+        checks.layer_strides(initial, self.lower, self.upper)
+        if shared:
+            equal_strides(initial)
+        dtype = _parameter_dtype(param_dtype)
+        largest = float(jnp.finfo(dtype).max)  # type: ignore[no-untyped-call]
+        checks.layer_strides(initial, self.lower, largest)
+        self.smoothness = smoothness
+        self.ramp = ramp
+        self.norm = norm
+        self.shared = shared
+        self.crop = crop
+        self.multiple_of = multiple_of
+        self.method = method
+        # As the parameter holds them. Kept, so that sizes that were seen first are planned for with
+        # the same numbers when they are seen again.
+        self.initial = tuple(float(dtype.type(stride)) for stride in initial)
+        self.planned = self.initial
+        # The planner knows what is allowed in the rest; ask it once now instead of in the first
+        # call.
+        self.plan((8,) * len(initial), self.planned)
+        kind = nnx.Param if trainable else FixedStrides
+        entries = self.initial[:1] if shared else self.initial
+        self.strides: nnx.Variable[jax.Array] = kind(jnp.asarray(entries, dtype=dtype))
+        # Told the input sizes of every call, while `replan` looks on.
+        self.observer: Callable[[tuple[int, ...]], None] | None = None
+
+    @checks.named("DiffStride")
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Resample ``x``; its shape follows the planned strides, its values the present ones."""
+        x = as_array(x)
+        axes = checks.axes(self.axes, len(self.axes), x.ndim)
+        checks.spectral_sizes(x.shape, axes)
+        if self.observer is not None:
+            self.observer(tuple(x.shape[axis] for axis in axes))
+        # One plan for every batch size, also for one that an export leaves open.
+        shape = tuple(size if axis in axes else 1 for axis, size in enumerate(x.shape))
+        return diffstride(x, self.effective_strides(), plan=self.plan(shape, self.planned, axes))
+
+    def effective_strides(self) -> jax.Array:
+        """Return the strides that the next call will use, one per axis, differentiable.
+
+        They lie within ``lower`` and ``upper``; an input's size may bound them further.
+        """
+        strides = self.strides[...]
+        fixed = jax.lax.stop_gradient(strides)
+        # Straight through: the slope is 1 also where the clamp holds. In this order, because the
+        # second term is exactly zero.
+        strides = jnp.clip(fixed, self.lower, self.upper) + (strides - fixed)
+        return jnp.broadcast_to(strides, (len(self.axes),)) if self.shared else strides
+
+    def plan(
+        self, shape: Sequence[int], strides: Sequence[float], axes: Sequence[int] | None = None
+    ) -> Any:
+        """Plan a call of this layer: `spectral_stride.make_plan` with the layer's settings."""
+        return make_plan(
+            shape,
+            strides,
+            axes=axes,
+            smoothness=self.smoothness,
+            ramp=self.ramp,
+            norm=self.norm,
+            crop=self.crop,
+            multiple_of=self.multiple_of,
+            method=self.method,
+        )
+
+
+def _parameter_dtype(param_dtype: Any) -> Any:
+    """Return the dtype that a parameter will have, refusing what is not real floating point."""
+    dtype = jax.dtypes.canonicalize_dtype(param_dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        remedy = "write param_dtype=jnp.float32"
+        checks.refuse(TypeError, "param_dtype", dtype, "a real floating-point dtype", remedy)
+    return dtype
+
+
+class SpectralPool(nnx.Module):
+    """Downsampling by a hard crop of the spectrum, to sizes that are fixed or follow fixed strides.
+
+    y = irfft(X[0 .. n//2], n) along each axis: see `spectral_stride.spectral_pool`.
+
+    Channels come last, as everywhere in Flax: the axes *before* the last one are resampled.
+
+    Parameters
+    ----------
+    strides : float or sequence of float, optional
+        Strides of at least 1, in input samples per output sample: n = ceil(N/s), as of a strided
+        convolution. One per axis, or one number for ``ndim`` equal ones.
+    out_sizes : sequence of int, optional
+        Output sizes, in place of strides.
+    norm : {"forward", "ortho", "backward"}, optional
+        As in `jax.numpy.fft`; by default a constant keeps its value.
+    ndim : int, optional
+        Number of axes where ``strides`` is a single number; 2 by default.
+    axes : sequence of int, optional
+        Axes to resample. By default those before the last one; with channels first, write (-2, -1)
+        for images.
+    method : {"auto", "matmul", "fft"}, optional
+        How an axis is computed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments out of range, for both or neither of ``strides`` and ``out_sizes``, and for
+        inputs that `spectral_stride.jax.spectral_pool` refuses.
+
+    Notes
+    -----
+    Source: Rippel, Snoek, Adams, "Spectral representations for convolutional neural networks",
+    NeurIPS 2015.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from spectral_stride.jax import SpectralPool
+    >>> SpectralPool(2.5)(jnp.ones((8, 32, 32, 3))).shape
+    (8, 13, 13, 3)
+    >>> SpectralPool(out_sizes=(8, 6))(jnp.ones((8, 32, 32, 3))).shape
+    (8, 8, 6, 3)
+    """
+
+    @checks.named("SpectralPool")
+    def __init__(
+        self,
+        strides: float | Sequence[float] | None = None,
+        out_sizes: Sequence[int] | None = None,
+        norm: str = "forward",
+        *,
+        ndim: int | None = None,
+        axes: Sequence[int] | None = None,
+        method: str = "auto",
+    ) -> None:
+        strides_or_sizes(strides, out_sizes)
+        self.strides = None if strides is None else strides_per_axis(strides, ndim)
+        if self.strides is not None:
+            checks.layer_strides(self.strides, 1.0, math.inf)
+        self.out_sizes = None if out_sizes is None else checks.sizes("out_sizes", out_sizes)
+        count = len(self.strides or self.out_sizes or ())
+        checks.layer_ndim("out_sizes" if self.strides is None else "strides", count, ndim)
+        self.axes = _channels_last(axes, count)
+        checks.one_of("norm", norm, checks.NORMS)
+        checks.one_of("method", method, checks.METHODS)
+        self.norm = norm
+        self.method = method
+
+    @checks.named("SpectralPool")
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Resample ``x`` to ``out_sizes``, or to ceil(N/s) samples."""
+        x = as_array(x)
+        sizes = self.out_sizes
+        if self.strides is not None:
+            planned = checks.axes(self.axes, len(self.axes), x.ndim)
+            sizes = tuple(
+                strided_size(x.shape[axis], stride)
+                for axis, stride in zip(planned, self.strides, strict=True)
+            )
+        assert sizes is not None
+        return spectral_pool(x, sizes, axes=self.axes, norm=self.norm, method=self.method)
