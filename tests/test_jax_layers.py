@@ -15,6 +15,7 @@ nnx = load("flax.nnx")
 optax = load("optax")
 jnp = jax.numpy
 from spectral_stride.jax import DiffStride, SpectralPool, diffstride, replan  # noqa: E402
+from spectral_stride.layers import roundest_stride  # noqa: E402
 from tests.examples import optax_loop  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -106,6 +107,11 @@ def test_functions_take_a_layers_strides():
     plan = layer.plan(x.shape, layer.planned, (1, 2))
     loss = nnx.grad(lambda layer: (diffstride(x, layer.strides, plan=plan) ** 2).sum())
     close(loss(layer).strides[...], gradient(layer, x), atol=1e-4)
+    dx = [
+        jax.grad(lambda x, s=strides: (diffstride(x, s, plan=plan) ** 2).sum())(x)
+        for strides in (layer.strides, layer.strides[...])
+    ]
+    close(*dx)
 
 
 @pytest.mark.parametrize("thrown_to", [-50.0, 0.0, 0.75, 1e6])
@@ -178,6 +184,16 @@ def test_one_compilation_for_each_distinct_size():
     assert counted.traces == len(sizes) == 5
 
 
+@pytest.mark.parametrize(
+    ("least", "beyond", "roundest"), [(21.4, 32.0, 24.0), (2.86, 3.34, 3.0), (2.23, 2.49, 2.25)]
+)
+def test_an_interval_of_strides_has_one_roundest_number(least, beyond, roundest):
+    for stride in np.linspace(least, beyond, 50, endpoint=False):
+        found = roundest_stride(float(stride), 32.0, lambda other: least <= other < beyond)
+        assert found == roundest
+    assert roundest_stride(17.3, 32.0, lambda other: other > 16.0) == 32.0
+
+
 def test_multiple_of_lets_sizes_rest():
     x, layer = image(1, 32, 32, 1), DiffStride(2.3, ramp="inside", multiple_of=4)
     layer.strides[...] = jnp.array([2.05, 2.6])
@@ -193,13 +209,14 @@ class Net(nnx.Module):
         self.conv = nnx.Conv(1, 2, (3, 3), rngs=rngs)
         self.norm = nnx.BatchNorm(2, rngs=rngs)
         self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.drop_in_training = nnx.Dropout(0.5)  # has no random numbers: fails outside eval mode
         self.twice = DiffStride(2.0, ramp="inside")
         self.branch = nnx.List([DiffStride(4.0, ramp="inside"), DiffStride(3.0, ramp="inside")])
         self.calls = nnx.Variable(jnp.zeros((), dtype="int32"))
 
     def __call__(self, x, second=True):
         self.calls[...] += 1
-        x = self.drop(self.norm(self.conv(x)))
+        x = self.drop_in_training(self.drop(self.norm(self.conv(x))))
         y = self.twice(self.twice(x))
         return y.mean() + self.branch[0](x).mean() if second else y
 
@@ -220,8 +237,20 @@ def test_replan_runs_the_model_on_shapes_alone():
     assert not replan(Net(), jax.ShapeDtypeStruct((2, 32, 32, 1), "float32"))
 
 
-def test_replan_follows_the_data_flow_and_calls_at_several_sizes():
-    """The second call of a layer decides too, at the size that the first one now gives."""
+def test_replan_follows_the_data_flow():
+    """What a layer gets follows from the new sizes of the layers before it."""
+    first, second = DiffStride(2.0, ramp="inside"), DiffStride(4.0, ramp="inside")
+    net, x = nnx.Sequential(first, second), jnp.ones((1, 32, 32, 1))
+    second.strides[...] = jnp.full(2, 4.4)
+    assert not replan(net, x)  # 16 -> 4 as before
+    first.strides[...] = jnp.full(2, 2.6)
+    assert replan(net, x)  # 13 -> 3, where the planned stride 4 would give 4
+    assert net(x).shape == (1, 3, 3, 1)
+    assert not replan(net, x)
+
+
+def test_replan_looks_at_every_call_of_a_layer():
+    """One layer at two sizes in a row; another one that is not called."""
     net, x = Net(), image(2, 32, 32, 1)
     # 32 -> 16 stays; the second call is 16 -> 8 and stays: nothing to do.
     net.twice.strides[...] = jnp.array([2.0, 2.0])
