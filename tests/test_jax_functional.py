@@ -137,6 +137,34 @@ def test_stride_gradient_is_skinny(method, wrap):
     assert not shapes & {(batch, size), (batch, size // 2 + 1), (batch, n // 2 + 1)}
 
 
+def test_only_the_gradients_asked_for():
+    """Without the strides' gradient nothing is computed on the ramp."""
+    x, s, g = draw(3, 128), jnp.array([2.2]), draw(3, 68)
+    function = settled(x.shape, (2.2,))
+
+    def gradient(position, x, s, g):
+        return jax.vjp(function, x, s)[1](g)[position]
+
+    def dx_alone(x, s, g):
+        return jax.vjp(lambda x: function(x, s), x)[1](g)
+
+    rows = (8, 128)
+    assert rows in shapes_that_depend(partial(gradient, 1), (x, s, g), on=(1,))
+    assert rows not in shapes_that_depend(dx_alone, (x, s, g), on=(1,))
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit, jax.checkpoint], ids=["", "jit", "remat"])
+def test_a_resampling_that_nothing_flows_through(wrap):
+    """Without a tangent of x or of the strides the rule has nothing to add."""
+    x, s = draw(2, 16), jnp.array([2.0])
+    function, fixed = settled(x.shape, (2.0,)), jax.lax.stop_gradient
+    loss = wrap(lambda w, x, s: (w * function(fixed(x), fixed(s))).sum())
+    dw, dx, ds = jax.grad(loss, (0, 1, 2))(2.0, x, s)
+    close(dw, function(x, s).sum())
+    assert not dx.any()
+    assert not ds.any()
+
+
 def test_the_walk_finds_a_wide_cotangent():
     """What the test above looks for is found where it is: in JAX's own derivative of A x."""
     x, s, g = draw(3, 128), jnp.array([2.2]), draw(3, 68)

@@ -14,7 +14,9 @@ jax = load("jax")
 nnx = load("flax.nnx")
 optax = load("optax")
 jnp = jax.numpy
+import spectral_stride.jax as adapter  # noqa: E402
 from spectral_stride.jax import DiffStride, SpectralPool, diffstride, replan  # noqa: E402
+from spectral_stride.layers import roundest_stride  # noqa: E402
 from tests.examples import optax_loop  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +29,11 @@ def image(*shape, dtype="float32"):
 
 def close(got, wanted, atol=1e-6):
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=atol)
+
+
+def put(layer, *strides):
+    """What an optimizer or a user does."""
+    layer.strides[...] = jnp.asarray(strides, dtype=layer.strides.dtype)
 
 
 @nnx.jit
@@ -78,7 +85,7 @@ def test_shared_stride():
     assert shared.strides.shape == (1,)
     close(shared(x), free(x))
     close(gradient(shared, x), gradient(free, x).sum(keepdims=True), atol=1e-4)
-    shared.strides[...] = jnp.array([4.0])
+    put(shared, 4.0)
     assert replan(shared, x)
     assert shared.planned == (4.0, 4.0)
 
@@ -106,6 +113,11 @@ def test_functions_take_a_layers_strides():
     plan = layer.plan(x.shape, layer.planned, (1, 2))
     loss = nnx.grad(lambda layer: (diffstride(x, layer.strides, plan=plan) ** 2).sum())
     close(loss(layer).strides[...], gradient(layer, x), atol=1e-4)
+    dx = [
+        jax.grad(lambda x, s=strides: (diffstride(x, s, plan=plan) ** 2).sum())(x)
+        for strides in (layer.strides, layer.strides[...])
+    ]
+    close(*dx)
 
 
 @pytest.mark.parametrize("thrown_to", [-50.0, 0.0, 0.75, 1e6])
@@ -113,8 +125,8 @@ def test_an_infeasible_parameter_is_used_clamped_and_comes_back(thrown_to):
     """A call clamps and does not write, the gradient is that at the bound, replan brings back."""
     x, bound = image(2, 32, 32, 3), 16.0 if thrown_to > 1 else 1.0
     layer, there = (DiffStride(2.0, ramp="inside") for _ in range(2))
-    layer.strides[...] = jnp.full(2, thrown_to)
-    there.strides[...] = jnp.full(2, bound)
+    put(layer, thrown_to, thrown_to)
+    put(there, bound, bound)
     close(layer(x), there(x))
     found = gradient(layer, x)
     assert layer.strides[...].tolist() == [thrown_to] * 2
@@ -129,7 +141,7 @@ def test_own_bounds():
     layer = DiffStride(3.0, lower=2.0, upper=4.0, ramp="inside")
     x = image(2, 32, 32, 3)
     for thrown_to, bound in [(-1e9, 2.0), (9.0, 4.0)]:
-        layer.strides[...] = jnp.full(2, thrown_to)
+        put(layer, thrown_to, thrown_to)
         assert layer.effective_strides().tolist() == [bound, bound]
         assert bool((gradient(layer, x) != 0).all())
         replan(layer, x)
@@ -142,7 +154,7 @@ def test_compiled_equals_eager_while_strides_move():
     x, layer = image(2, 32, 32, 3), DiffStride(2.0, ramp="inside")
     compiled = nnx.jit(lambda layer, x: layer(x))
     for stride in (2.0, 2.7, 1.4):
-        layer.strides[...] = jnp.full(2, stride)
+        put(layer, stride, stride)
         y = layer(x)
         close(compiled(layer, x), y)
         assert y.shape == (2, 16, 16, 3)
@@ -169,7 +181,7 @@ def test_one_compilation_for_each_distinct_size():
     x, layer, counted = image(1, 20, 20, 1), DiffStride(2.3, ramp="inside", shared=True), Counted()
     sizes = set()
     for stride in (2.3, 2.25, 2.9, 2.1, 3.1, 2.6, 2.95, 2.31, 1e5, 11.0, 2.24, 2.3):
-        layer.strides[...] = jnp.array([stride])
+        put(layer, stride)
         before = layer(x).shape
         assert replan(layer, x) == (layer(x).shape != before)
         size = -(-20 // min(stride, 10.0))
@@ -178,9 +190,19 @@ def test_one_compilation_for_each_distinct_size():
     assert counted.traces == len(sizes) == 5
 
 
+@pytest.mark.parametrize(
+    ("least", "beyond", "roundest"), [(21.4, 32.0, 24.0), (2.86, 3.34, 3.0), (2.23, 2.49, 2.25)]
+)
+def test_an_interval_of_strides_has_one_roundest_number(least, beyond, roundest):
+    for stride in np.linspace(least, beyond, 50, endpoint=False):
+        found = roundest_stride(float(stride), 32.0, lambda other: least <= other < beyond)
+        assert found == roundest
+    assert roundest_stride(17.3, 32.0, lambda other: other > 16.0) == 32.0
+
+
 def test_multiple_of_lets_sizes_rest():
     x, layer = image(1, 32, 32, 1), DiffStride(2.3, ramp="inside", multiple_of=4)
-    layer.strides[...] = jnp.array([2.05, 2.6])
+    put(layer, 2.05, 2.6)
     assert not replan(layer, x)
     assert layer.planned == pytest.approx((2.3, 2.3))
 
@@ -193,13 +215,14 @@ class Net(nnx.Module):
         self.conv = nnx.Conv(1, 2, (3, 3), rngs=rngs)
         self.norm = nnx.BatchNorm(2, rngs=rngs)
         self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.drop_in_training = nnx.Dropout(0.5)  # has no random numbers: fails outside eval mode
         self.twice = DiffStride(2.0, ramp="inside")
         self.branch = nnx.List([DiffStride(4.0, ramp="inside"), DiffStride(3.0, ramp="inside")])
         self.calls = nnx.Variable(jnp.zeros((), dtype="int32"))
 
     def __call__(self, x, second=True):
         self.calls[...] += 1
-        x = self.drop(self.norm(self.conv(x)))
+        x = self.drop_in_training(self.drop(self.norm(self.conv(x))))
         y = self.twice(self.twice(x))
         return y.mean() + self.branch[0](x).mean() if second else y
 
@@ -207,7 +230,7 @@ class Net(nnx.Module):
 def test_replan_touches_nothing_but_plans_and_thrown_strides():
     """No batch statistics, no random counts, no modes, no parameter that is feasible."""
     net, x = Net(), image(2, 32, 32, 1)
-    net.twice.strides[...] = jnp.array([2.5, 2.0])
+    put(net.twice, 2.5, 2.0)
     before = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(net, nnx.Not(nnx.RngKey))))
     assert replan(net, x)
     after = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(net, nnx.Not(nnx.RngKey))))
@@ -220,18 +243,30 @@ def test_replan_runs_the_model_on_shapes_alone():
     assert not replan(Net(), jax.ShapeDtypeStruct((2, 32, 32, 1), "float32"))
 
 
-def test_replan_follows_the_data_flow_and_calls_at_several_sizes():
-    """The second call of a layer decides too, at the size that the first one now gives."""
+def test_replan_follows_the_data_flow():
+    """What a layer gets follows from the new sizes of the layers before it."""
+    first, second = DiffStride(2.0, ramp="inside"), DiffStride(4.0, ramp="inside")
+    net, x = nnx.Sequential(first, second), jnp.ones((1, 32, 32, 1))
+    put(second, 4.4, 4.4)
+    assert not replan(net, x)  # 16 -> 4 as before
+    put(first, 2.6, 2.6)
+    assert replan(net, x)  # 13 -> 3, where the planned stride 4 would give 4
+    assert net(x).shape == (1, 3, 3, 1)
+    assert not replan(net, x)
+
+
+def test_replan_looks_at_every_call_of_a_layer():
+    """One layer at two sizes in a row; another one that is not called."""
     net, x = Net(), image(2, 32, 32, 1)
     # 32 -> 16 stays; the second call is 16 -> 8 and stays: nothing to do.
-    net.twice.strides[...] = jnp.array([2.0, 2.0])
+    put(net.twice, 2.0, 2.0)
     assert not replan(net, x, second=False)
     # 32 -> 15, and 15 -> 8: the first call changes.
-    net.twice.strides[...] = jnp.array([2.14, 2.0])
+    put(net.twice, 2.14, 2.0)
     assert replan(net, x, second=False)
     assert net.twice(net.twice(jnp.ones((1, 32, 32, 1)))).shape == (1, 8, 8, 1)
     # A layer that is not called keeps its plan; its thrown parameter comes back to its own bounds.
-    net.branch[1].strides[...] = jnp.array([-3.0, 9.0])
+    put(net.branch[1], -3.0, 9.0)
     assert not replan(net, x, second=False)
     assert net.branch[1].planned == (3.0, 3.0)
     assert net.branch[1].strides[...].tolist() == [1.0, 9.0]
@@ -246,7 +281,7 @@ def test_the_largest_input_decides_what_a_parameter_may_be():
             return self.layer(small), self.layer(large)
 
     model = Pair()
-    model.layer.strides[...] = jnp.array([10.0, 100.0])
+    put(model.layer, 10.0, 100.0)
     assert replan(model, jnp.ones((1, 8, 8, 1)), jnp.ones((1, 64, 64, 1)))
     assert model.layer.strides[...].tolist() == [10.0, 32.0]
     small, large = model(jnp.ones((1, 8, 8, 1)), jnp.ones((1, 64, 64, 1)))
@@ -267,7 +302,7 @@ def test_replan_sees_through_transforms_inside_a_model():
     for transform in (nnx.jit, nnx.remat):
         model = Inner(transform)
         for stride, size in ((2.6, 13), (2.0, 16), (2.6, 13)):
-            model.layer.strides[...] = jnp.full(2, stride)
+            put(model.layer, stride, stride)
             assert replan(model, x)
             assert model(x).shape == (1, size, size, 1)
 
@@ -275,7 +310,7 @@ def test_replan_sees_through_transforms_inside_a_model():
 def test_saved_strides_set_sizes_again():
     """Loading Params restores strides; replan makes sizes follow."""
     x, trained = image(1, 32, 32, 1), DiffStride(2.0, ramp="inside")
-    trained.strides[...] = jnp.array([2.6, 3.3])
+    put(trained, 2.6, 3.3)
     replan(trained, x)
     fresh = DiffStride(2.0, ramp="inside")
     nnx.update(fresh, nnx.state(trained))
@@ -304,8 +339,8 @@ def test_replan_refuses():
     with pytest.raises(TypeError, match=rf"^DiffStride: strides: got a traced .*{OUTSIDE}"):
         nnx.jit(replan)(layer, x)
     model = nnx.List([layer, DiffStride(2.0)])
-    layer.strides[...] = jnp.array([50.0, 2.0])
-    model[1].strides[...] = jnp.array([jnp.nan, 2.0])
+    put(layer, 50.0, 2.0)
+    put(model[1], jnp.nan, 2.0)
     with pytest.raises(
         ValueError,
         match=r"^DiffStride: strides: got the parameter \(nan, 2\.0\); .*a smaller learning rate",
@@ -415,6 +450,13 @@ for name in ("DiffStride", "replan"):
         raise AssertionError(name)
 assert not hasattr(adapter, "Dense")
 """
+
+
+def test_the_adapters_names():
+    assert {"DiffStride", "SpectralPool", "diffstride", "replan"} <= set(dir(adapter))
+    assert adapter.DiffStride is DiffStride
+    with pytest.raises(AttributeError, match=r"'spectral_stride\.jax' has no attribute 'Dense'"):
+        adapter.Dense  # noqa: B018
 
 
 def test_the_functions_need_no_flax():

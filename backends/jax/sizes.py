@@ -57,6 +57,9 @@ def replan(model: nnx.Module, *inputs: Any, **options: Any) -> bool:
     ``upper`` where an optimizer has thrown them out, and to the largest stride that any of the
     layer's inputs can use.
 
+    A function made by `nnx.cached_partial` keeps the sizes that it was made with: make it again
+    where `replan` returns True.
+
     Examples
     --------
     >>> import jax.numpy as jnp
