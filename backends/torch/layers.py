@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import torch
 from torch import nn
@@ -28,6 +28,18 @@ def per_axis(value: Any, ndim: int | None) -> tuple[float, ...]:
     values = host_numbers("strides", value)
     checks.layer_ndim("strides", len(values), ndim)
     return values
+
+
+def _unreadable(why: str) -> NoReturn:
+    """Refuse to plan from a parameter that has no values now."""
+    checks.refuse(
+        TypeError,
+        "strides",
+        f"a parameter whose values cannot be read now ({why})",
+        "a parameter with values, or output sizes that are held",
+        "call hold_sizes(net) first, where the values are known; to export or to compile for "
+        "inference, net.eval() does it too",
+    )
 
 
 class DiffStride(nn.Module):
@@ -177,7 +189,8 @@ class DiffStride(nn.Module):
             # Only here: it loads the compiler.
             from spectral_stride.torch.breaks import outside_the_graph
 
-            return outside_the_graph(self._resample, x)
+            y: torch.Tensor = outside_the_graph(self._resample, x)
+            return y
         return self._resample(x)
 
     def _stands_still(self) -> bool:
@@ -304,16 +317,12 @@ class DiffStride(nn.Module):
 
     def _read(self) -> tuple[list[float], list[float]]:
         """Read the parameter on the host: its entries, and the nearest feasible ones."""
+        if torch.compiler.is_exporting():
+            _unreadable("an exported program has no values")
         try:
             current: list[float] = self.strides.tolist()
         except Exception as error:  # a tensor on meta, a fake one, a batched one: each has its own
-            checks.refuse(
-                TypeError,
-                "strides",
-                f"a parameter whose values cannot be read now ({type(error).__name__})",
-                "a parameter with values, or held output sizes",
-                "call hold_sizes(layer) where the values are known",
-            )
+            _unreadable(type(error).__name__)
         checks.learned_strides(current)
         values = [
             min(max(stride, self.lower), limit)
