@@ -23,7 +23,8 @@ class _Resample(torch.autograd.Function):
     @staticmethod
     def forward(x: torch.Tensor, strides: torch.Tensor, plan: Plan) -> torch.Tensor:
         y: torch.Tensor = core.diffstride(x, strides, plan=plan)
-        return y
+        # Where every axis has one sample there is nothing to do, and PyTorch wants a view.
+        return y.view_as(x) if y is x else y
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -86,7 +87,8 @@ def _resample(x: torch.Tensor, vector: torch.Tensor, plan: Plan) -> torch.Tensor
     # linearised in the strides at their own value, which is plain tensor code: s - s.detach() is
     # zero and has slope one.
     point = vector.detach()
-    tangent = vector - point if vector.requires_grad else None
+    learns = vector.requires_grad and torch.is_grad_enabled()
+    tangent = vector - point if learns else None
     y, dy = core.jvp(x, point, None, tangent, plan=plan)
     return y if tangent is None else y + dy
 
