@@ -76,7 +76,6 @@ def train(holds):
 
 
 def compare(net, holds):
-    """The gradients are those of one process on the joined batch."""
     alone = build()
     if holds:
         hold_sizes(alone)

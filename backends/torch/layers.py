@@ -93,12 +93,24 @@ class DiffStride(nn.Module):
     ------
     ValueError, TypeError
         From the constructor for arguments out of range; from the forward pass for inputs that
-        `spectral_stride.torch.diffstride` refuses, and for a parameter that is not finite.
+        `spectral_stride.torch.diffstride` refuses, and for a parameter that is not finite or, while
+        sizes are not held, cannot be read: on the meta device, or in a batch of `vmap`. Every
+        message begins with "DiffStride: ".
 
     Notes
     -----
-    Sizes follow the strides, so the forward pass reads them on the host. Use `param_groups` to keep
-    weight decay away from strides: it would pull every stride to 1.
+    Sizes follow the strides, so the forward pass reads them on the host. `hold_sizes` makes sizes
+    stand still until it is called again: then nothing is read, every `torch.func` transform applies
+    to the strides too, and ``torch.compile(net, fullgraph=True)`` builds one graph for training.
+    Without it a compiler breaks its graph once around the layer, which runs uncompiled; values and
+    gradients are the same. (Where the layer stands in a `Sequential`, a loop, PyTorch leaves that
+    whole loop uncompiled.)
+
+    In eval mode a compiler or `torch.export` needs no more: the graph has the sizes of the strides
+    at the last ``eval()``, ``load_state_dict``, or eager forward pass in eval mode, for every batch
+    size. Export under `torch.no_grad` to leave the strides' derivative out of the program.
+
+    Use `param_groups` to keep weight decay away from strides: it would pull every stride to 1.
 
     Where the processes of a data-parallel run see inputs of different sizes, set ``upper``: it
     makes the bound that the parameter returns to the same in all of them.
@@ -412,4 +424,6 @@ class DiffStride(nn.Module):
             f"norm={self.norm!r}, shared={self.shared}, trainable={self.strides.requires_grad}, "
             f"lower={self.lower:g}, upper={self.upper:g}, crop={self.crop}, "
             f"multiple_of={self.multiple_of}, axes={self.axes}, method={self.method!r}"
+            + ", sizes held"
+            * self._holds
         )

@@ -38,10 +38,13 @@ class SpectralPool(nn.Module):
     ------
     ValueError, TypeError
         For arguments out of range, for both or neither of ``strides`` and ``out_sizes``, and for
-        inputs that `spectral_stride.torch.spectral_pool` refuses.
+        inputs that `spectral_stride.torch.spectral_pool` refuses. Every message begins with
+        "SpectralPool: ".
 
     Notes
     -----
+    `torch.compile` and `torch.export` take it as it is, with any batch size.
+
     Source: Rippel, Snoek, Adams, "Spectral representations for convolutional neural networks",
     NeurIPS 2015.
 
