@@ -495,7 +495,7 @@ def test_forward_errors(held):
         hold_sizes(torch.nn.ModuleList([one, two]))
     with pytest.raises(TypeError, match=r"^DiffStride: x: got ndarray; allowed: a torch\.Tensor"):
         two(image(8, 8).numpy())
-    with pytest.raises(ValueError, match="^DiffStride: strides: got 2 strides for an array with 1"):
+    with pytest.raises(ValueError, match=r"^DiffStride: strides: got 2 strides for an array"):
         two(image(8))
     with pytest.raises(
         ValueError, match=r"^DiffStride: x: got shape \(2, 0\) with an empty axis 1"

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
-
 
 class HeldSizes:
     """Output sizes of one layer, from strides that were once read on the host.
 
-    A compiler runs `of` while it traces and takes the result as a constant; what it guards is the
-    number ``generation`` alone. So that number moves only when a size that some graph may hold has
+    A compiler runs `of` while it traces and takes the result as a constant (`tracing` tells it so);
+    what it guards is the number ``generation`` alone. So that number moves only when a size that some graph may hold has
     changed: new strides that give the same sizes recompile nothing.
     """
 
@@ -24,7 +22,6 @@ class HeldSizes:
         """Every input size asked for so far."""
         return tuple(self._met)
 
-    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
     def of(self, sizes: tuple[int, ...], generation: int) -> tuple[int, ...]:
         """Output sizes for input sizes; ``generation`` is there for a compiler to guard."""
         if sizes not in self._met:

@@ -195,15 +195,15 @@ class DiffStride(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Resample ``x``; its shape follows the present strides, or is held."""
+        if not torch.compiler.is_compiling():
+            return self._resample_held(x) if self._holds else self._resample(x)
+        # Only here: it loads the compiler.
+        from spectral_stride.torch import tracing
+
         if self._stands_still():
             return self._resample_held(x)
-        if torch.compiler.is_compiling():
-            # Only here: it loads the compiler.
-            from spectral_stride.torch.breaks import outside_the_graph
-
-            y: torch.Tensor = outside_the_graph(self._resample, x)
-            return y
-        return self._resample(x)
+        y: torch.Tensor = tracing.outside_the_graph(self._resample, x)
+        return y
 
     def _stands_still(self) -> bool:
         """Whether sizes come from the host's copy of the strides."""

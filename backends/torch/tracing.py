@@ -1,8 +1,13 @@
-"""The one place where a compiled network leaves its graph; importing it loads the compiler."""
+"""What a compiler is told about the layers; importing this loads the compiler."""
 
 from collections.abc import Callable
 
 import torch
+
+from spectral_stride.torch.held import HeldSizes
+
+# It runs while a graph is traced, and its result is a constant of the graph.
+torch.compiler.assume_constant_result(HeldSizes.of)  # type: ignore[no-untyped-call]
 
 
 # A compiler would take every stride that is read for a constant, and compile anew at each step. One
