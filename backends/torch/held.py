@@ -7,8 +7,8 @@ class HeldSizes:
     """Output sizes of one layer, from strides that were once read on the host.
 
     A compiler runs `of` while it traces and takes the result as a constant (`tracing` tells it so);
-    what it guards is the number ``generation`` alone. So that number moves only when a size that some graph may hold has
-    changed: new strides that give the same sizes recompile nothing.
+    what it guards is the number ``generation`` alone. So that number moves only when a size that
+    some graph may hold has changed: new strides that give the same sizes recompile nothing.
     """
 
     def __init__(self, strides: Sequence[float], rule: Callable[..., tuple[int, ...]]) -> None:
