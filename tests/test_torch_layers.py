@@ -1,7 +1,9 @@
 """DiffStride and SpectralPool as modules: shapes, a parameter that cannot die, checkpoints."""
 
 import copy
+import gc
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -408,6 +410,20 @@ def test_eager_eval_mode_follows_every_write():
     layer(x)
     layer.strides.data.fill_(4.0)
     assert layer(x).shape == (1, 4, 4)
+
+
+def test_a_layer_is_freed_at_once():
+    """Without the garbage collector, which may come late: parameters can be large company."""
+    layer = DiffStride(2.0)
+    hold_sizes(layer)
+    layer(image(1, 8, 8))
+    seen = weakref.ref(layer)
+    gc.disable()
+    try:
+        del layer
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_holding_wants_a_module():

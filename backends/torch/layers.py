@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from numbers import Real
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, Unpack
 
 import torch
 from torch import nn
 
 from spectral_stride import checks
 from spectral_stride.plan import (
+    PlanOptions,
     host_numbers,
     make_plan,
     sized_plan,
@@ -28,6 +30,14 @@ def per_axis(value: Any, ndim: int | None) -> tuple[float, ...]:
     values = host_numbers("strides", value)
     checks.layer_ndim("strides", len(values), ndim)
     return values
+
+
+def _out_sizes(
+    sizes: Sequence[int], strides: Sequence[float], **options: Unpack[PlanOptions]
+) -> tuple[int, ...]:
+    """Output sizes for input sizes; a single stride is that of all axes."""
+    per_axis = tuple(strides) * (len(sizes) // len(strides))
+    return make_plan(sizes, per_axis, **options).out_sizes
 
 
 def _unreadable(why: str) -> NoReturn:
@@ -191,7 +201,11 @@ class DiffStride(nn.Module):
         # Largest stride that any input so far could use, per entry; None before the first.
         self._reach: list[float] | None = None
         self._holds = False
-        self._held = HeldSizes(self._start, self._out_sizes)
+        # No method of this layer: a cycle would keep its memory until the garbage collector comes.
+        rule = partial(
+            _out_sizes, smoothness=smoothness, ramp=ramp, crop=crop, multiple_of=multiple_of
+        )
+        self._held = HeldSizes(self._start, rule)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Resample ``x``; its shape follows the present strides, or is held."""
@@ -252,18 +266,6 @@ class DiffStride(nn.Module):
         axes = checks.axes(self.axes, len(self.axes), x.ndim)
         checks.spectral_sizes(tuple(x.shape), axes)
         return axes
-
-    def _out_sizes(self, sizes: tuple[int, ...], strides: Sequence[float]) -> tuple[int, ...]:
-        """Output sizes that given strides, one per entry of the parameter, make of input sizes."""
-        plan = make_plan(
-            sizes,
-            tuple(strides) * len(sizes) if self.shared else strides,
-            smoothness=self.smoothness,
-            ramp=self.ramp,
-            crop=self.crop,
-            multiple_of=self.multiple_of,
-        )
-        return plan.out_sizes
 
     def hold_sizes(self) -> bool:
         """Hold the output sizes that the present strides give until the next call.
