@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch.utils.checkpoint import checkpoint
 
 from spectral_stride.torch import (
     DiffStride,
@@ -301,6 +302,36 @@ def test_channels_last_compiles_and_stays():
     assert compiled(x).is_contiguous(memory_format=torch.channels_last)
     assert_same_steps(compiled, net, x, 2)
     assert graphs.frame_count == 1
+
+
+def test_a_mapped_layer_compiles():
+    """torch.func inside of a compiled function: vmap of the layer itself."""
+    layer = DiffStride((2.2,), ramp="inside")
+    hold_sizes(layer)
+    compiled = torch.compile(lambda x: torch.func.vmap(layer)(x), fullgraph=True, backend="eager")
+    x = draw(2, 3, 16)
+    torch.testing.assert_close(compiled(x), layer(x))
+
+
+def test_autocast_and_checkpointing_compile():
+    """Both around one held layer: the value, and the gradient of the strides, of eager mode."""
+    layer = DiffStride((2.2,), ramp="inside")
+    hold_sizes(layer)
+
+    def function(x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return checkpoint(layer, x, use_reentrant=False)
+
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    x = draw(2, 3, 16)
+    gradients = []
+    for call in (compiled, function):
+        layer.zero_grad()
+        y = call(x)
+        assert y.dtype == torch.bfloat16
+        y.float().square().sum().backward()
+        gradients.append(layer.strides.grad.clone())
+    torch.testing.assert_close(*gradients, rtol=0.02, atol=1e-3)
 
 
 def test_residual_network_trains_and_infers_in_one_graph_each():

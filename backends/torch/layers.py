@@ -418,9 +418,12 @@ class DiffStride(nn.Module):
 
     def extra_repr(self) -> str:
         """Present strides and every setting."""
-        strides = (
-            "on meta" if self.strides.is_meta else [round(s, 4) for s in self.strides.tolist()]
-        )
+        if self.strides.is_meta:
+            strides = "on meta"
+        elif torch.compiler.is_compiling():
+            strides = "traced"  # vmap asks for the name of what it maps, which is this text
+        else:
+            strides = str([round(s, 4) for s in self.strides.tolist()])
         return (
             f"strides={strides}, smoothness={self.smoothness:g}, ramp={self.ramp!r}, "
             f"norm={self.norm!r}, shared={self.shared}, trainable={self.strides.requires_grad}, "
