@@ -46,7 +46,8 @@ def mask_on(bins: Array, c: Array, smoothness: float, ramp: str) -> Array:
     if smoothness == 0:
         return xp.where(bins < edge, one, zero)
     u = 1 + (foot - bins) / width
-    return xp.where(bins < foot, one, xp.where((bins < edge) & (u > 0), u, zero))
+    # In this order a NaN stride, which no comparison finds, gives a NaN mask and no empty one.
+    return xp.where(bins < foot, one, xp.where((bins >= edge) | (u <= 0), zero, u))
 
 
 def slope_on(bins: Array, c: Array, size: int, smoothness: float, ramp: str) -> Array:

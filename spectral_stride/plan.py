@@ -6,6 +6,7 @@ still.
 """
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -304,9 +305,9 @@ def pool_plan(
     method: str = "auto",
 ) -> Plan:
     """Plan a hard crop to exactly ``out_sizes`` samples, 1 to N along each axis."""
-    shape = checks.shape(shape)
     wanted = checks.sizes("out_sizes", out_sizes)
     planned = checks.axes(axes, len(wanted), len(shape), "out_sizes", 16)
+    shape = spectral_shape(shape, planned)
     checks.one_of("norm", norm, checks.NORMS)
     checks.one_of("method", method, checks.METHODS)
     checks.spectral_sizes(shape, planned)
@@ -315,6 +316,46 @@ def pool_plan(
         for axis, size in zip(planned, wanted, strict=True)
     )
     return _cached_plan(shape, planned, sizes, 0.0, "inside", norm, method)
+
+
+def spectral_shape(shape: Sequence[int], planned: Sequence[int]) -> tuple[int, ...]:
+    """Return ``shape`` with 1 on every batch axis: all that a plan depends on.
+
+    A compiler that traces this fixes the planned sizes as integers, and leaves the others free.
+    """
+    return tuple(operator.index(size) if axis in planned else 1 for axis, size in enumerate(shape))
+
+
+def sized_plan(
+    shape: Sequence[int],
+    out_sizes: Sequence[int],
+    *,
+    axes: Sequence[int],
+    smoothness: float,
+    ramp: str,
+    norm: str,
+    method: str,
+) -> Plan:
+    """Plan for output sizes that `make_plan` gave once, whatever the strides are by now.
+
+    Without checks: a compiler traces it, and everything comes from an earlier plan.
+    """
+    return _cached_plan(tuple(shape), tuple(axes), tuple(out_sizes), smoothness, ramp, norm, method)
+
+
+def permuted_plan(plan: Plan, order: Sequence[int]) -> Plan:
+    """Return the same plan for an array whose axis i is the planned array's axis ``order[i]``."""
+    shape = tuple(plan.shape[axis] for axis in order)
+    axes = tuple(order.index(axis) for axis in plan.axes)
+    return sized_plan(
+        shape,
+        plan.out_sizes,
+        axes=axes,
+        smoothness=plan.smoothness,
+        ramp=plan.ramp,
+        norm=plan.norm,
+        method=plan.method,
+    )
 
 
 def strided_size(size: int, stride: float) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from array_api_compat import device
+from array_api_compat import array_namespace, device
 
 from spectral_stride import checks
 from spectral_stride.arrays import Array, bind, namespace_of, working_dtype
@@ -133,11 +133,17 @@ def spectral_pool(
     >>> spectral_pool(x, (4,)).round(6) + 0.0
     array([ 1.,  0., -1.,  0.])
     """
-    xp = namespace_of("x", x)
+    namespace_of("x", x)
     plan = pool_plan(tuple(x.shape), out_sizes, axes=axes, norm=norm, method=method)
     checks.one_chunk("x", x, plan.axes)
+    return hard_crop(x, plan)
+
+
+def hard_crop(x: Array, plan: Plan) -> Array:
+    """Resample by the plan's sizes alone: all bins of the output pass."""
+    xp = array_namespace(x)
     dtype = working_dtype(xp, x.dtype)
-    # All bins of the output pass. Where they are all there are, nothing is to be done.
+    # Where they are all there are, nothing is to be done.
     masks = [
         None if size == out_size else xp.ones(out_size // 2 + 1, dtype=dtype, device=device(x))
         for size, out_size in zip(plan.sizes, plan.out_sizes, strict=True)

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -205,6 +206,21 @@ def test_compiled(ramp, backend):
     g = draw(*y.shape, dtype=torch.float32, requires_grad=False)
     got, wanted = (torch.autograd.grad(out, (x, s), g) for out in (y, exact))
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning")
+def test_compiled_inference_has_no_derivative():
+    """Under no_grad the graph holds the map alone, also where the strides are a parameter."""
+    torch._dynamo.reset()
+    x, s = draw(2, 16, dtype=torch.float32), stride_parameter(2.2, dtype=torch.float32)
+    plan = core.make_plan(x.shape, (2.2,))
+    graphs = CompileCounterWithBackend("eager")
+    compiled = torch.compile(partial(diffstride, plan=plan), fullgraph=True, backend=graphs)
+    exact = compiled(x, s)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x, s), exact.detach())
+    learning, inference = (len(graph.graph.nodes) for graph in graphs.graphs)
+    assert inference < learning
 
 
 def test_exported_with_a_free_batch():

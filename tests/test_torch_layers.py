@@ -1,12 +1,22 @@
 """DiffStride and SpectralPool as modules: shapes, a parameter that cannot die, checkpoints."""
 
 import copy
+import gc
 import pickle
+import weakref
 
 import pytest
 import torch
 
-from spectral_stride.torch import DiffStride, SpectralPool, diffstride, param_groups
+from spectral_stride import make_plan
+from spectral_stride.torch import (
+    DiffStride,
+    SpectralPool,
+    diffstride,
+    hold_sizes,
+    param_groups,
+    release_sizes,
+)
 
 
 def image(*shape):
@@ -268,12 +278,170 @@ def test_a_parameter_that_training_broke_is_reported():
         layer(image(1, 1, 8, 8))
 
 
+def set_strides(layer, *values):
+    with torch.no_grad():
+        layer.strides.copy_(torch.tensor(values))
+
+
+@pytest.mark.parametrize("ramp", ["outside", "inside"])
+def test_held_sizes_stand_still_while_strides_move(ramp):
+    """Value and gradients are those of the present strides on the plan of the earlier ones."""
+    x = image(2, 3, 32, 30)
+    layer = DiffStride((2.2, 3.1), ramp=ramp)
+    assert not hold_sizes(layer)
+    plan = make_plan(x.shape, (2.2, 3.1), ramp=ramp)
+    for strides in ((2.2, 3.1), (2.6, 4.0), (1.5, 2.0)):  # the last ones outgrow the canvas
+        set_strides(layer, *strides)
+        s = torch.tensor(strides, requires_grad=True)
+        expected = diffstride(x, s, plan=plan)
+        torch.testing.assert_close(layer(x), expected, rtol=0, atol=0)
+        (gradient,) = torch.autograd.grad(expected.square().sum(), s)
+        torch.testing.assert_close(backward(layer, x), gradient)
+    assert hold_sizes(layer)
+    torch.testing.assert_close(layer(x), diffstride(x, (1.5, 2.0), ramp=ramp))
+    set_strides(layer, 2.2, 3.1)
+    release_sizes(layer)
+    torch.testing.assert_close(layer(x), diffstride(x, (2.2, 3.1), ramp=ramp))
+
+
+def test_holding_keeps_the_layers_options():
+    """Also those that only the planner knows."""
+    x = image(2, 3, 32, 30)
+    for options in (
+        {"multiple_of": 4, "smoothness": 2.0, "norm": "ortho", "method": "fft"},
+        {"crop": False},
+        {"axes": (2, 1), "ramp": "inside"},
+        {"shared": True, "norm": "backward"},
+    ):
+        layer = DiffStride(2.2, **options)
+        expected, gradient = layer(x), backward(layer, x)
+        hold_sizes(layer)
+        torch.testing.assert_close(layer(x), expected, rtol=0, atol=0)
+        torch.testing.assert_close(backward(layer, x), gradient, rtol=0, atol=0)
+
+
+def test_a_changed_size_is_reported_once_and_for_sizes_that_were_met():
+    layer = DiffStride((2.0,), ramp="inside")
+    model = torch.nn.Sequential(layer, DiffStride((1.0,), ramp="inside"))
+    hold_sizes(model)
+    layer(image(1, 8))
+    set_strides(layer, 2.05)  # 8/2.05 still rounds up to 4, 100/2.05 would be 49
+    assert not hold_sizes(model)
+    assert layer(image(1, 100)).shape == (1, 49)
+    set_strides(layer, 2.0)
+    assert hold_sizes(model)
+    assert not hold_sizes(model)
+    assert layer(image(1, 100)).shape == (1, 50)
+    assert layer(image(1, 8)).shape == (1, 4)
+
+
+@pytest.mark.parametrize("thrown_to", [-50.0, 0.0, 0.75, 1e6, 1e30])
+def test_an_infeasible_held_parameter_is_used_clamped_and_the_next_hold_brings_it_back(thrown_to):
+    """Forward and backward passes write nothing; the gradient is that at the bound."""
+    x = image(2, 3, 32, 32)
+    layer = DiffStride(2.0, ramp="inside")
+    hold_sizes(layer)
+    layer(x)
+    set_strides(layer, thrown_to, thrown_to)
+    before = layer.strides.tolist()
+    gradient = backward(layer, x)
+    assert layer.strides.tolist() == before
+    bound = 16.0 if thrown_to > 1 else 1.0
+    plan = make_plan(x.shape, (2.0, 2.0), ramp="inside")
+    s = torch.tensor([bound] * 2, requires_grad=True)
+    expected = diffstride(x, s, plan=plan)
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=0)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected.square().sum(), s)[0])
+    hold_sizes(layer)
+    assert layer.strides.tolist() == [bound] * 2
+
+
+def test_own_bounds_hold_too():
+    layer = DiffStride(3.0, lower=2.0, upper=4.0, ramp="inside")
+    hold_sizes(layer)
+    for thrown_to, bound in [(1.0, 2.0), (9.0, 4.0)]:
+        set_strides(layer, thrown_to, thrown_to)
+        strides = layer.effective_strides()
+        assert strides.tolist() == [bound, bound]
+        assert torch.autograd.grad(strides.sum(), layer.strides)[0].tolist() == [1.0, 1.0]
+        hold_sizes(layer)
+        assert layer.strides.tolist() == [bound, bound]
+
+
+def test_a_graph_survives_that_sizes_are_planned_anew():
+    """hold_sizes between a forward pass and its backward pass, with a parameter to bring back."""
+    layer = DiffStride(2.0, ramp="inside", upper=3.0)
+    hold_sizes(layer)
+    x = image(2, 3, 16, 16)
+    expected = backward(layer, x)
+    layer.zero_grad()
+    loss = layer(x).square().sum()
+    set_strides(layer, 5.0, 5.0)
+    hold_sizes(layer)
+    loss.backward()
+    torch.testing.assert_close(layer.strides.grad, expected)
+
+
+def test_a_parameter_that_training_broke_is_reported_when_sizes_are_planned():
+    """While held, NaN is not seen on the host, and stays NaN in the output."""
+    layer = DiffStride(2.0)
+    hold_sizes(layer)
+    set_strides(layer, float("nan"), 2.0)
+    assert bool(layer(image(1, 1, 16, 16)).isnan().all())
+    with pytest.raises(ValueError, match=r"DiffStride: strides: got the parameter \[nan, 2\.0\]"):
+        hold_sizes(layer)
+    layer.eval()  # says nothing, and changes nothing
+    assert layer(image(1, 1, 16, 16)).shape == (1, 1, 16, 16)
+
+
+def test_a_checkpoint_changes_no_held_size():
+    layer = DiffStride(2.0, ramp="inside")
+    hold_sizes(layer)
+    layer.load_state_dict(DiffStride(4.0).state_dict())
+    layer.eval()
+    assert layer(image(1, 16, 16)).shape == (1, 8, 8)
+    hold_sizes(layer)
+    assert layer(image(1, 16, 16)).shape == (1, 4, 4)
+
+
+def test_eager_eval_mode_follows_every_write():
+    layer = DiffStride(2.0, ramp="inside").eval()
+    x = image(1, 16, 16)
+    layer(x)
+    layer.strides.data.fill_(4.0)
+    assert layer(x).shape == (1, 4, 4)
+
+
+def test_a_layer_is_freed_at_once():
+    """Without the garbage collector, which may come late: parameters can be large company."""
+    layer = DiffStride(2.0)
+    hold_sizes(layer)
+    layer(image(1, 8, 8))
+    seen = weakref.ref(layer)
+    gc.disable()
+    try:
+        del layer
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
+def test_holding_wants_a_module():
+    for function in (hold_sizes, release_sizes):
+        with pytest.raises(TypeError, match=r"module: got list; allowed: a torch\.nn\.Module"):
+            function([DiffStride(2.0)])
+    assert not hold_sizes(torch.nn.Linear(2, 2))
+
+
 def test_repr_says_everything():
     assert repr(DiffStride((2.25, 3.0), ramp="inside", upper=8, shared=False)) == (
         "DiffStride(strides=[2.25, 3.0], smoothness=4, ramp='inside', norm='forward', "
         "shared=False, trainable=True, lower=1, upper=8, crop=True, multiple_of=1, "
         "axes=(-2, -1), method='auto')"
     )
+    held = DiffStride(2.0)
+    hold_sizes(held)
+    assert repr(held).endswith("method='auto', sizes held)")
     assert repr(SpectralPool(2.0, ndim=1)) == (
         "SpectralPool(strides=(2.0,), norm='forward', axes=(-1,), method='auto')"
     )
@@ -313,7 +481,7 @@ def test_repr_says_everything():
     ],
 )
 def test_constructor_errors(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^DiffStride: .*{message}"):
         DiffStride(**arguments)
 
 
@@ -331,21 +499,31 @@ def test_constructor_errors(arguments, message):
     ],
 )
 def test_spectral_pool_constructor_errors(arguments, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((ValueError, TypeError), match=f"^SpectralPool: .*{message}"):
         SpectralPool(**arguments)
 
 
-def test_forward_errors():
-    with pytest.raises(TypeError, match=r"x: got ndarray; allowed: a torch\.Tensor"):
-        DiffStride(2.0)(image(8, 8).numpy())
-    with pytest.raises(ValueError, match="strides: got 2 strides for an array with 1 dim"):
-        DiffStride(2.0)(image(8))
-    with pytest.raises(ValueError, match=r"x: got shape \(2, 0\) with an empty axis 1"):
-        DiffStride((2.0,))(torch.ones(2, 0))
-    with pytest.raises(TypeError, match=r"x: got dtype torch\.int64; allowed: real floating"):
-        DiffStride((2.0,))(torch.ones(2, 8, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"out_sizes: got 9 for axis 1; allowed: 1 to 8"):
-        SpectralPool(out_sizes=(9,))(torch.ones(2, 8))
+@pytest.mark.parametrize("held", [False, True], ids=["following", "held"])
+def test_forward_errors(held):
+    """The core's errors, with the layer's name in front."""
+    one, two = DiffStride((2.0,)), DiffStride(2.0)
+    if held:
+        hold_sizes(torch.nn.ModuleList([one, two]))
+    with pytest.raises(TypeError, match=r"^DiffStride: x: got ndarray; allowed: a torch\.Tensor"):
+        two(image(8, 8).numpy())
+    with pytest.raises(ValueError, match=r"^DiffStride: strides: got 2 strides for an array"):
+        two(image(8))
+    with pytest.raises(
+        ValueError, match=r"^DiffStride: x: got shape \(2, 0\) with an empty axis 1"
+    ):
+        one(torch.ones(2, 0))
+    with pytest.raises(TypeError, match=r"^DiffStride: x: got dtype torch\.int64; allowed: real"):
+        one(torch.ones(2, 8, dtype=torch.int64))
+    pool = SpectralPool(out_sizes=(9,))
+    with pytest.raises(ValueError, match=r"^SpectralPool: out_sizes: got 9 for axis 1; .* 1 to 8"):
+        pool(torch.ones(2, 8))
+    with pytest.raises(TypeError, match=r"^SpectralPool: x: got dtype torch\.int64"):
+        pool(torch.ones(2, 9, dtype=torch.int64))
 
 
 def test_strides_get_their_own_rate_and_no_decay():

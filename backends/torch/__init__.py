@@ -1,16 +1,20 @@
 """spectral_stride for PyTorch: functions, layers, and networks that learn their strides."""
 
 from spectral_stride.torch.functional import diffstride, spectral_pool
-from spectral_stride.torch.layers import DiffStride, SpectralPool
+from spectral_stride.torch.layers import DiffStride
 from spectral_stride.torch.optim import param_groups
+from spectral_stride.torch.pool import SpectralPool
 from spectral_stride.torch.resnet import ResNet, resnet18, resnet56
+from spectral_stride.torch.sizes import hold_sizes, release_sizes
 
 __all__ = [
     "DiffStride",
     "ResNet",
     "SpectralPool",
     "diffstride",
+    "hold_sizes",
     "param_groups",
+    "release_sizes",
     "resnet18",
     "resnet56",
     "spectral_pool",

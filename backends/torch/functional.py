@@ -8,9 +8,11 @@ import torch
 
 import spectral_stride as core
 from spectral_stride import checks
-from spectral_stride.arrays import bind
+from spectral_stride.arrays import bind, namespace_of
 from spectral_stride.gradients import input_gradient, stride_gradient
-from spectral_stride.plan import Plan, PlanOptions, pool_plan
+from spectral_stride.plan import Plan, PlanOptions, permuted_plan, pool_plan
+from spectral_stride.torch.memory import logical_order, stored_order
+from spectral_stride.transform import hard_crop
 
 
 class _Resample(torch.autograd.Function):
@@ -21,7 +23,8 @@ class _Resample(torch.autograd.Function):
     @staticmethod
     def forward(x: torch.Tensor, strides: torch.Tensor, plan: Plan) -> torch.Tensor:
         y: torch.Tensor = core.diffstride(x, strides, plan=plan)
-        return y
+        # Where every axis has one sample there is nothing to do, and PyTorch wants a view.
+        return y.view_as(x) if y is x else y
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -75,6 +78,21 @@ def _autocast(x: torch.Tensor, plan: Plan) -> torch.Tensor:
     return x
 
 
+def _resample(x: torch.Tensor, vector: torch.Tensor, plan: Plan) -> torch.Tensor:
+    """Resample by whichever of two forms serves here; autocast is off."""
+    if not torch.compiler.is_compiling():
+        y: torch.Tensor = _Resample.apply(x, vector, plan)  # type: ignore[no-untyped-call]
+        return y
+    # A Function with a jvp cannot be compiled. The same first derivatives come out of the map
+    # linearised in the strides at their own value, which is plain tensor code: s - s.detach() is
+    # zero and has slope one.
+    point = vector.detach()
+    learns = vector.requires_grad and torch.is_grad_enabled()
+    tangent = vector - point if learns else None
+    y, dy = core.jvp(x, point, None, tangent, plan=plan)
+    return y if tangent is None else y + dy
+
+
 def diffstride(
     x: torch.Tensor,
     strides: torch.Tensor | Sequence[float],
@@ -85,7 +103,7 @@ def diffstride(
     """Resample a tensor by a soft crop of its spectrum, differentiably in input and strides.
 
     `spectral_stride.diffstride`, registered with PyTorch: gradients of first and second order,
-    forward mode, `torch.func` with `vmap`, and autocast.
+    forward mode, `torch.func` with `vmap`, `torch.compile`, `torch.export`, and autocast.
 
     Parameters
     ----------
@@ -94,15 +112,17 @@ def diffstride(
     strides : Tensor of shape (len(axes),), or sequence of float
         Input samples per output sample. A tensor may require gradients; its dtype need not be x's.
     plan : Plan, optional
-        From `make_plan`. Without one the strides are read on the host, which waits for a GPU.
+        From `make_plan`. Without one the strides are read on the host, which waits for a GPU and
+        which no compiler can trace.
     **options
         Keyword arguments of `make_plan`, where no plan is given.
 
     Returns
     -------
     Tensor
-        Of x's dtype and device. Under autocast a float32 input is taken in autocast's dtype, as for
-        a matmul, unless an axis is computed by FFT.
+        Of x's dtype and device, and in x's memory format where that is ``torch.channels_last`` or
+        ``torch.channels_last_3d``. Under autocast a float32 input is taken in autocast's dtype, as
+        for a matmul, unless an axis is computed by FFT.
 
     Raises
     ------
@@ -129,17 +149,12 @@ def diffstride(
     check_tensor(x)
     _, vector, plan = bind(x, strides, plan, options)
     x = _autocast(x, plan)
+    order = stored_order(x)
     with _without_autocast(x):
-        if not torch.compiler.is_compiling():
-            y: torch.Tensor = _Resample.apply(x, vector, plan)  # type: ignore[no-untyped-call]
-            return y
-        # A Function with a jvp cannot be compiled. The same first derivatives come out of the map
-        # linearised in the strides at their own value, which is plain tensor code: s - s.detach()
-        # is zero and has slope one.
-        point = vector.detach()
-        tangent = vector - point if vector.requires_grad else None
-        y, dy = core.jvp(x, point, None, tangent, plan=plan)
-        return y if tangent is None else y + dy
+        if order is None:
+            return _resample(x, vector, plan)
+        y = _resample(x.permute(order), vector, permuted_plan(plan, order))
+        return logical_order(y, order)
 
 
 def spectral_pool(
@@ -171,7 +186,7 @@ def spectral_pool(
     Returns
     -------
     Tensor
-        Of x's dtype and device; under autocast as in `diffstride`.
+        Of x's dtype, device and memory format; under autocast as in `diffstride`.
 
     Raises
     ------
@@ -186,8 +201,12 @@ def spectral_pool(
     torch.Size([8, 3, 16, 16])
     """
     check_tensor(x)
+    namespace_of("x", x)
     plan = pool_plan(tuple(x.shape), out_sizes, axes=axes, norm=norm, method=method)
     x = _autocast(x, plan)
+    order = stored_order(x)
     with _without_autocast(x):
-        y: torch.Tensor = core.spectral_pool(x, out_sizes, axes=axes, norm=norm, method=method)
-        return y
+        if order is None:
+            y: torch.Tensor = hard_crop(x, plan)
+            return y
+        return logical_order(hard_crop(x.permute(order), permuted_plan(plan, order)), order)

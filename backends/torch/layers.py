@@ -1,26 +1,38 @@
-"""Layers whose stride is a number: learned (`DiffStride`) or fixed (`SpectralPool`)."""
+"""The layer whose stride is a number that is learned."""
 
 import math
 from collections.abc import Sequence
-from numbers import Real
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn, Self, Unpack
 
 import torch
 from torch import nn
 
 from spectral_stride import checks
-from spectral_stride.plan import host_numbers, make_plan, stride_bounds, strided_size
-from spectral_stride.torch.functional import check_tensor, diffstride, spectral_pool
+from spectral_stride.layers import equal_strides, strides_per_axis
+from spectral_stride.plan import PlanOptions, make_plan, sized_plan, spectral_shape, stride_bounds
+from spectral_stride.torch.functional import check_tensor, diffstride
+from spectral_stride.torch.held import HeldSizes
 
 
-def _per_axis(value: Any, ndim: int | None) -> tuple[float, ...]:
-    """Return one stride per axis; a scalar stands for ``ndim`` equal ones, 2 by default."""
-    if isinstance(value, Real) and not isinstance(value, bool):
-        count = checks.positive_integer("ndim", 2 if ndim is None else ndim)
-        value = (value,) * count
-    values = host_numbers("strides", value)
-    checks.layer_ndim("strides", len(values), ndim)
-    return values
+def _out_sizes(
+    sizes: Sequence[int], strides: Sequence[float], **options: Unpack[PlanOptions]
+) -> tuple[int, ...]:
+    """Output sizes for input sizes; a single stride is that of all axes."""
+    per_axis = tuple(strides) * (len(sizes) // len(strides))
+    return make_plan(sizes, per_axis, **options).out_sizes
+
+
+def _unreadable(why: str) -> NoReturn:
+    """Refuse to plan from a parameter that has no values now."""
+    checks.refuse(
+        TypeError,
+        "strides",
+        f"a parameter whose values cannot be read now ({why})",
+        "a parameter with values, or output sizes that are held",
+        "call hold_sizes(net) first, where the values are known; to export or to compile for "
+        "inference, net.eval() does it too",
+    )
 
 
 class DiffStride(nn.Module):
@@ -74,12 +86,24 @@ class DiffStride(nn.Module):
     ------
     ValueError, TypeError
         From the constructor for arguments out of range; from the forward pass for inputs that
-        `spectral_stride.torch.diffstride` refuses, and for a parameter that is not finite.
+        `spectral_stride.torch.diffstride` refuses, and for a parameter that is not finite or, while
+        sizes are not held, cannot be read: on the meta device, or in a batch of `vmap`. Every
+        message begins with "DiffStride: ".
 
     Notes
     -----
-    Sizes follow the strides, so the forward pass reads them on the host. Use `param_groups` to keep
-    weight decay away from strides: it would pull every stride to 1.
+    Sizes follow the strides, so the forward pass reads them on the host. `hold_sizes` makes sizes
+    stand still until it is called again: then nothing is read, every `torch.func` transform applies
+    to the strides too, and ``torch.compile(net, fullgraph=True)`` builds one graph for training.
+    Without it a compiler breaks its graph once around the layer, which runs uncompiled; values and
+    gradients are the same. (Where the layer stands in a `Sequential`, a loop, PyTorch leaves that
+    whole loop uncompiled.)
+
+    In eval mode a compiler or `torch.export` needs no more: the graph has the sizes of the strides
+    at the last ``eval()``, ``load_state_dict``, or eager forward pass in eval mode, for every batch
+    size. Export under `torch.no_grad` to leave the strides' derivative out of the program.
+
+    Use `param_groups` to keep weight decay away from strides: it would pull every stride to 1.
 
     Where the processes of a data-parallel run see inputs of different sizes, set ``upper``: it
     makes the bound that the parameter returns to the same in all of them.
@@ -120,27 +144,32 @@ class DiffStride(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        initial = _per_axis(strides, ndim)
-        self.axes = checks.layer_axes(axes, len(initial))
-        self.lower, self.upper = checks.layer_bounds(lower, upper)
-        checks.layer_strides(initial, self.lower, self.upper)
-        if shared and len(set(initial)) > 1:
-            remedy = f"write strides={initial[0]}, or shared=False"
-            checks.refuse(
-                ValueError, "strides", f"{initial} with shared=True", "equal strides", remedy
+        with checks.named("DiffStride"):
+            initial = strides_per_axis(strides, ndim)
+            self.axes = checks.layer_axes(axes, len(initial))
+            self.lower, self.upper = checks.layer_bounds(lower, upper)
+            checks.layer_strides(initial, self.lower, self.upper)
+            if shared:
+                equal_strides(initial)
+            # The planner knows what is allowed in the rest; ask it once now instead of in the first
+            # forward pass.
+            make_plan(
+                (8,) * len(initial),
+                initial,
+                smoothness=smoothness,
+                ramp=ramp,
+                norm=norm,
+                crop=crop,
+                multiple_of=multiple_of,
+                method=method,
             )
-        # The planner knows what is allowed in the rest; ask it once now instead of in the first
-        # forward pass.
-        make_plan(
-            (8,) * len(initial),
-            initial,
-            smoothness=smoothness,
-            ramp=ramp,
-            norm=norm,
-            crop=crop,
-            multiple_of=multiple_of,
-            method=method,
-        )
+            entries = initial[:1] if shared else initial
+            values = torch.tensor(entries, device=device, dtype=dtype)
+            # What the user set counts as usable, whatever the inputs' sizes.
+            self._start: list[float] = torch.tensor(
+                entries, device="cpu", dtype=values.dtype
+            ).tolist()
+            checks.layer_strides(self._start, self.lower, math.inf)
         self.smoothness = smoothness
         self.ramp = ramp
         self.norm = norm
@@ -148,26 +177,61 @@ class DiffStride(nn.Module):
         self.crop = crop
         self.multiple_of = multiple_of
         self.method = method
-        entries = initial[:1] if shared else initial
-        values = torch.tensor(entries, device=device, dtype=dtype)
         self.strides = nn.Parameter(values, requires_grad=trainable)
-        # What the user set counts as usable, whatever the inputs' sizes.
-        self._start: list[float] = torch.tensor(entries, device="cpu", dtype=values.dtype).tolist()
-        checks.layer_strides(self._start, self.lower, math.inf)
         # Largest stride that any input so far could use, per entry; None before the first.
         self._reach: list[float] | None = None
+        self._holds = False
+        # No method of this layer: a cycle would keep its memory until the garbage collector comes.
+        rule = partial(
+            _out_sizes, smoothness=smoothness, ramp=ramp, crop=crop, multiple_of=multiple_of
+        )
+        self._held = HeldSizes(self._start, rule)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Resample ``x``; its shape follows the present strides."""
-        check_tensor(x)
-        axes = checks.axes(self.axes, len(self.axes), x.ndim)
-        checks.spectral_sizes(tuple(x.shape), axes)
+        """Resample ``x``; its shape follows the present strides, or is held."""
+        if not torch.compiler.is_compiling():
+            return self._resample_held(x) if self._holds else self._resample(x)
+        # Only here: it loads the compiler.
+        from spectral_stride.torch import tracing
+
+        if self._stands_still():
+            return self._resample_held(x)
+        y: torch.Tensor = tracing.outside_the_graph(self._resample, x)
+        return y
+
+    def _stands_still(self) -> bool:
+        """Whether sizes come from the host's copy of the strides."""
+        return self._holds or (not self.training and torch.compiler.is_compiling())
+
+    @checks.named("DiffStride")
+    def _resample_held(self, x: torch.Tensor) -> torch.Tensor:
+        """Resample onto sizes that the present strides do not decide: a compiler can trace this."""
+        axes = self._checked_axes(x)
+        shape = spectral_shape(x.shape, axes)
+        sizes = tuple(shape[axis] for axis in axes)
+        plan = sized_plan(
+            shape,
+            self._held.of(sizes, self._held.generation),
+            axes=axes,
+            smoothness=self.smoothness,
+            ramp=self.ramp,
+            norm=self.norm,
+            method=self.method,
+        )
+        return diffstride(x, self._clamped(), plan=plan)
+
+    @checks.named("DiffStride")
+    def _resample(self, x: torch.Tensor) -> torch.Tensor:
+        """Resample onto the sizes that the present strides give."""
+        axes = self._checked_axes(x)
         self._extend_reach([x.shape[axis] for axis in axes])
         strides, values = self._feasible()
+        if not self.training:
+            self._held.renew(values)
         plan = make_plan(
             tuple(x.shape),
-            values,
-            axes=self.axes,
+            values * len(axes) if self.shared else values,
+            axes=axes,
             smoothness=self.smoothness,
             ramp=self.ramp,
             norm=self.norm,
@@ -177,12 +241,60 @@ class DiffStride(nn.Module):
         )
         return diffstride(x, strides, plan=plan)
 
+    def _checked_axes(self, x: torch.Tensor) -> tuple[int, ...]:
+        check_tensor(x)
+        axes = checks.axes(self.axes, len(self.axes), x.ndim)
+        checks.spectral_sizes(tuple(x.shape), axes)
+        return axes
+
+    def hold_sizes(self) -> bool:
+        """Hold the output sizes that the present strides give until the next call.
+
+        As `spectral_stride.torch.hold_sizes` does for all layers of a network.
+        """
+        with checks.named("DiffStride"):
+            self._holds = True
+            if self.strides.is_meta:
+                return False  # no values: those of the constructor, or the last ones known, hold
+            for sizes in self._held.met:
+                self._extend_reach(sizes)
+            current, values = self._read()
+            if values != current:
+                with torch.no_grad():
+                    self.strides.copy_(self.strides.new_tensor(values))
+            return self._held.renew(values)
+
+    def release_sizes(self) -> None:
+        """Let the output sizes follow the strides at every forward pass again."""
+        self._holds = False
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; a layer in eval mode can be compiled and exported as it is now."""
+        super().train(mode)
+        self._note_strides()
+        return self
+
+    def _note_strides(self) -> None:
+        """Keep the present strides on the host, for a compiler that cannot read them."""
+        if self._holds:
+            return
+        try:
+            _, values = self._read()
+        except (TypeError, ValueError):
+            # Without values, or broken: the next forward pass says so, if there is one.
+            return
+        self._held.renew(values)
+
     def effective_strides(self) -> torch.Tensor:
         """Return the strides that the next forward pass will use, one per axis, differentiable.
 
-        They lie within ``lower`` and ``upper``; an input's size may bound them further.
+        They lie within ``lower`` and ``upper``; an input's size may bound them further. While sizes
+        are held they are not read on the host.
         """
-        return self._feasible()[0]
+        if self._stands_still():
+            return self._clamped()
+        with checks.named("DiffStride"):
+            return self._feasible()[0]
 
     def _extend_reach(self, sizes: Sequence[int]) -> None:
         """Note how large a stride these sizes can use."""
@@ -197,23 +309,38 @@ class DiffStride(nn.Module):
             return [self.upper] * len(self._start)
         return [min(self.upper, reach) for reach in self._reach]
 
-    def _feasible(self) -> tuple[torch.Tensor, list[float]]:
-        """Return feasible strides, one per axis, as a tensor and as host floats."""
-        current: list[float] = self.strides.tolist()
+    def _read(self) -> tuple[list[float], list[float]]:
+        """Read the parameter on the host: its entries, and the nearest feasible ones."""
+        if torch.compiler.is_exporting():
+            _unreadable("an exported program has no values")
+        try:
+            current: list[float] = self.strides.tolist()
+        except Exception as error:  # a tensor on meta, a fake one, a batched one: each has its own
+            _unreadable(type(error).__name__)
         checks.learned_strides(current)
-        limits = self._limits()
         values = [
             min(max(stride, self.lower), limit)
-            for stride, limit in zip(current, limits, strict=True)
+            for stride, limit in zip(current, self._limits(), strict=True)
         ]
+        return current, values
+
+    def _feasible(self) -> tuple[torch.Tensor, list[float]]:
+        """Return feasible strides: one per axis as a tensor, one per entry as host floats."""
+        current, values = self._read()
         # A copy: bringing the parameter back must not touch what a graph has saved.
         strides = self.strides.clone()
         if values != current:
             strides = self._straight_through(strides, values)
-        if self.shared:
-            count = len(self.axes)
-            return strides.expand(count), values * count
-        return strides, values
+        return self._per_axis(strides), values
+
+    def _clamped(self) -> torch.Tensor:
+        """Return strides within the layer's own bounds, clamped on their device, with slope one."""
+        strides = self.strides
+        clamped = strides.detach().clamp(self.lower, self.upper)
+        return self._per_axis(clamped + (strides - strides.detach()))
+
+    def _per_axis(self, strides: torch.Tensor) -> torch.Tensor:
+        return strides.expand(len(self.axes)) if self.shared else strides
 
     def _straight_through(self, strides: torch.Tensor, values: list[float]) -> torch.Tensor:
         """Clamp strides with slope one, and bring the parameter back when the gradient passes."""
@@ -267,104 +394,21 @@ class DiffStride(nn.Module):
         )
         if len(error_msgs) == before and not self.strides.is_meta:
             self._start, self._reach = self.strides.tolist(), None
+            self._note_strides()
 
     def extra_repr(self) -> str:
         """Present strides and every setting."""
-        strides = (
-            "on meta" if self.strides.is_meta else [round(s, 4) for s in self.strides.tolist()]
-        )
+        if self.strides.is_meta:
+            strides = "on meta"
+        elif torch.compiler.is_compiling():
+            strides = "traced"  # vmap asks for the name of what it maps, which is this text
+        else:
+            strides = str([round(s, 4) for s in self.strides.tolist()])
         return (
             f"strides={strides}, smoothness={self.smoothness:g}, ramp={self.ramp!r}, "
             f"norm={self.norm!r}, shared={self.shared}, trainable={self.strides.requires_grad}, "
             f"lower={self.lower:g}, upper={self.upper:g}, crop={self.crop}, "
             f"multiple_of={self.multiple_of}, axes={self.axes}, method={self.method!r}"
+            + ", sizes held"
+            * self._holds
         )
-
-
-class SpectralPool(nn.Module):
-    """Downsampling by a hard crop of the spectrum, to sizes that are fixed or follow fixed strides.
-
-    y = irfft(X[0 .. n//2], n) along each axis: see `spectral_stride.spectral_pool`.
-
-    Parameters
-    ----------
-    strides : float or sequence of float, optional
-        Strides of at least 1, in input samples per output sample: n = ceil(N/s), as of a strided
-        convolution. One per axis, or one number for ``ndim`` equal ones.
-    out_sizes : sequence of int, optional
-        Output sizes, in place of strides.
-    norm : {"forward", "ortho", "backward"}, optional
-        As in `torch.fft`; by default a constant keeps its value.
-    ndim : int, optional
-        Number of axes where ``strides`` is a single number; 2 by default.
-    axes : sequence of int, optional
-        Axes to resample. The last ones by default (channels first); (1, 2) for images with channels
-        last.
-    method : {"auto", "matmul", "fft"}, optional
-        How an axis is computed.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arguments out of range, for both or neither of ``strides`` and ``out_sizes``, and for
-        inputs that `spectral_stride.torch.spectral_pool` refuses.
-
-    Notes
-    -----
-    Source: Rippel, Snoek, Adams, "Spectral representations for convolutional neural networks",
-    NeurIPS 2015.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from spectral_stride.torch import SpectralPool
-    >>> SpectralPool(2.5)(torch.ones(8, 3, 32, 32)).shape
-    torch.Size([8, 3, 13, 13])
-    >>> SpectralPool(out_sizes=(8, 6))(torch.ones(8, 3, 32, 32)).shape
-    torch.Size([8, 3, 8, 6])
-    """
-
-    def __init__(
-        self,
-        strides: float | Sequence[float] | None = None,
-        out_sizes: Sequence[int] | None = None,
-        norm: str = "forward",
-        *,
-        ndim: int | None = None,
-        axes: Sequence[int] | None = None,
-        method: str = "auto",
-    ) -> None:
-        super().__init__()
-        if (strides is None) == (out_sizes is None):
-            got = "neither" if strides is None else "both"
-            allowed = "exactly one of strides and out_sizes"
-            checks.refuse(ValueError, "strides", got, allowed, "write SpectralPool(strides=2.0)")
-        self.strides = None if strides is None else _per_axis(strides, ndim)
-        if self.strides is not None:
-            checks.layer_strides(self.strides, 1.0, math.inf)
-        self.out_sizes = None if out_sizes is None else checks.sizes("out_sizes", out_sizes)
-        count = len(self.strides or self.out_sizes or ())
-        checks.layer_ndim("out_sizes" if self.strides is None else "strides", count, ndim)
-        self.axes = checks.layer_axes(axes, count)
-        checks.one_of("norm", norm, checks.NORMS)
-        checks.one_of("method", method, checks.METHODS)
-        self.norm = norm
-        self.method = method
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Resample ``x`` to ``out_sizes``, or to ceil(N/s) samples."""
-        check_tensor(x)
-        sizes = self.out_sizes
-        if self.strides is not None:
-            planned = checks.axes(self.axes, len(self.axes), x.ndim)
-            sizes = tuple(
-                strided_size(x.shape[axis], stride)
-                for axis, stride in zip(planned, self.strides, strict=True)
-            )
-        assert sizes is not None
-        return spectral_pool(x, sizes, axes=self.axes, norm=self.norm, method=self.method)
-
-    def extra_repr(self) -> str:
-        """Strides or sizes, and every setting."""
-        what = f"out_sizes={self.out_sizes}" if self.strides is None else f"strides={self.strides}"
-        return f"{what}, norm={self.norm!r}, axes={self.axes}, method={self.method!r}"

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional
 
 from spectral_stride import checks, complexity
-from spectral_stride.torch.layers import DiffStride, SpectralPool
+from spectral_stride.torch.layers import DiffStride
+from spectral_stride.torch.pool import SpectralPool
 
 DOWNSAMPLINGS = ("diffstride", "spectral", "strided")
 
