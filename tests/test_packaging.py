@@ -206,6 +206,7 @@ def test_the_whole_tree_is_pinned():
             applies = requirement.marker is None or any(map(requirement.marker.evaluate, chosen))
             if applies and canonicalize_name(requirement.name) not in tree:
                 todo.append((requirement.name, requirement.extras))
-    # PyTorch names the exact versions of the CUDA packages that its build for this machine needs.
-    cuda = {name for name in tree if name.startswith(("cuda-", "nvidia-")) or name == "triton"}
+    # PyTorch and JAX name the exact versions of the CUDA packages that their builds need.
+    prefixes = ("cuda-", "nvidia-", "jax-cuda")
+    cuda = {name for name in tree if name.startswith(prefixes) or name == "triton"}
     assert tree - cuda <= pins().keys()
