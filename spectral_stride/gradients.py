@@ -1,13 +1,16 @@
-"""Derivatives of the resampling: A^T in the input; in the strides, the bins on the ramp alone.
+"""Derivatives of the resampling: sweeps over the axes that carry the ramps' coefficients along.
 
-Only those bins depend on the stride of their axis: dA/ds = P^T diag(d) Q with the r ramp bins'
-cosine and sine rows P (2r x n) and Q (2r x N), and d = w dm/ds gain/N. Both stride derivatives are
-therefore two skinny products; neither forms an (n x N) matrix of cotangents, nor a spectrum beyond
-the ramp.
+With t_d = x and t_{i-1} = A_i t_i the forward map goes through the axes i = d .. 1 to y = t_0. Only
+the bins on its ramp depend on the stride of an axis: dA_i/ds_i = P_i^T diag(d_i) Q_i, with the
+cosine and sine rows P (2r x n) and Q (2r x N) of the r bins on the ramp, and d = w dm/ds gain/N. So
+all that a stride needs of t_i are the coefficients q_i = Q_i t_i, taken on the way. Backwards, with
+u_0 = g and u_i = A_i^T u_{i-1}, its gradient is the sum of d_i q_i p_i with p_i = P_i u_{i-1}, and
+that of x is u_d. Forwards its tangent joins behind the axis, as P_i^T (d_i q_i ds_i). No (n x N)
+matrix of cotangents is formed, nor a spectrum beyond the ramp.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from array_api_compat import array_namespace, device, is_array_api_obj
 
@@ -18,90 +21,138 @@ from spectral_stride.operator import (
     along,
     apply_rows,
     bin_weights,
+    coefficients,
     gain,
-    resample,
-    resample_adjoint,
+    sweep,
     transposed,
     trig_rows,
 )
 from spectral_stride.plan import Plan, PlanOptions
 
 
-def _ramp_rows(strides: Array, plan: Plan, position: int) -> tuple[Array, Array, Array] | None:
-    """Return d (2r,), P (2r, n), Q (2r, N) of one axis; None where its stride changes nothing."""
-    size, out_size = plan.sizes[position], plan.out_sizes[position]
-    if size == 1 or plan.smoothness == 0:
-        return None
+class Ramp(NamedTuple):
+    """The bins of one axis that depend on its stride, and the slope d of their share in A."""
+
+    bins: Array
+    slope: Array
+
+
+def learning_axes(plan: Plan) -> tuple[int, ...]:
+    """Positions of the planned axes whose stride changes anything."""
+    if plan.smoothness == 0:
+        return ()
+    return tuple(position for position, size in enumerate(plan.sizes) if size > 1)
+
+
+def ramps(strides: Array, plan: Plan) -> list[Ramp | None]:
+    """The ramp of each planned axis; None where the stride changes nothing."""
     xp = array_namespace(strides)
-    dtype = strides.dtype
-    c = cutoff(strides[position], size, plan.smoothness, plan.ramp)
-    bins = ramp_bins(c, size, out_size // 2, plan.smoothness, plan.ramp)
-    slope = slope_on(xp.astype(bins, dtype), c, size, plan.smoothness, plan.ramp)
-    d = bin_weights(bins, out_size, dtype) * slope * (gain(plan.norm, size, out_size) / size)
-    out_rows = xp.concat(list(trig_rows(bins, out_size, dtype)), axis=0)
-    in_rows = xp.concat(list(trig_rows(bins, size, dtype)), axis=0)
-    return xp.concat([d, d], axis=0), out_rows, in_rows
+    found: list[Ramp | None] = [None] * len(plan.axes)
+    for position in learning_axes(plan):
+        size, out_size = plan.sizes[position], plan.out_sizes[position]
+        c = cutoff(strides[position], size, plan.smoothness, plan.ramp)
+        bins = ramp_bins(c, size, out_size // 2, plan.smoothness, plan.ramp)
+        slope = slope_on(xp.astype(bins, c.dtype), c, size, plan.smoothness, plan.ramp)
+        share = gain(plan.norm, size, out_size) / size
+        found[position] = Ramp(bins, bin_weights(bins, out_size, c.dtype) * slope * share)
+    return found
 
 
-def _on_ramp(
-    x: Array, in_rows: Array, masks: Sequence[Array | None], plan: Plan, position: int
-) -> Array:
-    """Q x along one axis and A along all others; the skinny product first makes those cheap."""
-    others = [mask if other != position else None for other, mask in enumerate(masks)]
-    return resample(apply_rows(in_rows, x, plan.axes[position]), others, plan)
+def _bins(found: Sequence[Ramp | None]) -> list[Array | None]:
+    return [None if ramp is None else ramp.bins for ramp in found]
 
 
-def input_gradient(g: Array, strides: Array, plan: Plan) -> Array:
-    """Gradient of <g, A(s) x> in x: A^T g, of the plan's input sizes and g's dtype."""
-    return resample_adjoint(g, soft_masks(strides, plan), plan)
+def _spread(
+    values: Array | None, bins: Array | None, size: int, axis: int, dtype: object
+) -> Array | None:
+    """The transpose of `coefficients`: waves of the bins on ``size`` samples, with amplitudes."""
+    if values is None or bins is None:
+        return None
+    rows = array_namespace(values).concat(list(trig_rows(bins, size, dtype)), axis=0)
+    return apply_rows(transposed(rows), values, axis)
 
 
-def stride_gradient(x: Array, g: Array, strides: Array, plan: Plan) -> Array:
-    """Gradient of <g, A(s) x> in the strides: sum over the ramp of d <P g, Q x>, per axis.
+def forward(x: Array, strides: Array, plan: Plan) -> tuple[Array, list[Array | None]]:
+    """Return y and, of each axis, the ramp coefficients q; None where a stride changes nothing."""
+    nothing = [None] * len(plan.axes)
+    bins = _bins(ramps(strides, plan))
+    return sweep(x, soft_masks(strides, plan), plan, bins=bins, also=nothing, adjoint=False)
 
-    ``strides`` is an array of shape (len(axes),) in working precision, and so is the result.
+
+def backward(
+    g: Array | None,
+    q: Sequence[Array | None],
+    strides: Array,
+    plan: Plan,
+    *,
+    dq: Sequence[Array | None] | None = None,
+    into_x: bool = True,
+) -> tuple[Array | None, Array]:
+    """Gradients of <g, y> in x and in the strides, from the coefficients that `forward` returned.
+
+    With cotangents ``dq`` of these, of <g, y> + sum of <dq_i, q_i>; None stands for zeros. The
+    stride gradient has shape (len(axes),) and working precision. Without ``into_x`` that of x is
+    not computed, and None.
     """
-    xp = array_namespace(x)
-    masks = soft_masks(strides, plan)
-    # Sums over the resampled axes first, set side by side, then one sum over the batch for all
-    # strides: a library that holds the batch in chunks can then drop each chunk when it is done.
-    places = xp.arange(len(plan.axes), device=device(x))
-    gradients = along(xp.zeros_like(strides), -1, x.ndim + 1)
-    for position, axis in enumerate(plan.axes):
-        rows = _ramp_rows(strides, plan, position)
-        if rows is None:
-            continue
-        d, out_rows, in_rows = rows
-        left = cast(apply_rows(out_rows, g, axis), d.dtype)
-        right = cast(_on_ramp(x, in_rows, masks, plan, position), d.dtype)
-        products = left * right * along(d, axis, x.ndim)
-        sums = xp.expand_dims(xp.sum(products, axis=plan.axes, keepdims=True), axis=-1)
-        gradients = xp.where(places == position, sums, gradients)
-    return xp.sum(gradients, axis=tuple(range(x.ndim)))
-
-
-def stride_tangent(x: Array, strides: Array, dstrides: Array, plan: Plan) -> Array:
-    """Directional derivative (dA/ds ds) x: sum over axes and their ramps of ds P^T diag(d) Q x.
-
-    The transpose of `stride_gradient`, of the plan's output shape.
-    """
-    xp = array_namespace(x)
-    masks = soft_masks(strides, plan)
+    xp = array_namespace(strides)
+    masks, found = soft_masks(strides, plan), ramps(strides, plan)
+    bins, axis = _bins(found), plan.axes[-1]
+    also: list[Array | None] = [None] * len(masks)
+    for position, one in enumerate(dq or ()):
+        size = plan.sizes[position]
+        also[position] = _spread(one, bins[position], size, plan.axes[position], strides.dtype)
+    if into_x:
+        dx, p = sweep(g, masks, plan, bins=bins, also=also, adjoint=True)
+    else:
+        # The last axis is met and left as it is: all that is wanted of it are its coefficients.
+        masks[-1] = also[-1] = None
+        u, p = sweep(g, masks, plan, bins=bins, also=also, adjoint=True)
+        dx, last = None, bins[-1]
+        if u is not None and last is not None:
+            p[-1] = coefficients(u, last, axis, strides.dtype)
+    # Each axis' sum over the resampled axes stands in a place of its own, and one sum over the batch
+    # serves all: a library that holds the batch in chunks can then drop each chunk when it is done.
+    places = xp.arange(len(found), device=device(strides))
     total = None
-    for position, axis in enumerate(plan.axes):
-        rows = _ramp_rows(strides, plan, position)
-        if rows is None:
+    for position, ramp in enumerate(found):
+        here, there = p[position], q[position]
+        if ramp is None or here is None or there is None:
             continue
-        d, out_rows, in_rows = rows
-        scaled = transposed(out_rows) * (d * dstrides[position])
-        part = apply_rows(scaled, _on_ramp(x, in_rows, masks, plan, position), axis)
+        product = cast(here, strides.dtype) * cast(there, strides.dtype)
+        slope = along(_twice(ramp.slope), plan.axes[position], there.ndim)
+        part = xp.sum(product * slope, axis=plan.axes, keepdims=True)
+        part = xp.expand_dims(part, axis=-1) * xp.astype(places == position, strides.dtype)
         total = part if total is None else total + part
-    if total is not None:
-        return total
-    kept = [slice(None)] * x.ndim
-    for axis, size in zip(plan.axes, plan.out_sizes, strict=True):
-        kept[axis] = slice(0, size)
-    return xp.zeros_like(x[tuple(kept)])
+    if total is None:
+        return dx, xp.zeros_like(strides)
+    return dx, xp.sum(total, axis=tuple(range(total.ndim - 1)))
+
+
+def _twice(values: Array) -> Array:
+    """The same numbers for the cosine rows and for the sine rows."""
+    return array_namespace(values).concat([values, values], axis=0)
+
+
+def push(
+    dx: Array | None,
+    dstrides: Array | None,
+    q: Sequence[Array | None],
+    strides: Array,
+    plan: Plan,
+) -> tuple[Array | None, list[Array | None]]:
+    """Tangents of what `forward` returns along (dx, dstrides); None stands for zeros."""
+    found = ramps(strides, plan)
+    bins = _bins(found)
+    also: list[Array | None] = [None] * len(found)
+    for position, ramp in enumerate(found):
+        values = q[position]
+        if dstrides is None or ramp is None or values is None:
+            continue
+        axis = plan.axes[position]
+        amplitude = along(_twice(ramp.slope) * dstrides[position], axis, values.ndim)
+        wave = cast(cast(values, strides.dtype) * amplitude, values.dtype)
+        also[position] = _spread(wave, ramp.bins, plan.out_sizes[position], axis, strides.dtype)
+    return sweep(dx, soft_masks(strides, plan), plan, bins=bins, also=also, adjoint=False)
 
 
 def vjp(
@@ -155,8 +206,8 @@ def vjp(
     True
     """
     xp, s, plan = bind(x, strides, plan, options)
-    y = resample(x, soft_masks(s, plan), plan)
-    dtype = s.dtype
+    y, q = forward(x, s, plan)
+    kind, dtype = x.dtype, s.dtype  # x itself is not kept
     if is_array_api_obj(strides) and xp.isdtype(strides.dtype, "real floating"):
         dtype = strides.dtype
 
@@ -164,8 +215,8 @@ def vjp(
         checks.same_library("g", g, namespace_of("g", g) is xp)
         checks.same_shape("g", tuple(g.shape), tuple(y.shape))
         checks.one_chunk("g", g, plan.axes)
-        g = cast(g, x.dtype)
-        return input_gradient(g, s, plan), cast(stride_gradient(x, g, s, plan), dtype)
+        dx, ds = backward(cast(g, kind), q, s, plan)
+        return dx, cast(ds, dtype)
 
     return y, pullback
 
@@ -222,15 +273,13 @@ def jvp(
     True
     """
     xp, s, plan = bind(x, strides, plan, options)
-    masks = soft_masks(s, plan)
-    y = resample(x, masks, plan)
-    dy = None
+    y, q = forward(x, s, plan)
     if dx is not None:
         checks.same_library("dx", dx, namespace_of("dx", dx) is xp)
         checks.same_shape("dx", tuple(dx.shape), tuple(x.shape))
         checks.one_chunk("dx", dx, plan.axes)
-        dy = resample(cast(dx, x.dtype), masks, plan)
+        dx = cast(dx, x.dtype)
     if dstrides is not None:
-        tangent = stride_tangent(x, s, stride_vector(xp, x, "dstrides", dstrides, plan), plan)
-        dy = tangent if dy is None else dy + tangent
+        dstrides = stride_vector(xp, x, "dstrides", dstrides, plan)
+    dy, _ = push(dx, dstrides, q, s, plan)
     return y, xp.zeros_like(y) if dy is None else dy

@@ -103,72 +103,138 @@ def _rfft(x: Array, axis: int, norm: str) -> Array:
         raise
 
 
-def _fft_axis(x: Array, mask: Array, axis: int, out_size: int, norm: str) -> Array:
-    """A x by FFT: transform, crop, mask, transform back."""
-    xp = array_namespace(x)
-    factor = gain(norm, x.shape[axis], out_size)
-    spectrum = _rfft(x, axis, "forward")
-    kept = [slice(None)] * x.ndim
-    kept[axis] = slice(0, out_size // 2 + 1)
-    spectrum = spectrum[tuple(kept)] * along(factor * mask, axis, x.ndim)
-    return xp.fft.irfft(spectrum, n=out_size, axis=axis, norm="forward")
+def coefficients(x: Array, bins: Array, axis: int, dtype: object) -> Array:
+    """Cosine and sine coefficients of r bins: the sums over i of x_i cos, x_i sin of 2 pi k i/N.
+
+    Along ``axis`` the result has 2r entries in place of N.
+    """
+    rows = array_namespace(x).concat(list(trig_rows(bins, x.shape[axis], dtype)), axis=0)
+    return apply_rows(rows, x, axis)
 
 
-def _fft_axis_adjoint(g: Array, mask: Array, axis: int, size: int, norm: str) -> Array:
-    """A^T g by FFT: the steps of A mirrored."""
-    xp = array_namespace(g)
-    out_size = g.shape[axis]
-    bins = xp.arange(out_size // 2 + 1, device=device(mask))
-    # The transform onto N samples applies the weights of N; those of n are wanted.
-    ratio = bin_weights(bins, out_size, mask.dtype) / bin_weights(bins, size, mask.dtype)
-    level = along(gain(norm, size, out_size) * mask * ratio, axis, g.ndim)
-    spectrum = _rfft(g, axis, "backward") * level
-    return xp.fft.irfft(spectrum, n=size, axis=axis, norm="backward")
+def _coefficients_in(spectrum: Array, bins: Array, axis: int) -> Array:
+    """`coefficients` of the signal with the given spectrum."""
+    xp = array_namespace(spectrum)
+    found = xp.take(spectrum, bins, axis=axis)
+    shape = list(found.shape)
+    shape[axis] *= 2
+    # Not concat, for which not every kind of vmap has a rule.
+    return xp.reshape(xp.stack([xp.real(found), -xp.imag(found)], axis=axis), tuple(shape))
 
 
-def resample_axis(
-    x: Array, mask: Array, axis: int, out_size: int, *, norm: str, method: str, adjoint: bool
+def _matmul_axis(
+    x: Array, mask: Array, axis: int, out_size: int, norm: str, adjoint: bool
 ) -> Array:
-    """Apply A of one axis, or A^T: the result has ``out_size`` samples there and x's dtype."""
+    """A x, or A^T x, by a small matrix."""
     size = x.shape[axis]
-    if method == "matmul":
-        if adjoint:
-            rows = transposed(axis_matrix(mask, out_size, size, norm))
-        else:
-            rows = axis_matrix(mask, size, out_size, norm)
-        return apply_rows(rows, x, axis)
-    by_fft = _fft_axis_adjoint if adjoint else _fft_axis
-    return cast(by_fft(x, mask, axis, out_size, norm), x.dtype)
+    if adjoint:
+        return apply_rows(transposed(axis_matrix(mask, out_size, size, norm)), x, axis)
+    return apply_rows(axis_matrix(mask, size, out_size, norm), x, axis)
 
 
-def _resample(x: Array, masks: Sequence[Array | None], plan: Plan, adjoint: bool) -> Array:
+def _fft_axis(
+    x: Array, mask: Array, axis: int, out_size: int, norm: str, bins: Array | None, adjoint: bool
+) -> tuple[Array, Array | None]:
+    """A x by FFT: transform, crop, mask, transform back; A^T x by the same steps mirrored.
+
+    The bins' coefficients are read off the spectrum on the way.
+    """
     xp = array_namespace(x)
-    dtype = x.dtype
+    size = x.shape[axis]
+    # Each direction scales where its numbers stay small: half precision ends at 65504.
+    scale = "backward" if adjoint else "forward"
+    spectrum = _rfft(x, axis, scale)
+    found = None
+    if bins is not None:
+        found = _coefficients_in(spectrum, bins, axis) * (1 if adjoint else size)
+    if adjoint:
+        kept = xp.arange(size // 2 + 1, device=device(mask))
+        # The transform onto N samples applies the weights of N; those of n are wanted.
+        ratio = bin_weights(kept, size, mask.dtype) / bin_weights(kept, out_size, mask.dtype)
+        level = gain(norm, out_size, size) * mask * ratio
+    else:
+        level = gain(norm, size, out_size) * mask
+        crop = [slice(None)] * x.ndim
+        crop[axis] = slice(0, out_size // 2 + 1)
+        spectrum = spectrum[tuple(crop)]
+    spectrum = spectrum * along(level, axis, x.ndim)
+    return xp.fft.irfft(spectrum, n=out_size, axis=axis, norm=scale), found
+
+
+def sweep(
+    x: Array | None,
+    masks: Sequence[Array | None],
+    plan: Plan,
+    *,
+    bins: Sequence[Array | None],
+    also: Sequence[Array | None],
+    adjoint: bool,
+) -> tuple[Array | None, list[Array | None]]:
+    """Apply A axis by axis, from the last to the first, or A^T from the first to the last.
+
+    Parameters
+    ----------
+    x : array or None
+        None stands for zeros, and is not computed with.
+    masks : sequence
+        Of each axis on bins 0 .. n//2; an axis whose mask is None is left alone.
+    bins : sequence
+        Of each axis, where the `coefficients` of what it meets are wanted, or None.
+    also : sequence
+        What is added behind each axis, or None.
+    adjoint : bool
+        A^T in place of A.
+
+    Returns
+    -------
+    y : array or None
+        Of x's dtype; None for zeros.
+    found : list
+        Of each axis, the coefficients that were asked for.
+    """
     sizes = plan.sizes if adjoint else plan.out_sizes
-    steps = list(zip(masks, plan.axes, sizes, plan.methods, strict=True))
+    found: list[Array | None] = [None] * len(masks)
     # Forward from the last axis to the first: rows of the last axis are contiguous and A @ (x @
     # B^T) is the order that compilers lower well.
-    for mask, axis, out_size, method in steps if adjoint else reversed(steps):
-        if mask is None:
-            continue
-        if 0 in x.shape:
-            method = "matmul"  # some libraries' FFT fails on an empty batch
-        if plan.method == "auto" and method == "fft" and is_half(xp, dtype):
-            # Half-precision FFTs exist on few devices and sizes; nobody asked for one here.
-            x = xp.astype(x, xp.float32)
-        x = resample_axis(x, mask, axis, out_size, norm=plan.norm, method=method, adjoint=adjoint)
-        x = cast(x, dtype)
-    return x
+    positions = range(len(masks))
+    for position in positions if adjoint else reversed(positions):
+        mask = masks[position]
+        if x is not None and mask is not None:
+            x, found[position] = _axis(x, mask, plan, position, sizes, bins[position], adjoint)
+        extra = also[position]
+        if extra is not None:
+            x = extra if x is None else x + extra
+    return x, found
+
+
+def _axis(
+    x: Array,
+    mask: Array,
+    plan: Plan,
+    position: int,
+    sizes: Sequence[int],
+    bins: Array | None,
+    adjoint: bool,
+) -> tuple[Array, Array | None]:
+    """One axis of a sweep, in the form that the plan has for it."""
+    axis, out_size, dtype = plan.axes[position], sizes[position], x.dtype
+    xp = array_namespace(x)
+    # Some libraries' FFT fails on an empty batch.
+    by_fft = plan.methods[position] == "fft" and 0 not in x.shape
+    found = None
+    if bins is not None and (not by_fft or is_chunked(x)):  # chunks are not indexed by an array
+        found = coefficients(x, bins, axis, mask.dtype)
+        bins = None
+    if not by_fft:
+        return _matmul_axis(x, mask, axis, out_size, plan.norm, adjoint), found
+    if plan.method == "auto" and is_half(xp, dtype):
+        # Half-precision FFTs exist on few devices and sizes; nobody asked for one here.
+        x = xp.astype(x, xp.float32)
+    y, read = _fft_axis(x, mask, axis, out_size, plan.norm, bins, adjoint)
+    return cast(y, dtype), found if read is None else cast(read, dtype)
 
 
 def resample(x: Array, masks: Sequence[Array | None], plan: Plan) -> Array:
-    """Apply A along every planned axis, each with its mask on bins 0 .. n//2.
-
-    An axis whose mask is None is left alone: the other axes' part of a mixed product.
-    """
-    return _resample(x, masks, plan, adjoint=False)
-
-
-def resample_adjoint(g: Array, masks: Sequence[Array | None], plan: Plan) -> Array:
-    """Apply A^T along every planned axis: the gradient of <g, A x> in x."""
-    return _resample(g, masks, plan, adjoint=True)
+    """Apply A along every planned axis, each with its mask on bins 0 .. n//2."""
+    nothing = [None] * len(masks)
+    return sweep(x, masks, plan, bins=nothing, also=nothing, adjoint=False)[0]

@@ -130,7 +130,7 @@ def test_stride_gradient_is_skinny(method, wrap):
 
     for gradient in (dstrides, both):
         shapes = shapes_that_depend(gradient, (x, s, g), on=(0, 2))
-        assert (n, 8) in shapes  # the ramp's rows
+        assert (batch, 8) in shapes  # the ramp's coefficients
         assert not shapes & wide
     # The way back to the strides alone needs no spectrum, and no A^T g.
     shapes = shapes_that_depend(dstrides, (x, s, g), on=(2,))

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 import spectral_stride as core
 from spectral_stride import checks
 from spectral_stride.arrays import bind
-from spectral_stride.gradients import stride_tangent
+from spectral_stride.gradients import forward, push
 from spectral_stride.plan import Plan, PlanOptions
 
 
@@ -27,15 +27,12 @@ def _resample(x: jax.Array, strides: jax.Array, plan: Plan) -> jax.Array:
 def _resample_jvp(plan: Plan, primals: Any, tangents: Any) -> tuple[jax.Array, Any]:
     """A dx + (dA/ds ds) x, of which only the terms that are asked for are computed."""
     x, strides = primals
-    dx, ds = tangents
+    dx, ds = (None if isinstance(dz, SymbolicZero) else dz for dz in tangents)
     y = _resample(x, strides, plan)
-    terms = []
-    if not isinstance(dx, SymbolicZero):
-        # Plain array code and not the custom function again: a reverse pass transposes this term.
-        terms.append(core.diffstride(dx, strides, plan=plan))
-    if not isinstance(ds, SymbolicZero):
-        terms.append(stride_tangent(x, strides, ds, plan))
-    return y, sum(terms[1:], start=terms[0])
+    # Plain array code and not the custom function again: a reverse pass transposes it.
+    q = [None] * len(plan.axes) if ds is None else forward(x, strides, plan)[1]
+    dy, _ = push(dx, ds, q, strides, plan)
+    return y, jnp.zeros_like(y) if dy is None else dy
 
 
 def as_array(x: Any) -> jax.Array:

@@ -9,50 +9,84 @@ import torch
 import spectral_stride as core
 from spectral_stride import checks
 from spectral_stride.arrays import bind, namespace_of
-from spectral_stride.gradients import input_gradient, stride_gradient
+from spectral_stride.gradients import backward, forward, learning_axes, push
 from spectral_stride.plan import Plan, PlanOptions, permuted_plan, pool_plan
 from spectral_stride.torch.memory import logical_order, stored_order
 from spectral_stride.transform import hard_crop
 
 
 class _Resample(torch.autograd.Function):
-    """y = A(s) x with the core's gradients; what is saved is the input itself."""
+    """y = A(s) x and the coefficients q of its ramps, with the core's gradients.
+
+    What is saved is q and not x. As q is an output, and an output has a gradient of its own,
+    derivatives of every order come out of the same three maps.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: torch.Tensor, strides: torch.Tensor, plan: Plan) -> torch.Tensor:
-        y: torch.Tensor = core.diffstride(x, strides, plan=plan)
+    def forward(x: torch.Tensor, strides: torch.Tensor, plan: Plan) -> tuple[torch.Tensor, ...]:
+        y, q = forward(x, strides, plan)
         # Where every axis has one sample there is nothing to do, and PyTorch wants a view.
-        return y.view_as(x) if y is x else y
+        return (y.view_as(x) if y is x else y, *_only_ramps(q, plan))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        x, strides, ctx.plan = inputs
-        # The map is linear in x: x is needed for the strides' gradient alone.
-        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, strides)
-        ctx.save_for_forward(x, strides)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        _, strides, ctx.plan = inputs
+        ctx.shape, ctx.dtype = output[0].shape, output[0].dtype
+        ctx.save_for_backward(strides, *output[1:])
+        ctx.save_for_forward(strides, *output[1:])
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (g,) = cotangents
-        x, strides = ctx.saved_tensors
-        dx = dstrides = None
-        with _without_autocast(g):
-            if ctx.needs_input_grad[0]:
-                dx = input_gradient(g, strides, ctx.plan)
-            if ctx.needs_input_grad[1]:
-                dstrides = stride_gradient(x, g, strides, ctx.plan)
-        return dx, dstrides, None
+    def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        strides, *saved = ctx.saved_tensors
+        g, *dq = cotangents
+        with _without_autocast(strides):
+            dx, dstrides = backward(
+                g,
+                _every_axis(saved, ctx.plan),
+                strides,
+                ctx.plan,
+                dq=_every_axis(dq, ctx.plan),
+                into_x=ctx.needs_input_grad[0],
+            )
+        return dx, dstrides if ctx.needs_input_grad[1] else None, None
 
     @staticmethod
     def jvp(
         ctx: Any, dx: torch.Tensor | None, dstrides: torch.Tensor | None, _: None
-    ) -> torch.Tensor:
-        x, strides = ctx.saved_tensors
-        dy: torch.Tensor
-        _, dy = core.jvp(x, strides, dx, dstrides, plan=ctx.plan)
-        return dy
+    ) -> tuple[torch.Tensor | None, ...]:
+        strides, *saved = ctx.saved_tensors
+        dy, dq = push(dx, dstrides, _every_axis(saved, ctx.plan), strides, ctx.plan)
+        if dy is None:
+            dy = strides.new_zeros(ctx.shape, dtype=ctx.dtype)
+        # PyTorch takes no None for a tangent.
+        found = zip(_only_ramps(dq, ctx.plan), saved, strict=True)
+        return dy, *(torch.zeros_like(q) if one is None else one for one, q in found)
+
+
+def _only_ramps(values: Sequence[Any], plan: Plan) -> list[Any]:
+    """Of one value per axis, those of the axes whose stride changes anything."""
+    return [values[position] for position in learning_axes(plan)]
+
+
+def _every_axis(values: Sequence[Any], plan: Plan) -> list[Any]:
+    """Undo `_only_ramps`, with None at the other axes."""
+    placed: list[Any] = [None] * len(plan.axes)
+    for position, value in zip(learning_axes(plan), values, strict=True):
+        placed[position] = value
+    return placed
+
+
+def _learns(strides: torch.Tensor) -> bool:
+    """Whether a derivative in the strides may be asked for."""
+    # Transforms hide from each other what they will ask for: under any of them it may be all.
+    return (
+        (strides.requires_grad and torch.is_grad_enabled())
+        or torch.autograd.forward_ad._current_level >= 0
+        or torch._C._are_functorch_transforms_active()
+    )
 
 
 def check_tensor(x: Any) -> None:
@@ -78,19 +112,26 @@ def _autocast(x: torch.Tensor, plan: Plan) -> torch.Tensor:
     return x
 
 
-def _resample(x: torch.Tensor, vector: torch.Tensor, plan: Plan) -> torch.Tensor:
-    """Resample by whichever of two forms serves here; autocast is off."""
-    if not torch.compiler.is_compiling():
-        y: torch.Tensor = _Resample.apply(x, vector, plan)  # type: ignore[no-untyped-call]
+def _resample(x: torch.Tensor, strides: torch.Tensor, plan: Plan) -> torch.Tensor:
+    """Resample by whichever of three forms serves here; autocast is off."""
+    y: torch.Tensor
+    if torch.compiler.is_compiling():
+        if not (strides.requires_grad and torch.is_grad_enabled()):
+            y = core.diffstride(x, strides, plan=plan)
+            return y
+        # A Function with a jvp cannot be compiled. The same first derivatives come out of the map
+        # linearised in the strides at their own value, which is plain tensor code: s - s.detach()
+        # is zero and has slope one.
+        point = strides.detach()
+        y, q = forward(x, point, plan)
+        dy, _ = push(None, strides - point, q, point, plan)
+        return y if dy is None else y + dy
+    if _learns(strides):
+        y, *_ = _Resample.apply(x, strides, plan)  # type: ignore[no-untyped-call]
         return y
-    # A Function with a jvp cannot be compiled. The same first derivatives come out of the map
-    # linearised in the strides at their own value, which is plain tensor code: s - s.detach() is
-    # zero and has slope one.
-    point = vector.detach()
-    learns = vector.requires_grad and torch.is_grad_enabled()
-    tangent = vector - point if learns else None
-    y, dy = core.jvp(x, point, None, tangent, plan=plan)
-    return y if tangent is None else y + dy
+    # Linear in x, and PyTorch's own derivatives of it are exact.
+    y = core.diffstride(x, strides, plan=plan)
+    return y
 
 
 def diffstride(
@@ -131,7 +172,8 @@ def diffstride(
 
     Notes
     -----
-    Saved for the backward pass: x, and only where the strides require gradients. The stride
+    Saved for the backward pass are, of each axis, the coefficients of the bins on its ramp: 2R/N of
+    what arrives at an axis of N samples, and only where the strides require gradients. The stride
     gradient follows the rules of `spectral_stride.vjp` on corners and bounds. Second derivatives in
     the strides are those of the smooth pieces; under `torch.compile` and `torch.export` they are
     zero.
