@@ -43,6 +43,15 @@ def one_of(name: str, value: object, choices: Sequence[str]) -> None:
         refuse(ValueError, name, repr(value), allowed, f"write {name}={near[0]!r}")
 
 
+def words(name: str, values: Any, choices: Sequence[str]) -> list[Any]:
+    """Return a collection of words as a list, refusing a single word and an empty collection."""
+    found = [] if isinstance(values, str) or not hasattr(values, "__iter__") else list(values)
+    if not found:
+        allowed = f"a sequence of one or more of {', '.join(repr(choice) for choice in choices)}"
+        refuse(ValueError, name, repr(values), allowed, f"write {name}=[{choices[0]!r}]")
+    return found
+
+
 def is_callable(name: str, value: object) -> None:
     """Refuse what is no function."""
     if not callable(value):

@@ -110,8 +110,8 @@ def backward(
         dx, last = None, bins[-1]
         if u is not None and last is not None:
             p[-1] = coefficients(u, last, axis, strides.dtype)
-    # Each axis' sum over the resampled axes stands in a place of its own, and one sum over the batch
-    # serves all: a library that holds the batch in chunks can then drop each chunk when it is done.
+    # Each axis' sum over the resampled axes stands in a place of its own, and one sum over the
+    # batch serves all: a library that holds the batch in chunks can then drop each when it is done.
     places = xp.arange(len(found), device=device(strides))
     total = None
     for position, ramp in enumerate(found):

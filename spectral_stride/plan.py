@@ -374,6 +374,8 @@ def host_numbers(name: str, values: Any) -> tuple[float, ...]:
         return checks.numbers(name, values)
     checks.stride_array(name, tuple(values.shape), values.dtype)
     try:
+        if hasattr(values, "compute"):
+            values = values.compute()  # a lazy array: once, and not once for each entry
         # One transfer for the whole array where the library offers it; the standard itself has only
         # float().
         if hasattr(values, "tolist"):

@@ -127,6 +127,9 @@ def test_an_implementation_may_have_one_value_of_an_option(fixed):
         ({"ramps": "inside"}, "fixed: got 'ramps'.*write fixed='ramp'"),
         ({"properties": ["linear"]}, "properties: got 'linear'; allowed: 'output_is"),
         ({"max_examples": 0}, "max_examples: got 0"),
+        ({"dtypes": "float64"}, r"dtypes: got 'float64'; .*write dtypes=\['float64'\]"),
+        ({"dtypes": ()}, r"dtypes: got \(\); allowed: a sequence of one or more"),
+        ({"properties": []}, r"properties: got \[\]"),
     ],
 )
 def test_bad_arguments(change, message):

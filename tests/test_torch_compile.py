@@ -9,10 +9,12 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 
+import spectral_stride as core
 from spectral_stride.torch import (
     DiffStride,
     ResNet,
     SpectralPool,
+    diffstride,
     hold_sizes,
     release_sizes,
     resnet18,
@@ -361,3 +363,57 @@ def test_the_default_compiler():
     net.eval()
     with torch.no_grad():
         torch.testing.assert_close(compiled(x), net(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("transform", ["grad", "jvp", "jacfwd", "jacrev", "vjp"])
+@pytest.mark.parametrize("what", ["function", "held layer"])
+def test_transforms_under_a_compiler(what, transform):
+    """A derivative in the strides that a transform asks for inside of a graph is the eager one."""
+    x, strides = torch.randn(2, 3, 32), torch.tensor([2.2])
+    plan = core.make_plan(x.shape, (2.3,), ramp="inside")
+    layer = DiffStride((2.3,), ramp="inside")
+    hold_sizes(layer)
+
+    def resample(s):
+        if what == "function":
+            return diffstride(x, s, plan=plan)
+        return torch.func.functional_call(layer, {"strides": s}, (x,))
+
+    def energy(s):
+        return resample(s).square().sum()
+
+    def derivative(s):
+        if transform == "jvp":
+            return torch.func.jvp(resample, (s,), (torch.ones_like(s),))[1]
+        if transform == "vjp":
+            y, pullback = torch.func.vjp(resample, s)
+            return pullback(torch.ones_like(y))[0]
+        return getattr(torch.func, transform)(energy)(s)
+
+    wanted = derivative(strides)
+    assert wanted.abs().max() > 1e-3
+    found = torch.compile(derivative, backend="aot_eager", fullgraph=True)(strides)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_broken_stride_leaves_the_network_as_it_was():
+    """All layers are read before one of them is held."""
+    net = nn.Sequential(DiffStride(2.0, ramp="inside"), DiffStride(2.0, ramp="inside"))
+    with torch.no_grad():
+        net[0].strides.fill_(3.0)
+        net[1].strides.fill_(torch.nan)
+    with pytest.raises(ValueError, match="DiffStride: strides: got the parameter"):
+        hold_sizes(net)
+    with torch.no_grad():
+        net[0].strides.fill_(2.0)
+    assert net[0](torch.randn(1, 1, 12, 12)).shape[-1] == 6  # follows, and is not held
+
+
+def test_a_held_layer_saves_strides_that_its_inputs_can_use():
+    """What an optimizer threw out is not what a checkpoint holds."""
+    layer = DiffStride(2.0, ramp="inside")
+    hold_sizes(layer)
+    layer(torch.randn(1, 1, 32, 32))
+    with torch.no_grad():
+        layer.strides.fill_(1000.0)
+    assert layer.state_dict()["strides"].tolist() == [16.0, 16.0]

@@ -98,7 +98,13 @@ os._exit(0)
     "kind",
     [
         "cpu",
-        pytest.param("cuda", marks=pytest.mark.skipif(not CUDA, reason="needs two CUDA devices")),
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(not CUDA, reason="NCCL needs a CUDA device for each of 2 ranks"),
+            ],
+        ),
     ],
 )
 def test_ranks_agree(tmp_path, kind):

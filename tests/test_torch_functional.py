@@ -66,7 +66,7 @@ def test_spectral_pool_derivatives(method):
 
 
 def test_saves_the_ramps_coefficients_alone_and_only_for_the_strides():
-    """Of an axis the backward pass keeps 8 numbers in place of 32, and nothing for fixed strides."""
+    """Of an axis the backward pass keeps 8 numbers in place of 32; nothing for fixed strides."""
 
     def saved(strides):
         kept = []

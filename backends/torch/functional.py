@@ -116,7 +116,7 @@ def _resample(x: torch.Tensor, strides: torch.Tensor, plan: Plan) -> torch.Tenso
     """Resample by whichever of three forms serves here; autocast is off."""
     y: torch.Tensor
     if torch.compiler.is_compiling():
-        if not (strides.requires_grad and torch.is_grad_enabled()):
+        if not _learns(strides):
             y = core.diffstride(x, strides, plan=plan)
             return y
         # A Function with a jvp cannot be compiled. The same first derivatives come out of the map

@@ -101,7 +101,9 @@ class DiffStride(nn.Module):
 
     In eval mode a compiler or `torch.export` needs no more: the graph has the sizes of the strides
     at the last ``eval()``, ``load_state_dict``, or eager forward pass in eval mode, for every batch
-    size. Export under `torch.no_grad` to leave the strides' derivative out of the program.
+    size. Export under `torch.no_grad` to leave the strides' derivative out of the program. Whoever
+    writes into the parameter of a layer in eval mode, as an average of weights is copied in, calls
+    ``eval()`` again before the compiled network runs.
 
     Use `param_groups` to keep weight decay away from strides: it would pull every stride to 1.
 
@@ -252,17 +254,26 @@ class DiffStride(nn.Module):
 
         As `spectral_stride.torch.hold_sizes` does for all layers of a network.
         """
-        with checks.named("DiffStride"):
-            self._holds = True
-            if self.strides.is_meta:
-                return False  # no values: those of the constructor, or the last ones known, hold
-            for sizes in self._held.met:
-                self._extend_reach(sizes)
-            current, values = self._read()
-            if values != current:
-                with torch.no_grad():
-                    self.strides.copy_(self.strides.new_tensor(values))
-            return self._held.renew(values)
+        return self.hold_at(self.present_strides())
+
+    @checks.named("DiffStride")
+    def present_strides(self) -> tuple[list[float], list[float]] | None:
+        """Read the parameter on the host: its entries, and the nearest feasible ones."""
+        if self.strides.is_meta:
+            return None  # no values
+        self._extend_reach_to_met()
+        return self._read()
+
+    def hold_at(self, present: tuple[list[float], list[float]] | None) -> bool:
+        """Hold the sizes of `present_strides`; without any, those of the last ones known."""
+        self._holds = True
+        if present is None:
+            return False
+        current, values = present
+        if values != current:
+            with torch.no_grad():
+                self.strides.copy_(self.strides.new_tensor(values))
+        return self._held.renew(values)
 
     def release_sizes(self) -> None:
         """Let the output sizes follow the strides at every forward pass again."""
@@ -303,6 +314,11 @@ class DiffStride(nn.Module):
             most = [max(most)]
         before = self._start if self._reach is None else self._reach
         self._reach = [max(pair) for pair in zip(before, most, strict=True)]
+
+    def _extend_reach_to_met(self) -> None:
+        """The same for the sizes that came in while sizes were held, when nothing was noted."""
+        for sizes in self._held.met:
+            self._extend_reach(sizes)
 
     def _limits(self) -> list[float]:
         if self._reach is None:
@@ -365,6 +381,7 @@ class DiffStride(nn.Module):
         """Save feasible strides, also after an optimizer step that left the feasible range."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
         saved = destination[prefix + "strides"]
+        self._extend_reach_to_met()
         limits = saved.new_tensor(self._limits())
         feasible = saved.detach().clamp(torch.full_like(limits, self.lower), limits)
         if not keep_vars and not saved.is_meta and not torch.equal(feasible, saved.detach()):

@@ -39,7 +39,7 @@ def hold_sizes(module: nn.Module) -> bool:
     TypeError
         For anything but a module.
     ValueError
-        For strides that training has made infinite or NaN.
+        For strides that training has made infinite or NaN. Nothing has changed then.
 
     See Also
     --------
@@ -75,8 +75,11 @@ def hold_sizes(module: nn.Module) -> bool:
     >>> layer(x).shape
     torch.Size([8, 3, 13, 13])
     """
-    # A list: every layer is to be planned, whatever the first one answers.
-    return any([layer.hold_sizes() for layer in _layers(module)])
+    layers = list(_layers(module))
+    # All are read before one is changed: a broken stride leaves the network as it was.
+    present = [layer.present_strides() for layer in layers]
+    changed = [layer.hold_at(known) for layer, known in zip(layers, present, strict=True)]
+    return any(changed)
 
 
 def release_sizes(module: nn.Module) -> None:

@@ -14,12 +14,12 @@ from spectral_stride.testing import oracles
 from spectral_stride.testing.oracles import Matrix, Number
 
 SIZES = {
-    1: [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 23, 31, 32, 33, 48, 64],
+    1: [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 23, 31, 32, 33, 48, 64, 100, 301],
     2: [1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17],
     3: [1, 2, 3, 4, 5, 8],
 }
 # A compiler starts anew on every size, so that it sees few.
-FEW_SIZES = [1, 2, 5, 8]
+FEW_SIZES = [1, 2, 5, 8, 24]
 SMOOTHNESSES = [4.0, 0.0, 1.0, 2.0, 0.5, 1.25, 2.75, 6.0, 30.0]
 
 

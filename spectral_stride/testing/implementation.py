@@ -60,7 +60,7 @@ class Call:
 
     def array(self, values: Any) -> Array:
         """Values as an array of the library, in the case's dtype."""
-        return self.implementation.asarray(np.asarray(values, np.float64), self.case.dtype)
+        return self.implementation.asarray(np.array(values, "float64", order="C"), self.case.dtype)
 
     def _arguments(
         self, x: Values, strides: tuple[float, ...] | None, changes: dict[str, Any]
@@ -76,6 +76,16 @@ class Call:
         array, s, options = self._arguments(x, strides, changes)
         return self.implementation.forward(array, s, **options)
 
+    def pullback(
+        self, x: Values, strides: tuple[float, ...] | None = None, **changes: Any
+    ) -> Callable[[Array], tuple[Array, Array]]:
+        """The map from a cotangent, an array of the library, to both gradients."""
+        array, s, options = self._arguments(x, strides, changes)
+        assert self.implementation.vjp is not None
+        pullback: Callable[[Array], tuple[Array, Array]]
+        _, pullback = self.implementation.vjp(array, s, **options)
+        return pullback
+
     def vjp(
         self, x: Values, g: Values, strides: tuple[float, ...] | None = None, **changes: Any
     ) -> tuple[Array, Array, Array]:
@@ -86,9 +96,16 @@ class Call:
         dx, dstrides = pullback(self.array(g))
         return y, dx, dstrides
 
-    def jvp(self, x: Values, dx: Values, ds: Values, **changes: Any) -> tuple[Array, Array]:
+    def jvp(
+        self,
+        x: Values,
+        dx: Values,
+        ds: Values,
+        strides: tuple[float, ...] | None = None,
+        **changes: Any,
+    ) -> tuple[Array, Array]:
         """The output, and its tangent along (dx, ds)."""
-        array, s, options = self._arguments(x, None, changes)
+        array, s, options = self._arguments(x, strides, changes)
         assert self.implementation.jvp is not None
         y, dy = self.implementation.jvp(array, s, self.array(dx), self.array(ds), **options)
         return y, dy

@@ -260,12 +260,14 @@ def check_implementation(
     for argument, given_function in (("vjp", vjp), ("jvp", jvp)):
         if given_function is not None:
             checks.is_callable(argument, given_function)
-    for dtype in dtypes:
+    for dtype in checks.words("dtypes", dtypes, ("float64", "float32")):
         checks.one_of("dtypes", dtype, ("float64", "float32"))
     for option in fixed:
         checks.one_of("fixed", option, FIXABLE)
     known = {prop.name: prop for prop in PROPERTIES}
-    chosen = list(known) if properties is None else [str(one) for one in properties]
+    chosen = list(known)
+    if properties is not None:
+        chosen = [str(one) for one in checks.words("properties", properties, tuple(known))]
     for one in chosen:
         checks.one_of("properties", one, tuple(known))
     examples = settings().max_examples
