@@ -80,6 +80,15 @@ def test_commands_exist():
         assert main([*command, "--help"]) == 0
 
 
+def test_the_suites_table_has_every_property():
+    """The table that is printed is the one of today's properties."""
+    from spectral_stride.testing import PROPERTIES
+
+    (table,) = blocks("text")
+    for prop in PROPERTIES:
+        assert re.search(rf"^{prop.name.replace('_', ' ')} +\d+ 0\.\d\d", table, re.MULTILINE)
+
+
 def test_links_and_pictures_exist():
     for target in re.findall(r"\]\(([^):]+)\)", README):
         assert (ROOT / target).is_file(), target
