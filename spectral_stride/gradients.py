@@ -10,7 +10,7 @@ matrix of cotangents is formed, nor a spectrum beyond the ramp.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 from array_api_compat import array_namespace, device, is_array_api_obj
 
@@ -18,23 +18,15 @@ from spectral_stride import checks
 from spectral_stride.arrays import Array, bind, cast, namespace_of, stride_vector
 from spectral_stride.mask import cutoff, ramp_bins, slope_on, soft_masks
 from spectral_stride.operator import (
-    along,
+    Ramp,
     apply_rows,
     bin_weights,
-    coefficients,
     gain,
     sweep,
     transposed,
-    trig_rows,
+    waves,
 )
 from spectral_stride.plan import Plan, PlanOptions
-
-
-class Ramp(NamedTuple):
-    """The bins of one axis that depend on its stride, and the slope d of their share in A."""
-
-    bins: Array
-    slope: Array
 
 
 def learning_axes(plan: Plan) -> tuple[int, ...]:
@@ -58,25 +50,11 @@ def ramps(strides: Array, plan: Plan) -> list[Ramp | None]:
     return found
 
 
-def _bins(found: Sequence[Ramp | None]) -> list[Array | None]:
-    return [None if ramp is None else ramp.bins for ramp in found]
-
-
-def _spread(
-    values: Array | None, bins: Array | None, size: int, axis: int, dtype: object
-) -> Array | None:
-    """The transpose of `coefficients`: waves of the bins on ``size`` samples, with amplitudes."""
-    if values is None or bins is None:
-        return None
-    rows = array_namespace(values).concat(list(trig_rows(bins, size, dtype)), axis=0)
-    return apply_rows(transposed(rows), values, axis)
-
-
 def forward(x: Array, strides: Array, plan: Plan) -> tuple[Array, list[Array | None]]:
     """Return y and, of each axis, the ramp coefficients q; None where a stride changes nothing."""
     nothing = [None] * len(plan.axes)
-    bins = _bins(ramps(strides, plan))
-    return sweep(x, soft_masks(strides, plan), plan, bins=bins, also=nothing, adjoint=False)
+    masks, found = soft_masks(strides, plan), ramps(strides, plan)
+    return sweep(x, masks, plan, ramps=found, also=nothing, adjoint=False)
 
 
 def backward(
@@ -96,41 +74,35 @@ def backward(
     """
     xp = array_namespace(strides)
     masks, found = soft_masks(strides, plan), ramps(strides, plan)
-    bins, axis = _bins(found), plan.axes[-1]
-    also: list[Array | None] = [None] * len(masks)
-    for position, one in enumerate(dq or ()):
-        size = plan.sizes[position]
-        also[position] = _spread(one, bins[position], size, plan.axes[position], strides.dtype)
+    also: list[Array | None] = [None] * len(found)
+    for position, (ramp, one) in enumerate(zip(found, dq or [None] * len(found), strict=True)):
+        if ramp is not None and one is not None:
+            rows = waves(ramp, plan.sizes[position], weighted=False)
+            also[position] = apply_rows(transposed(rows), one, plan.axes[position])
     if into_x:
-        dx, p = sweep(g, masks, plan, bins=bins, also=also, adjoint=True)
+        dx, p = sweep(g, masks, plan, ramps=found, also=also, adjoint=True)
     else:
         # The last axis is met and left as it is: all that is wanted of it are its coefficients.
         masks[-1] = also[-1] = None
-        u, p = sweep(g, masks, plan, bins=bins, also=also, adjoint=True)
-        dx, last = None, bins[-1]
+        u, p = sweep(g, masks, plan, ramps=found, also=also, adjoint=True)
+        dx, last = None, found[-1]
         if u is not None and last is not None:
-            p[-1] = coefficients(u, last, axis, strides.dtype)
+            rows = waves(last, plan.out_sizes[-1], weighted=True)
+            p[-1] = apply_rows(rows, u, plan.axes[-1])
     # Each axis' sum over the resampled axes stands in a place of its own, and one sum over the
     # batch serves all: a library that holds the batch in chunks can then drop each when it is done.
     places = xp.arange(len(found), device=device(strides))
     total = None
-    for position, ramp in enumerate(found):
-        here, there = p[position], q[position]
-        if ramp is None or here is None or there is None:
+    for position, (here, there) in enumerate(zip(p, q, strict=True)):
+        if here is None or there is None:
             continue
         product = cast(here, strides.dtype) * cast(there, strides.dtype)
-        slope = along(_twice(ramp.slope), plan.axes[position], there.ndim)
-        part = xp.sum(product * slope, axis=plan.axes, keepdims=True)
-        part = xp.expand_dims(part, axis=-1) * xp.astype(places == position, strides.dtype)
+        part = xp.expand_dims(xp.sum(product, axis=plan.axes, keepdims=True), axis=-1)
+        part = part * xp.astype(places == position, strides.dtype)
         total = part if total is None else total + part
     if total is None:
         return dx, xp.zeros_like(strides)
     return dx, xp.sum(total, axis=tuple(range(total.ndim - 1)))
-
-
-def _twice(values: Array) -> Array:
-    """The same numbers for the cosine rows and for the sine rows."""
-    return array_namespace(values).concat([values, values], axis=0)
 
 
 def push(
@@ -142,17 +114,13 @@ def push(
 ) -> tuple[Array | None, list[Array | None]]:
     """Tangents of what `forward` returns along (dx, dstrides); None stands for zeros."""
     found = ramps(strides, plan)
-    bins = _bins(found)
     also: list[Array | None] = [None] * len(found)
-    for position, ramp in enumerate(found):
-        values = q[position]
+    for position, (ramp, values) in enumerate(zip(found, q, strict=True)):
         if dstrides is None or ramp is None or values is None:
             continue
-        axis = plan.axes[position]
-        amplitude = along(_twice(ramp.slope) * dstrides[position], axis, values.ndim)
-        wave = cast(cast(values, strides.dtype) * amplitude, values.dtype)
-        also[position] = _spread(wave, ramp.bins, plan.out_sizes[position], axis, strides.dtype)
-    return sweep(dx, soft_masks(strides, plan), plan, bins=bins, also=also, adjoint=False)
+        rows = waves(ramp, plan.out_sizes[position], weighted=True) * dstrides[position]
+        also[position] = apply_rows(transposed(rows), values, plan.axes[position])
+    return sweep(dx, soft_masks(strides, plan), plan, ramps=found, also=also, adjoint=False)
 
 
 def vjp(

@@ -7,6 +7,7 @@ on bins without a conjugate twin (DC, and n/2 for an even n) and 2 elsewhere.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from array_api_compat import array_namespace, device
 
@@ -103,19 +104,28 @@ def _rfft(x: Array, axis: int, norm: str) -> Array:
         raise
 
 
-def coefficients(x: Array, bins: Array, axis: int, dtype: object) -> Array:
-    """Cosine and sine coefficients of r bins: the sums over i of x_i cos, x_i sin of 2 pi k i/N.
+class Ramp(NamedTuple):
+    """The r bins of one axis that depend on its stride, and the slope d of their share in A."""
 
-    Along ``axis`` the result has 2r entries in place of N.
-    """
-    rows = array_namespace(x).concat(list(trig_rows(bins, x.shape[axis], dtype)), axis=0)
-    return apply_rows(rows, x, axis)
+    bins: Array
+    slope: Array
 
 
-def _coefficients_in(spectrum: Array, bins: Array, axis: int) -> Array:
-    """`coefficients` of the signal with the given spectrum."""
+def waves(ramp: Ramp, size: int, *, weighted: bool) -> Array:
+    """Cosine and sine rows of the ramp's bins, shape (2r, size), if asked times the slope d."""
+    xp = array_namespace(ramp.bins)
+    rows = xp.concat(list(trig_rows(ramp.bins, size, ramp.slope.dtype)), axis=0)
+    if not weighted:
+        return rows
+    return rows * xp.expand_dims(xp.concat([ramp.slope, ramp.slope], axis=0), axis=1)
+
+
+def _coefficients_in(spectrum: Array, ramp: Ramp, axis: int, *, weighted: bool) -> Array:
+    """`waves` times the signal with the given spectrum."""
     xp = array_namespace(spectrum)
-    found = xp.take(spectrum, bins, axis=axis)
+    found = xp.take(spectrum, ramp.bins, axis=axis)
+    if weighted:
+        found = found * along(ramp.slope, axis, found.ndim)
     shape = list(found.shape)
     shape[axis] *= 2
     # Not concat, for which not every kind of vmap has a rule.
@@ -133,11 +143,11 @@ def _matmul_axis(
 
 
 def _fft_axis(
-    x: Array, mask: Array, axis: int, out_size: int, norm: str, bins: Array | None, adjoint: bool
+    x: Array, mask: Array, axis: int, out_size: int, norm: str, ramp: Ramp | None, adjoint: bool
 ) -> tuple[Array, Array | None]:
     """A x by FFT: transform, crop, mask, transform back; A^T x by the same steps mirrored.
 
-    The bins' coefficients are read off the spectrum on the way.
+    The ramp's coefficients are read off the spectrum on the way.
     """
     xp = array_namespace(x)
     size = x.shape[axis]
@@ -145,8 +155,9 @@ def _fft_axis(
     scale = "backward" if adjoint else "forward"
     spectrum = _rfft(x, axis, scale)
     found = None
-    if bins is not None:
-        found = _coefficients_in(spectrum, bins, axis) * (1 if adjoint else size)
+    if ramp is not None:
+        found = _coefficients_in(spectrum, ramp, axis, weighted=adjoint)
+        found = found if adjoint else found * size
     if adjoint:
         kept = xp.arange(size // 2 + 1, device=device(mask))
         # The transform onto N samples applies the weights of N; those of n are wanted.
@@ -166,7 +177,7 @@ def sweep(
     masks: Sequence[Array | None],
     plan: Plan,
     *,
-    bins: Sequence[Array | None],
+    ramps: Sequence[Ramp | None],
     also: Sequence[Array | None],
     adjoint: bool,
 ) -> tuple[Array | None, list[Array | None]]:
@@ -178,8 +189,8 @@ def sweep(
         None stands for zeros, and is not computed with.
     masks : sequence
         Of each axis on bins 0 .. n//2; an axis whose mask is None is left alone.
-    bins : sequence
-        Of each axis, where the `coefficients` of what it meets are wanted, or None.
+    ramps : sequence
+        Of each axis, where the coefficients of what it meets are wanted, or None.
     also : sequence
         What is added behind each axis, or None.
     adjoint : bool
@@ -190,7 +201,7 @@ def sweep(
     y : array or None
         Of x's dtype; None for zeros.
     found : list
-        Of each axis, the coefficients that were asked for.
+        Of each axis, Q times what it meets; with ``adjoint`` diag(d) P times that.
     """
     sizes = plan.sizes if adjoint else plan.out_sizes
     found: list[Array | None] = [None] * len(masks)
@@ -200,7 +211,7 @@ def sweep(
     for position in positions if adjoint else reversed(positions):
         mask = masks[position]
         if x is not None and mask is not None:
-            x, found[position] = _axis(x, mask, plan, position, sizes, bins[position], adjoint)
+            x, found[position] = _axis(x, mask, plan, position, sizes, ramps[position], adjoint)
         extra = also[position]
         if extra is not None:
             x = extra if x is None else x + extra
@@ -213,7 +224,7 @@ def _axis(
     plan: Plan,
     position: int,
     sizes: Sequence[int],
-    bins: Array | None,
+    ramp: Ramp | None,
     adjoint: bool,
 ) -> tuple[Array, Array | None]:
     """One axis of a sweep, in the form that the plan has for it."""
@@ -222,19 +233,19 @@ def _axis(
     # Some libraries' FFT fails on an empty batch.
     by_fft = plan.methods[position] == "fft" and 0 not in x.shape
     found = None
-    if bins is not None and (not by_fft or is_chunked(x)):  # chunks are not indexed by an array
-        found = coefficients(x, bins, axis, mask.dtype)
-        bins = None
+    if ramp is not None and (not by_fft or is_chunked(x)):  # chunks are not indexed by an array
+        found = apply_rows(waves(ramp, x.shape[axis], weighted=adjoint), x, axis)
+        ramp = None
     if not by_fft:
         return _matmul_axis(x, mask, axis, out_size, plan.norm, adjoint), found
     if plan.method == "auto" and is_half(xp, dtype):
         # Half-precision FFTs exist on few devices and sizes; nobody asked for one here.
         x = xp.astype(x, xp.float32)
-    y, read = _fft_axis(x, mask, axis, out_size, plan.norm, bins, adjoint)
+    y, read = _fft_axis(x, mask, axis, out_size, plan.norm, ramp, adjoint)
     return cast(y, dtype), found if read is None else cast(read, dtype)
 
 
 def resample(x: Array, masks: Sequence[Array | None], plan: Plan) -> Array:
     """Apply A along every planned axis, each with its mask on bins 0 .. n//2."""
     nothing = [None] * len(masks)
-    return sweep(x, masks, plan, bins=nothing, also=nothing, adjoint=False)[0]
+    return sweep(x, masks, plan, ramps=nothing, also=nothing, adjoint=False)[0]
