@@ -22,11 +22,13 @@ from spectral_stride.operator import (
     apply_rows,
     bin_weights,
     gain,
+    in_rows,
+    out_rows,
     sweep,
     transposed,
-    waves,
 )
 from spectral_stride.plan import Plan, PlanOptions
+from spectral_stride.taps import Taps
 
 
 def learning_axes(plan: Plan) -> tuple[int, ...]:
@@ -50,11 +52,16 @@ def ramps(strides: Array, plan: Plan) -> list[Ramp | None]:
     return found
 
 
-def forward(x: Array, strides: Array, plan: Plan) -> tuple[Array, list[Array | None]]:
-    """Return y and, of each axis, the ramp coefficients q; None where a stride changes nothing."""
+def forward(
+    x: Array, strides: Array, plan: Plan, taps: Sequence[Taps | None] | None = None
+) -> tuple[Array, list[Array | None]]:
+    """Return y and, of each axis, the ramp coefficients q; None where a stride changes nothing.
+
+    With ``taps`` the plan is that of a convolution's output, and y is left to its kernel.
+    """
     nothing = [None] * len(plan.axes)
     masks, found = soft_masks(strides, plan), ramps(strides, plan)
-    return sweep(x, masks, plan, ramps=found, also=nothing, adjoint=False)
+    return sweep(x, masks, plan, ramps=found, also=nothing, taps=taps or nothing, adjoint=False)
 
 
 def backward(
@@ -62,6 +69,7 @@ def backward(
     q: Sequence[Array | None],
     strides: Array,
     plan: Plan,
+    taps: Sequence[Taps | None] | None = None,
     *,
     dq: Sequence[Array | None] | None = None,
     into_x: bool = True,
@@ -74,21 +82,20 @@ def backward(
     """
     xp = array_namespace(strides)
     masks, found = soft_masks(strides, plan), ramps(strides, plan)
-    also: list[Array | None] = [None] * len(found)
-    for position, (ramp, one) in enumerate(zip(found, dq or [None] * len(found), strict=True)):
+    nothing: list[Any] = [None] * len(found)
+    taps, also = taps or nothing, [*nothing]
+    for position, (ramp, one) in enumerate(zip(found, dq or nothing, strict=True)):
         if ramp is not None and one is not None:
-            rows = waves(ramp, plan.sizes[position], weighted=False)
+            rows = in_rows(ramp, plan, position, taps[position])
             also[position] = apply_rows(transposed(rows), one, plan.axes[position])
-    if into_x:
-        dx, p = sweep(g, masks, plan, ramps=found, also=also, adjoint=True)
-    else:
+    last = found[-1]
+    if not into_x:
         # The last axis is met and left as it is: all that is wanted of it are its coefficients.
         masks[-1] = also[-1] = None
-        u, p = sweep(g, masks, plan, ramps=found, also=also, adjoint=True)
-        dx, last = None, found[-1]
-        if u is not None and last is not None:
-            rows = waves(last, plan.out_sizes[-1], weighted=True)
-            p[-1] = apply_rows(rows, u, plan.axes[-1])
+    u, p = sweep(g, masks, plan, ramps=found, also=also, taps=taps, adjoint=True)
+    if not into_x and u is not None and last is not None:
+        rows = out_rows(last, plan, len(found) - 1, taps[-1])
+        p[-1] = apply_rows(rows, u, plan.axes[-1])
     # Each axis' sum over the resampled axes stands in a place of its own, and one sum over the
     # batch serves all: a library that holds the batch in chunks can then drop each when it is done.
     places = xp.arange(len(found), device=device(strides))
@@ -101,8 +108,10 @@ def backward(
         part = part * xp.astype(places == position, strides.dtype)
         total = part if total is None else total + part
     if total is None:
-        return dx, xp.zeros_like(strides)
-    return dx, xp.sum(total, axis=tuple(range(total.ndim - 1)))
+        dstrides = xp.zeros_like(strides)
+    else:
+        dstrides = xp.sum(total, axis=tuple(range(total.ndim - 1)))
+    return u if into_x else None, dstrides
 
 
 def push(
@@ -111,16 +120,19 @@ def push(
     q: Sequence[Array | None],
     strides: Array,
     plan: Plan,
+    taps: Sequence[Taps | None] | None = None,
 ) -> tuple[Array | None, list[Array | None]]:
     """Tangents of what `forward` returns along (dx, dstrides); None stands for zeros."""
     found = ramps(strides, plan)
-    also: list[Array | None] = [None] * len(found)
+    nothing: list[Any] = [None] * len(found)
+    taps, also = taps or nothing, [*nothing]
     for position, (ramp, values) in enumerate(zip(found, q, strict=True)):
         if dstrides is None or ramp is None or values is None:
             continue
-        rows = waves(ramp, plan.out_sizes[position], weighted=True) * dstrides[position]
+        rows = out_rows(ramp, plan, position, taps[position]) * dstrides[position]
         also[position] = apply_rows(transposed(rows), values, plan.axes[position])
-    return sweep(dx, soft_masks(strides, plan), plan, ramps=found, also=also, adjoint=False)
+    masks = soft_masks(strides, plan)
+    return sweep(dx, masks, plan, ramps=found, also=also, taps=taps, adjoint=False)
 
 
 def vjp(

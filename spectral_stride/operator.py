@@ -7,13 +7,14 @@ on bins without a conjugate twin (DC, and n/2 for an even n) and 2 elsewhere.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
 
 from spectral_stride import checks
 from spectral_stride.arrays import Array, cast, is_chunked, is_half, whole
 from spectral_stride.plan import Plan
+from spectral_stride.taps import Taps, repeated, shifted
 
 # Some libraries count in 32 bits: no phase on its way to a residue modulo N may reach 2^31.
 _PHASE_BITS = 30
@@ -111,13 +112,24 @@ class Ramp(NamedTuple):
     slope: Array
 
 
-def waves(ramp: Ramp, size: int, *, weighted: bool) -> Array:
-    """Cosine and sine rows of the ramp's bins, shape (2r, size), if asked times the slope d."""
+def waves(ramp: Ramp, size: int) -> Array:
+    """Cosine and sine rows of the ramp's bins, shape (2r, size)."""
     xp = array_namespace(ramp.bins)
-    rows = xp.concat(list(trig_rows(ramp.bins, size, ramp.slope.dtype)), axis=0)
-    if not weighted:
-        return rows
-    return rows * xp.expand_dims(xp.concat([ramp.slope, ramp.slope], axis=0), axis=1)
+    return xp.concat(list(trig_rows(ramp.bins, size, ramp.slope.dtype)), axis=0)
+
+
+def in_rows(ramp: Ramp, plan: Plan, position: int, taps: Taps | None) -> Array:
+    """Rows Q: what the ramp reads off the input of an axis."""
+    rows = waves(ramp, plan.sizes[position])
+    return rows if taps is None else shifted(rows, taps)
+
+
+def out_rows(ramp: Ramp, plan: Plan, position: int, taps: Taps | None) -> Array:
+    """Rows diag(d) P: what it puts on the output."""
+    xp = array_namespace(ramp.bins)
+    slope = xp.expand_dims(xp.concat([ramp.slope, ramp.slope], axis=0), axis=1)
+    rows = slope * waves(ramp, plan.out_sizes[position])
+    return rows if taps is None else repeated(rows, taps)
 
 
 def _coefficients_in(spectrum: Array, ramp: Ramp, axis: int, *, weighted: bool) -> Array:
@@ -130,16 +142,6 @@ def _coefficients_in(spectrum: Array, ramp: Ramp, axis: int, *, weighted: bool) 
     shape[axis] *= 2
     # Not concat, for which not every kind of vmap has a rule.
     return xp.reshape(xp.stack([xp.real(found), -xp.imag(found)], axis=axis), tuple(shape))
-
-
-def _matmul_axis(
-    x: Array, mask: Array, axis: int, out_size: int, norm: str, adjoint: bool
-) -> Array:
-    """A x, or A^T x, by a small matrix."""
-    size = x.shape[axis]
-    if adjoint:
-        return apply_rows(transposed(axis_matrix(mask, out_size, size, norm)), x, axis)
-    return apply_rows(axis_matrix(mask, size, out_size, norm), x, axis)
 
 
 def _fft_axis(
@@ -179,6 +181,7 @@ def sweep(
     *,
     ramps: Sequence[Ramp | None],
     also: Sequence[Array | None],
+    taps: Sequence[Taps | None],
     adjoint: bool,
 ) -> tuple[Array | None, list[Array | None]]:
     """Apply A axis by axis, from the last to the first, or A^T from the first to the last.
@@ -193,6 +196,8 @@ def sweep(
         Of each axis, where the coefficients of what it meets are wanted, or None.
     also : sequence
         What is added behind each axis, or None.
+    taps : sequence
+        Of each axis, the kernel of a convolution that is taken into A, or None.
     adjoint : bool
         A^T in place of A.
 
@@ -203,7 +208,6 @@ def sweep(
     found : list
         Of each axis, Q times what it meets; with ``adjoint`` diag(d) P times that.
     """
-    sizes = plan.sizes if adjoint else plan.out_sizes
     found: list[Array | None] = [None] * len(masks)
     # Forward from the last axis to the first: rows of the last axis are contiguous and A @ (x @
     # B^T) is the order that compilers lower well.
@@ -211,7 +215,9 @@ def sweep(
     for position in positions if adjoint else reversed(positions):
         mask = masks[position]
         if x is not None and mask is not None:
-            x, found[position] = _axis(x, mask, plan, position, sizes, ramps[position], adjoint)
+            x, found[position] = _axis(
+                x, mask, plan, position, ramps[position], taps[position], adjoint
+            )
         extra = also[position]
         if extra is not None:
             x = extra if x is None else x + extra
@@ -223,29 +229,39 @@ def _axis(
     mask: Array,
     plan: Plan,
     position: int,
-    sizes: Sequence[int],
     ramp: Ramp | None,
+    taps: Taps | None,
     adjoint: bool,
 ) -> tuple[Array, Array | None]:
     """One axis of a sweep, in the form that the plan has for it."""
-    axis, out_size, dtype = plan.axes[position], sizes[position], x.dtype
-    xp = array_namespace(x)
+    axis, size, out_size = plan.axes[position], plan.sizes[position], plan.out_sizes[position]
+    xp, dtype = array_namespace(x), x.dtype
     # Some libraries' FFT fails on an empty batch.
-    by_fft = plan.methods[position] == "fft" and 0 not in x.shape
+    by_fft = plan.methods[position] == "fft" and taps is None and 0 not in x.shape
     found = None
     if ramp is not None and (not by_fft or is_chunked(x)):  # chunks are not indexed by an array
-        found = apply_rows(waves(ramp, x.shape[axis], weighted=adjoint), x, axis)
+        rows = out_rows if adjoint else in_rows
+        found = apply_rows(rows(ramp, plan, position, taps), x, axis)
         ramp = None
     if not by_fft:
-        return _matmul_axis(x, mask, axis, out_size, plan.norm, adjoint), found
+        matrix = axis_matrix(mask, size, out_size, plan.norm)
+        if taps is not None:
+            matrix = shifted(matrix, taps)
+        return apply_rows(transposed(matrix) if adjoint else matrix, x, axis), found
     if plan.method == "auto" and is_half(xp, dtype):
         # Half-precision FFTs exist on few devices and sizes; nobody asked for one here.
         x = xp.astype(x, xp.float32)
-    y, read = _fft_axis(x, mask, axis, out_size, plan.norm, ramp, adjoint)
+    y, read = _fft_axis(x, mask, axis, size if adjoint else out_size, plan.norm, ramp, adjoint)
     return cast(y, dtype), found if read is None else cast(read, dtype)
 
 
-def resample(x: Array, masks: Sequence[Array | None], plan: Plan) -> Array:
+def resample(
+    x: Array,
+    masks: Sequence[Array | None],
+    plan: Plan,
+    taps: Sequence[Taps | None] | None = None,
+) -> Array:
     """Apply A along every planned axis, each with its mask on bins 0 .. n//2."""
-    nothing = [None] * len(masks)
-    return sweep(x, masks, plan, ramps=nothing, also=nothing, adjoint=False)[0]
+    nothing: list[Any] = [None] * len(masks)
+    taps = taps or nothing
+    return sweep(x, masks, plan, ramps=nothing, also=nothing, taps=taps, adjoint=False)[0]

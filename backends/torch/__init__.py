@@ -1,5 +1,6 @@
 """spectral_stride for PyTorch: functions, layers, and networks that learn their strides."""
 
+from spectral_stride.torch.conv import DiffStrideConv2d
 from spectral_stride.torch.functional import diffstride, spectral_pool
 from spectral_stride.torch.layers import DiffStride
 from spectral_stride.torch.optim import param_groups
@@ -9,6 +10,7 @@ from spectral_stride.torch.sizes import hold_sizes, release_sizes
 
 __all__ = [
     "DiffStride",
+    "DiffStrideConv2d",
     "ResNet",
     "SpectralPool",
     "diffstride",

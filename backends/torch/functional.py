@@ -6,11 +6,13 @@ from typing import Any, Unpack
 
 import torch
 
-import spectral_stride as core
 from spectral_stride import checks
 from spectral_stride.arrays import bind, namespace_of
 from spectral_stride.gradients import backward, forward, learning_axes, push
+from spectral_stride.mask import soft_masks
+from spectral_stride.operator import resample
 from spectral_stride.plan import Plan, PlanOptions, permuted_plan, pool_plan
+from spectral_stride.taps import Taps
 from spectral_stride.torch.memory import logical_order, stored_order
 from spectral_stride.transform import hard_crop
 
@@ -25,14 +27,16 @@ class _Resample(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: torch.Tensor, strides: torch.Tensor, plan: Plan) -> tuple[torch.Tensor, ...]:
-        y, q = forward(x, strides, plan)
+    def forward(
+        x: torch.Tensor, strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None
+    ) -> tuple[torch.Tensor, ...]:
+        y, q = forward(x, strides, plan, taps)
         # Where every axis has one sample there is nothing to do, and PyTorch wants a view.
         return (y.view_as(x) if y is x else y, *_only_ramps(q, plan))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        _, strides, ctx.plan = inputs
+        _, strides, ctx.plan, ctx.taps = inputs
         ctx.shape, ctx.dtype = output[0].shape, output[0].dtype
         ctx.save_for_backward(strides, *output[1:])
         ctx.save_for_forward(strides, *output[1:])
@@ -48,17 +52,18 @@ class _Resample(torch.autograd.Function):
                 _every_axis(saved, ctx.plan),
                 strides,
                 ctx.plan,
+                ctx.taps,
                 dq=_every_axis(dq, ctx.plan),
                 into_x=ctx.needs_input_grad[0],
             )
-        return dx, dstrides if ctx.needs_input_grad[1] else None, None
+        return dx, dstrides if ctx.needs_input_grad[1] else None, None, None
 
     @staticmethod
     def jvp(
-        ctx: Any, dx: torch.Tensor | None, dstrides: torch.Tensor | None, _: None
+        ctx: Any, dx: torch.Tensor | None, dstrides: torch.Tensor | None, *_: None
     ) -> tuple[torch.Tensor | None, ...]:
         strides, *saved = ctx.saved_tensors
-        dy, dq = push(dx, dstrides, _every_axis(saved, ctx.plan), strides, ctx.plan)
+        dy, dq = push(dx, dstrides, _every_axis(saved, ctx.plan), strides, ctx.plan, ctx.taps)
         if dy is None:
             dy = strides.new_zeros(ctx.shape, dtype=ctx.dtype)
         # PyTorch takes no None for a tangent.
@@ -112,26 +117,38 @@ def _autocast(x: torch.Tensor, plan: Plan) -> torch.Tensor:
     return x
 
 
-def _resample(x: torch.Tensor, strides: torch.Tensor, plan: Plan) -> torch.Tensor:
+def _resample(
+    x: torch.Tensor, strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None
+) -> torch.Tensor:
     """Resample by whichever of three forms serves here; autocast is off."""
     y: torch.Tensor
-    if torch.compiler.is_compiling():
-        if not _learns(strides):
-            y = core.diffstride(x, strides, plan=plan)
-            return y
-        # A Function with a jvp cannot be compiled. The same first derivatives come out of the map
-        # linearised in the strides at their own value, which is plain tensor code: s - s.detach()
-        # is zero and has slope one.
-        point = strides.detach()
-        y, q = forward(x, point, plan)
-        dy, _ = push(None, strides - point, q, point, plan)
-        return y if dy is None else y + dy
-    if _learns(strides):
-        y, *_ = _Resample.apply(x, strides, plan)  # type: ignore[no-untyped-call]
+    if not _learns(strides):
+        # Linear in x, and PyTorch's own derivatives of it are exact.
+        y = resample(x, soft_masks(strides, plan), plan, taps)
         return y
-    # Linear in x, and PyTorch's own derivatives of it are exact.
-    y = core.diffstride(x, strides, plan=plan)
-    return y
+    if not torch.compiler.is_compiling():
+        y, *_ = _Resample.apply(x, strides, plan, taps)  # type: ignore[no-untyped-call]
+        return y
+    # A Function with a jvp cannot be compiled. The same first derivatives come out of the map
+    # linearised in the strides at their own value, which is plain tensor code: s - s.detach() is
+    # zero and has slope one.
+    point = strides.detach()
+    y, q = forward(x, point, plan, taps)
+    dy, _ = push(None, strides - point, q, point, plan, taps)
+    return y if dy is None else y + dy
+
+
+def resampled(
+    x: torch.Tensor, strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None = None
+) -> torch.Tensor:
+    """Resample in autocast's dtype and in x's memory format; arguments are checked already."""
+    x = _autocast(x, plan)
+    order = stored_order(x)
+    with _without_autocast(x):
+        if order is None:
+            return _resample(x, strides, plan, taps)
+        y = _resample(x.permute(order), strides, permuted_plan(plan, order), taps)
+        return logical_order(y, order)
 
 
 def diffstride(
@@ -190,13 +207,7 @@ def diffstride(
     """
     check_tensor(x)
     _, vector, plan = bind(x, strides, plan, options)
-    x = _autocast(x, plan)
-    order = stored_order(x)
-    with _without_autocast(x):
-        if order is None:
-            return _resample(x, vector, plan)
-        y = _resample(x.permute(order), vector, permuted_plan(plan, order))
-        return logical_order(y, order)
+    return resampled(x, vector, plan)
 
 
 def spectral_pool(

@@ -10,7 +10,14 @@ from torch import nn
 
 from spectral_stride import checks
 from spectral_stride.layers import equal_strides, strides_per_axis
-from spectral_stride.plan import PlanOptions, make_plan, sized_plan, spectral_shape, stride_bounds
+from spectral_stride.plan import (
+    Plan,
+    PlanOptions,
+    make_plan,
+    sized_plan,
+    spectral_shape,
+    stride_bounds,
+)
 from spectral_stride.torch.functional import check_tensor, diffstride
 from spectral_stride.torch.held import HeldSizes
 
@@ -209,7 +216,7 @@ class DiffStride(nn.Module):
     def _resample_held(self, x: torch.Tensor) -> torch.Tensor:
         """Resample onto sizes that the present strides do not decide: a compiler can trace this."""
         axes = self._checked_axes(x)
-        shape = spectral_shape(x.shape, axes)
+        shape = spectral_shape(self._resampled_shape(x), axes)
         sizes = tuple(shape[axis] for axis in axes)
         plan = sized_plan(
             shape,
@@ -220,18 +227,19 @@ class DiffStride(nn.Module):
             norm=self.norm,
             method=self.method,
         )
-        return diffstride(x, self._clamped(), plan=plan)
+        return self._apply_plan(x, self._clamped(), plan)
 
     @checks.named("DiffStride")
     def _resample(self, x: torch.Tensor) -> torch.Tensor:
         """Resample onto the sizes that the present strides give."""
         axes = self._checked_axes(x)
-        self._extend_reach([x.shape[axis] for axis in axes])
+        shape = self._resampled_shape(x)
+        self._extend_reach([shape[axis] for axis in axes])
         strides, values = self._feasible()
         if not self.training:
             self._held.renew(values)
         plan = make_plan(
-            tuple(x.shape),
+            shape,
             values * len(axes) if self.shared else values,
             axes=axes,
             smoothness=self.smoothness,
@@ -241,6 +249,14 @@ class DiffStride(nn.Module):
             multiple_of=self.multiple_of,
             method=self.method,
         )
+        return self._apply_plan(x, strides, plan)
+
+    def _resampled_shape(self, x: torch.Tensor) -> tuple[int, ...]:
+        """Shape of what is resampled."""
+        return tuple(x.shape)
+
+    def _apply_plan(self, x: torch.Tensor, strides: torch.Tensor, plan: Plan) -> torch.Tensor:
+        """Compute the layer at these strides, onto the sizes of a plan."""
         return diffstride(x, strides, plan=plan)
 
     def _checked_axes(self, x: torch.Tensor) -> tuple[int, ...]:

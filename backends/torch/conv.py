@@ -1,0 +1,178 @@
+"""The convolution whose stride is learned, at about the price of a strided one."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from spectral_stride import checks
+from spectral_stride.operator import gain
+from spectral_stride.plan import Plan
+from spectral_stride.taps import Taps
+from spectral_stride.torch.functional import diffstride, resampled
+from spectral_stride.torch.layers import DiffStride
+
+
+class DiffStrideConv2d(DiffStride):
+    r"""Convolution with learnable strides: exactly ``DiffStride(Conv2d(x))``, without its cost.
+
+    y = A_h c A_w^T + bias with c = Conv2d(x) at stride 1: the resampling of `DiffStride`, after a
+    convolution. Resampling and convolution commute, so the layer resamples first, onto k rows for
+    each row of the output and k columns for each column, and then convolves with stride k: no
+    sample of c is computed. Where resampling the input is dearer than convolving it in full, as
+    with few output channels, it takes the other order; the result is the same.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the input and of the output.
+    kernel_size : int or (int, int)
+        Of the convolution.
+    strides : float or (float, float), optional
+        Initial strides, at least 1, in input samples per output sample.
+    padding : int, (int, int), "same" or "valid", optional
+        As of `torch.nn.Conv2d`.
+    dilation, groups, bias, padding_mode : optional
+        As of `torch.nn.Conv2d`.
+    **options
+        Of `DiffStride`: smoothness, ramp, norm, shared, trainable, lower, upper, crop, multiple_of,
+        method, device, dtype.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_channels, in_channels/groups, k_h, k_w)
+    bias : Parameter of shape (out_channels,), or None
+    strides : Parameter of shape (2,), or (1,) if shared
+        The learned strides, as of `DiffStride`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `torch.nn.Conv2d` and `DiffStride`, and from the forward pass for an input that is not
+        (N, C, H, W) or (C, H, W), or smaller than the kernel.
+
+    Notes
+    -----
+    With ramp "inside" the output has the size of ``Conv2d(..., stride=s)``: both keep ceil(M/s) of
+    the M samples of the convolution at stride 1.
+
+    `hold_sizes`, `param_groups`, compilers and export see it as a `DiffStride`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spectral_stride.torch import DiffStrideConv2d
+    >>> conv = DiffStrideConv2d(3, 16, 3, strides=2.0, padding=1, ramp="inside")
+    >>> conv(torch.ones(8, 3, 32, 32)).shape
+    torch.Size([8, 16, 16, 16])
+    >>> conv.weight.shape, conv.bias.shape, conv.strides.shape
+    (torch.Size([16, 3, 3, 3]), torch.Size([16]), torch.Size([2]))
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        strides: float | Sequence[float] = 2.0,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+        **options: Any,
+    ) -> None:
+        super().__init__(strides, ndim=2, axes=(-2, -1), **options)
+        where = {name: options[name] for name in ("device", "dtype") if name in options}
+        # It checks its arguments, starts its weights, and knows what each padding means.
+        conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+            padding_mode=padding_mode,
+            **where,
+        )
+        self.weight = cast("nn.Parameter", conv.weight)
+        self.bias = cast("nn.Parameter | None", conv.bias)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.dilation, self.groups = conv.kernel_size, conv.dilation, groups
+        self.padding, self.padding_mode = conv.padding, padding_mode
+        # Left, right, top, bottom, as `functional.pad` takes it.
+        left, right, top, bottom = conv._reversed_padding_repeated_twice
+        self._pads = (top, bottom), (left, right)
+
+    @checks.named("DiffStrideConv2d")
+    def _resampled_shape(self, x: torch.Tensor) -> tuple[int, ...]:
+        """Shape of the convolution at stride 1."""
+        if x.ndim not in (3, 4) or x.shape[-3] != self.in_channels:
+            allowed = f"(N, {self.in_channels}, H, W) or ({self.in_channels}, H, W)"
+            checks.refuse(ValueError, "x", f"shape {tuple(x.shape)}", allowed, "check the channels")
+        sizes = [
+            size + sum(pads) - dilation * (kernel - 1)
+            for size, pads, dilation, kernel in zip(
+                x.shape[-2:], self._pads, self.dilation, self.kernel_size, strict=True
+            )
+        ]
+        if min(sizes) < 1:
+            got = f"{tuple(x.shape[-2:])} samples for a kernel of {self.kernel_size}"
+            allowed = "at least one position of the dilated kernel inside of the padded input"
+            checks.refuse(ValueError, "x", got, allowed, "use a larger input or more padding")
+        return (*x.shape[:-3], self.out_channels, *sizes)
+
+    def _apply_plan(self, x: torch.Tensor, strides: torch.Tensor, plan: Plan) -> torch.Tensor:
+        """Convolve and resample, in the cheaper order."""
+        pads = self._pads
+        if self.padding_mode != "zeros":
+            x = functional.pad(x, (*pads[1], *pads[0]), mode=self.padding_mode)
+            pads = (0, 0), (0, 0)
+        if not self._resamples_first(x, plan):
+            # nn.Conv2d pads unevenly in the same way.
+            if self.padding_mode == "zeros" and any(before != after for before, after in pads):
+                x, pads = functional.pad(x, (*pads[1], *pads[0])), ((0, 0), (0, 0))
+            padding = pads[0][0], pads[1][0]
+            c = functional.conv2d(x, self.weight, self.bias, 1, padding, self.dilation, self.groups)
+            return diffstride(c, strides, plan=plan)
+        taps = tuple(
+            Taps(kernel, dilation, before, size)
+            for kernel, dilation, (before, _), size in zip(
+                self.kernel_size, self.dilation, pads, x.shape[-2:], strict=True
+            )
+        )
+        z = resampled(x, strides, plan, taps)
+        y = functional.conv2d(z, self.weight, None, self.kernel_size, groups=self.groups)
+        if self.bias is None:
+            return y
+        # A constant passes A as the norm has it.
+        gains = [gain(self.norm, *pair) for pair in zip(plan.sizes, plan.out_sizes, strict=True)]
+        return y + (self.bias * math.prod(gains)).to(y.dtype)[:, None, None]
+
+    def _resamples_first(self, x: torch.Tensor, plan: Plan) -> bool:
+        """Whether that order takes fewer multiply-accumulates, forward and of one image."""
+        if "fft" in plan.methods or 1 in plan.sizes:
+            return False
+        (height, width), (tall, wide), (rows, columns) = (x.shape[-2:], plan.sizes, plan.out_sizes)
+        k_h, k_w = self.kernel_size
+        mixing = self.out_channels * (self.in_channels // self.groups) * k_h * k_w
+        # Last axis first, as the core does it.
+        first = self.in_channels * (height * width + height * k_h * rows) * k_w * columns
+        after = self.out_channels * (tall * wide + tall * rows) * columns
+        return first + mixing * rows * columns < after + mixing * tall * wide
+
+    def extra_repr(self) -> str:
+        """The convolution, then the layer's settings."""
+        conv = (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
+            f"padding={self.padding!r}, dilation={self.dilation}, groups={self.groups}, "
+            f"bias={self.bias is not None}, padding_mode={self.padding_mode!r}"
+        )
+        return f"{conv}, {super().extra_repr()}"

@@ -1,0 +1,208 @@
+"""DiffStrideConv2d equals DiffStride(Conv2d(stride 1)): value and every gradient, in float64."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from spectral_stride.torch import DiffStride, DiffStrideConv2d, hold_sizes, param_groups
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning"),
+]
+
+
+def pair(seed=0, **arguments):
+    """The layer in float64, and the two layers that define it, with the same parameters."""
+    torch.manual_seed(seed)
+    layer = DiffStrideConv2d(dtype=torch.float64, **arguments)
+    conv_names = ("padding", "dilation", "groups", "bias", "padding_mode")
+    conv = nn.Conv2d(
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel_size,
+        dtype=torch.float64,
+        **{name: arguments[name] for name in conv_names if name in arguments},
+    )
+    rest = ("smoothness", "ramp", "norm", "shared", "multiple_of", "crop")
+    down = DiffStride(
+        arguments.get("strides", 2.0),
+        dtype=torch.float64,
+        **{name: arguments[name] for name in rest if name in arguments},
+    )
+    conv.load_state_dict(
+        {"weight": layer.weight, "bias": layer.bias}
+        if layer.bias is not None
+        else {"weight": layer.weight}
+    )
+    return layer, nn.Sequential(conv, down)
+
+
+def gradients(module, x):
+    """Output, and gradients of a fixed linear functional in input and parameters, by size."""
+    x = x.clone().requires_grad_()
+    y = module(x)
+    g = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape).cos()
+    names = [name.rpartition(".")[2] for name, _ in module.named_parameters()]
+    found = torch.autograd.grad(y, (x, *module.parameters()), g)
+    return {"y": y, "x": found[0], **dict(zip(names, found[1:], strict=True))}
+
+
+def assert_same(layer, both, x):
+    one, other = gradients(layer, x), gradients(both, x)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=1e-9, atol=1e-9, msg=name)
+
+
+@pytest.fixture(params=[True, False], ids=["resampled first", "convolved first"])
+def order(request, monkeypatch):
+    """Both orders, whatever the counts say."""
+    monkeypatch.setattr(DiffStrideConv2d, "_resamples_first", lambda *_: request.param)
+    return request.param
+
+
+@pytest.mark.usefixtures("order")
+@pytest.mark.parametrize("ramp", ["outside", "inside"])
+@pytest.mark.parametrize("padding", [0, "same", 2, (1, 0)])
+@pytest.mark.parametrize("kernel_size", [1, 3, 5, 7, (2, 3)])
+def test_equals_a_convolution_and_a_resampling(kernel_size, padding, ramp):
+    layer, both = pair(
+        in_channels=2,
+        out_channels=3,
+        kernel_size=kernel_size,
+        strides=(1.7, 2.0),
+        padding=padding,
+        ramp=ramp,
+        smoothness=2.0,
+    )
+    assert_same(layer, both, torch.randn(2, 2, 13, 16, dtype=torch.float64))
+
+
+@st.composite
+def convolutions(draw):
+    """Arguments and an input's shape: groups, depthwise, dilation, paddings, norms, strides."""
+    groups = draw(st.sampled_from([1, 2, 4]))
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    dilation = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    mode = draw(st.sampled_from(["zeros", "zeros", "circular", "reflect", "replicate"]))
+    padding = draw(
+        st.sampled_from(["same", "valid", 0, 1, (2, 1)])
+        if mode == "zeros"
+        else st.sampled_from(["same", 1, (1, 2)])
+    )
+    arguments = {
+        "in_channels": 4,
+        "out_channels": draw(st.sampled_from([4, 8])),
+        "kernel_size": kernel,
+        "strides": draw(st.tuples(*[st.floats(1, 6).map(lambda s: round(8 * s) / 8)] * 2)),
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "bias": draw(st.booleans()),
+        "padding_mode": mode,
+        "ramp": draw(st.sampled_from(["outside", "inside"])),
+        "norm": draw(st.sampled_from(["forward", "ortho", "backward"])),
+        "smoothness": draw(st.sampled_from([0.0, 1.0, 4.0])),
+        "multiple_of": draw(st.sampled_from([1, 4])),
+    }
+    sizes = draw(st.tuples(st.integers(11, 20), st.integers(11, 20)))
+    return arguments, (draw(st.sampled_from([1, 3])), 4, *sizes)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["resampled first", "convolved first"])
+def test_equals_them_whatever_is_drawn(first, monkeypatch):
+    monkeypatch.setattr(DiffStrideConv2d, "_resamples_first", lambda *_: first)
+
+    @settings(max_examples=max(10, settings().max_examples // 2))
+    @given(convolutions())
+    def check(drawn):
+        arguments, shape = drawn
+        layer, both = pair(**arguments)
+        assert_same(layer, both, torch.randn(shape, dtype=torch.float64))
+
+    check()
+
+
+def test_the_cheaper_order_is_taken():
+    """Few channels in and many out: resample what comes in; the other way round: what comes out."""
+    calls = []
+    for channels in [(8, 64), (64, 4), (3, 64)]:
+        layer = DiffStrideConv2d(*channels, 3, padding=1, ramp="inside")
+        plan_of = layer._apply_plan
+
+        def note(x, strides, plan, layer=layer, plan_of=plan_of):
+            calls.append(layer._resamples_first(x, plan))
+            return plan_of(x, strides, plan)
+
+        layer._apply_plan = note
+        layer(torch.randn(1, channels[0], 32, 32))
+    assert calls == [True, False, True]
+
+
+def test_no_full_convolution_is_computed():
+    """Resampled first, no tensor on the way has the size of the convolution at stride 1."""
+    from tests.test_torch_functional import Sizes
+
+    layer = DiffStrideConv2d(8, 64, 3, padding=1, ramp="inside")
+    with Sizes() as sizes:
+        layer(torch.randn(2, 8, 32, 32)).sum().backward()
+    assert (2, 64, 16, 16) in sizes.seen
+    assert (2, 64, 32, 32) not in sizes.seen
+
+
+def test_it_is_a_layer_like_any_other():
+    """state_dict, copies, half precision, channels last, single images, held sizes, groups."""
+    layer = DiffStrideConv2d(4, 32, 3, strides=(2.0, 2.5), padding="same", ramp="inside")
+    assert set(layer.state_dict()) == {"weight", "bias", "strides"}
+    x = torch.randn(2, 4, 20, 20)
+    y = layer(x)
+    assert y.shape == (2, 32, 10, 8)
+    torch.testing.assert_close(copy.deepcopy(layer)(x), y)
+    torch.testing.assert_close(layer(x[0]), y[0])
+    last = layer(x.to(memory_format=torch.channels_last))
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(last, y)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    groups = param_groups(layer, lr=0.1, weight_decay=0.1, stride_lr=0.01)
+    assert [len(group["params"]) for group in groups] == [2, 1]
+    assert hold_sizes(layer) is False
+    with torch.no_grad():
+        layer.strides.fill_(3.0)
+    assert layer(x).shape == y.shape
+    assert "4, 32, kernel_size=(3, 3), padding='same'" in repr(layer)
+
+
+def test_held_it_compiles_as_one_graph():
+    layer = DiffStrideConv2d(4, 32, 3, padding=1, ramp="inside")
+    hold_sizes(layer)
+    x = torch.randn(2, 4, 16, 16)
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    compiled(x).square().sum().backward()
+    found = layer.strides.grad.clone(), layer.weight.grad.clone()
+    layer.zero_grad()
+    layer(x).square().sum().backward()
+    torch.testing.assert_close(found, (layer.strides.grad, layer.weight.grad), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (
+            (2, 3, 16, 16),
+            r"DiffStrideConv2d: x: got shape \(2, 3, 16, 16\); allowed: \(N, 4, H, W\)",
+        ),
+        ((2, 4, 16), r"allowed: \(N, 4, H, W\) or \(4, H, W\)"),
+        ((2, 4, 2, 16), r"x: got \(2, 16\) samples for a kernel of \(3, 3\)"),
+    ],
+)
+def test_bad_inputs(shape, message):
+    with pytest.raises(ValueError, match=message):
+        DiffStrideConv2d(4, 8, 3)(torch.ones(shape))
