@@ -10,7 +10,6 @@ from torch import nn
 
 from spectral_stride.torch import DiffStride, DiffStrideConv2d, hold_sizes, param_groups
 
-
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning"),
