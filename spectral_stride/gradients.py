@@ -20,6 +20,7 @@ from spectral_stride.mask import cutoff, ramp_bins, slope_on, soft_masks
 from spectral_stride.operator import (
     Ramp,
     apply_rows,
+    apply_to_each,
     bin_weights,
     gain,
     in_rows,
@@ -94,8 +95,8 @@ def backward(
         masks[-1] = also[-1] = None
     u, p = sweep(g, masks, plan, ramps=found, also=also, taps=taps, adjoint=True)
     if not into_x and u is not None and last is not None:
-        rows = out_rows(last, plan, len(found) - 1, taps[-1])
-        p[-1] = apply_rows(rows, u, plan.axes[-1])
+        rows = out_rows(last, plan, len(found) - 1)
+        p[-1] = apply_to_each(rows, u, plan.axes[-1], taps[-1])
     # Each axis' sum over the resampled axes stands in a place of its own, and one sum over the
     # batch serves all: a library that holds the batch in chunks can then drop each when it is done.
     places = xp.arange(len(found), device=device(strides))
@@ -129,8 +130,8 @@ def push(
     for position, (ramp, values) in enumerate(zip(found, q, strict=True)):
         if dstrides is None or ramp is None or values is None:
             continue
-        rows = out_rows(ramp, plan, position, taps[position]) * dstrides[position]
-        also[position] = apply_rows(transposed(rows), values, plan.axes[position])
+        rows = transposed(out_rows(ramp, plan, position) * dstrides[position])
+        also[position] = apply_to_each(rows, values, plan.axes[position], taps[position])
     masks = soft_masks(strides, plan)
     return sweep(dx, masks, plan, ramps=found, also=also, taps=taps, adjoint=False)
 

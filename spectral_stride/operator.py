@@ -14,7 +14,7 @@ from array_api_compat import array_namespace, device
 from spectral_stride import checks
 from spectral_stride.arrays import Array, cast, is_chunked, is_half, whole
 from spectral_stride.plan import Plan
-from spectral_stride.taps import Taps, repeated, shifted
+from spectral_stride.taps import Taps, joined, shifted, split
 
 # Some libraries count in 32 bits: no phase on its way to a residue modulo N may reach 2^31.
 _PHASE_BITS = 30
@@ -124,12 +124,18 @@ def in_rows(ramp: Ramp, plan: Plan, position: int, taps: Taps | None) -> Array:
     return rows if taps is None else shifted(rows, taps)
 
 
-def out_rows(ramp: Ramp, plan: Plan, position: int, taps: Taps | None) -> Array:
+def out_rows(ramp: Ramp, plan: Plan, position: int) -> Array:
     """Rows diag(d) P: what it puts on the output."""
     xp = array_namespace(ramp.bins)
     slope = xp.expand_dims(xp.concat([ramp.slope, ramp.slope], axis=0), axis=1)
-    rows = slope * waves(ramp, plan.out_sizes[position])
-    return rows if taps is None else repeated(rows, taps)
+    return slope * waves(ramp, plan.out_sizes[position])
+
+
+def apply_to_each(rows: Array, x: Array, axis: int, taps: Taps | None) -> Array:
+    """`apply_rows` to the samples of each tap by itself."""
+    if taps is None:
+        return apply_rows(rows, x, axis)
+    return joined(apply_rows(rows, split(x, axis, taps), axis + 1), axis)
 
 
 def _coefficients_in(spectrum: Array, ramp: Ramp, axis: int, *, weighted: bool) -> Array:
@@ -240,8 +246,10 @@ def _axis(
     by_fft = plan.methods[position] == "fft" and taps is None and 0 not in x.shape
     found = None
     if ramp is not None and (not by_fft or is_chunked(x)):  # chunks are not indexed by an array
-        rows = out_rows if adjoint else in_rows
-        found = apply_rows(rows(ramp, plan, position, taps), x, axis)
+        if adjoint:
+            found = apply_to_each(out_rows(ramp, plan, position), x, axis, taps)
+        else:
+            found = apply_rows(in_rows(ramp, plan, position, taps), x, axis)
         ramp = None
     if not by_fft:
         matrix = axis_matrix(mask, size, out_size, plan.norm)

@@ -5,8 +5,8 @@ over t of w_t x_{i + t d - b} along an axis,
 
     (A c)_j = sum over t of w_t (A_t x)_j,    A_t[j, m] = A[j, m - t d + b], and 0 beyond A.
 
-The n k rows of all A_t, those of one j together, are one matrix: what it makes of x is left to a
-convolution with kernel k and stride k. No sample of c is ever computed.
+The k n rows of all A_t, one tap after the other, are one matrix: what it makes of x is left to a
+convolution with the same kernel, its taps n samples apart. No sample of c is ever computed.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class Taps(NamedTuple):
 
 
 def shifted(rows: Array, taps: Taps) -> Array:
-    """Rows (m, M) moved by each tap: (m k, N), where row j k + t is row j from t d - b on."""
+    """Rows (m, M) moved by each tap: (k m, N), where row t m + j is row j from t d - b on."""
     xp = array_namespace(rows)
     count, length = rows.shape
     moved = []
@@ -39,15 +39,18 @@ def shifted(rows: Array, taps: Taps) -> Array:
         ]
         inside = rows[:, low - start : max(high - start, low - start)]
         moved.append(xp.concat([parts[0], inside, parts[1]], axis=1))
-    return xp.reshape(xp.stack(moved, axis=1), (count * taps.kernel, taps.size))
+    return xp.concat(moved, axis=0)
 
 
-def repeated(rows: Array, taps: Taps) -> Array:
-    """Rows (m, n) for each tap by itself: (m k, n k), the Kronecker product with the identity."""
-    xp = array_namespace(rows)
-    count, length = rows.shape
-    unit = xp.eye(taps.kernel, dtype=rows.dtype, device=device(rows))
-    product = xp.reshape(rows, (count, 1, length, 1)) * xp.reshape(
-        unit, (1, taps.kernel, 1, taps.kernel)
-    )
-    return xp.reshape(product, (count * taps.kernel, length * taps.kernel))
+def split(x: Array, axis: int, taps: Taps) -> Array:
+    """Put the taps of ``axis`` on an axis of their own before it: k n samples become k times n."""
+    shape = tuple(x.shape)
+    apart = (taps.kernel, shape[axis] // taps.kernel)
+    return array_namespace(x).reshape(x, (*shape[:axis], *apart, *shape[axis + 1 :]))
+
+
+def joined(x: Array, axis: int) -> Array:
+    """Undo `split`: the axis and the one behind it become one."""
+    shape = tuple(x.shape)
+    both = shape[axis] * shape[axis + 1]
+    return array_namespace(x).reshape(x, (*shape[:axis], both, *shape[axis + 2 :]))

@@ -21,8 +21,8 @@ class DiffStrideConv2d(DiffStride):
 
     y = A_h c A_w^T + bias with c = Conv2d(x) at stride 1: the resampling of `DiffStride`, after a
     convolution. Resampling and convolution commute, so the layer resamples first, onto k rows for
-    each row of the output and k columns for each column, and then convolves with stride k: no
-    sample of c is computed. Where resampling the input is dearer than convolving it in full, as
+    each row of the output and k columns for each column, and mixes channels there: no sample of c
+    is computed. Where resampling the input is dearer than convolving it in full, as
     with few output channels, it takes the other order; the result is the same.
 
     Parameters
@@ -149,7 +149,8 @@ class DiffStrideConv2d(DiffStride):
             )
         )
         z = resampled(x, strides, plan, taps)
-        y = functional.conv2d(z, self.weight, None, self.kernel_size, groups=self.groups)
+        # The taps of each axis lie one after the other, as many samples apart as the output has.
+        y = functional.conv2d(z, self.weight, dilation=plan.out_sizes, groups=self.groups)
         if self.bias is None:
             return y
         # A constant passes A as the norm has it.
