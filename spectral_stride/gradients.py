@@ -18,6 +18,7 @@ from spectral_stride import checks
 from spectral_stride.arrays import Array, bind, cast, namespace_of, stride_vector
 from spectral_stride.mask import cutoff, ramp_bins, slope_on, soft_masks
 from spectral_stride.operator import (
+    Product,
     Ramp,
     apply_rows,
     apply_to_each,
@@ -54,7 +55,12 @@ def ramps(strides: Array, plan: Plan) -> list[Ramp | None]:
 
 
 def forward(
-    x: Array, strides: Array, plan: Plan, taps: Sequence[Taps | None] | None = None
+    x: Array,
+    strides: Array,
+    plan: Plan,
+    taps: Sequence[Taps | None] | None = None,
+    *,
+    product: Product = apply_rows,
 ) -> tuple[Array, list[Array | None]]:
     """Return y and, of each axis, the ramp coefficients q; None where a stride changes nothing.
 
@@ -62,7 +68,16 @@ def forward(
     """
     nothing = [None] * len(plan.axes)
     masks, found = soft_masks(strides, plan), ramps(strides, plan)
-    return sweep(x, masks, plan, ramps=found, also=nothing, taps=taps or nothing, adjoint=False)
+    return sweep(
+        x,
+        masks,
+        plan,
+        ramps=found,
+        also=nothing,
+        taps=taps or nothing,
+        adjoint=False,
+        product=product,
+    )
 
 
 def backward(
@@ -74,6 +89,7 @@ def backward(
     *,
     dq: Sequence[Array | None] | None = None,
     into_x: bool = True,
+    product: Product = apply_rows,
 ) -> tuple[Array | None, Array]:
     """Gradients of <g, y> in x and in the strides, from the coefficients that `forward` returned.
 
@@ -93,10 +109,10 @@ def backward(
     if not into_x:
         # The last axis is met and left as it is: all that is wanted of it are its coefficients.
         masks[-1] = also[-1] = None
-    u, p = sweep(g, masks, plan, ramps=found, also=also, taps=taps, adjoint=True)
+    u, p = sweep(g, masks, plan, ramps=found, also=also, taps=taps, adjoint=True, product=product)
     if not into_x and u is not None and last is not None:
         rows = out_rows(last, plan, len(found) - 1)
-        p[-1] = apply_to_each(rows, u, plan.axes[-1], taps[-1])
+        p[-1] = apply_to_each(rows, u, plan.axes[-1], taps[-1], product)
     # Each axis' sum over the resampled axes stands in a place of its own, and one sum over the
     # batch serves all: a library that holds the batch in chunks can then drop each when it is done.
     places = xp.arange(len(found), device=device(strides))

@@ -6,7 +6,7 @@ on bins without a conjugate twin (DC, and n/2 for an even n) and 2 elsewhere.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
@@ -131,11 +131,17 @@ def out_rows(ramp: Ramp, plan: Plan, position: int) -> Array:
     return slope * waves(ramp, plan.out_sizes[position])
 
 
-def apply_to_each(rows: Array, x: Array, axis: int, taps: Taps | None) -> Array:
-    """`apply_rows` to the samples of each tap by itself."""
+# How rows are applied: `apply_rows`, or what a library has that is faster.
+Product = Callable[[Array, Array, int], Array]
+
+
+def apply_to_each(
+    rows: Array, x: Array, axis: int, taps: Taps | None, product: Product = apply_rows
+) -> Array:
+    """Apply rows to the samples of each tap by itself."""
     if taps is None:
-        return apply_rows(rows, x, axis)
-    return joined(apply_rows(rows, split(x, axis, taps), axis + 1), axis)
+        return product(rows, x, axis)
+    return joined(product(rows, split(x, axis, taps), axis + 1), axis)
 
 
 def _coefficients_in(spectrum: Array, ramp: Ramp, axis: int, *, weighted: bool) -> Array:
@@ -189,6 +195,7 @@ def sweep(
     also: Sequence[Array | None],
     taps: Sequence[Taps | None],
     adjoint: bool,
+    product: Product = apply_rows,
 ) -> tuple[Array | None, list[Array | None]]:
     """Apply A axis by axis, from the last to the first, or A^T from the first to the last.
 
@@ -206,6 +213,8 @@ def sweep(
         Of each axis, the kernel of a convolution that is taken into A, or None.
     adjoint : bool
         A^T in place of A.
+    product : callable
+        What applies a matrix along an axis.
 
     Returns
     -------
@@ -222,7 +231,7 @@ def sweep(
         mask = masks[position]
         if x is not None and mask is not None:
             x, found[position] = _axis(
-                x, mask, plan, position, ramps[position], taps[position], adjoint
+                x, mask, plan, position, ramps[position], taps[position], adjoint, product
             )
         extra = also[position]
         if extra is not None:
@@ -238,6 +247,7 @@ def _axis(
     ramp: Ramp | None,
     taps: Taps | None,
     adjoint: bool,
+    product: Product,
 ) -> tuple[Array, Array | None]:
     """One axis of a sweep, in the form that the plan has for it."""
     axis, size, out_size = plan.axes[position], plan.sizes[position], plan.out_sizes[position]
@@ -247,15 +257,15 @@ def _axis(
     found = None
     if ramp is not None and (not by_fft or is_chunked(x)):  # chunks are not indexed by an array
         if adjoint:
-            found = apply_to_each(out_rows(ramp, plan, position), x, axis, taps)
+            found = apply_to_each(out_rows(ramp, plan, position), x, axis, taps, product)
         else:
-            found = apply_rows(in_rows(ramp, plan, position, taps), x, axis)
+            found = product(in_rows(ramp, plan, position, taps), x, axis)
         ramp = None
     if not by_fft:
         matrix = axis_matrix(mask, size, out_size, plan.norm)
         if taps is not None:
             matrix = shifted(matrix, taps)
-        return apply_rows(transposed(matrix) if adjoint else matrix, x, axis), found
+        return product(transposed(matrix) if adjoint else matrix, x, axis), found
     if plan.method == "auto" and is_half(xp, dtype):
         # Half-precision FFTs exist on few devices and sizes; nobody asked for one here.
         x = xp.astype(x, xp.float32)

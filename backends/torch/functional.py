@@ -14,6 +14,7 @@ from spectral_stride.operator import resample
 from spectral_stride.plan import Plan, PlanOptions, permuted_plan, pool_plan
 from spectral_stride.taps import Taps
 from spectral_stride.torch.memory import logical_order, stored_order
+from spectral_stride.torch.products import fastest
 from spectral_stride.transform import hard_crop
 
 
@@ -30,7 +31,7 @@ class _Resample(torch.autograd.Function):
     def forward(
         x: torch.Tensor, strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None
     ) -> tuple[torch.Tensor, ...]:
-        y, q = forward(x, strides, plan, taps)
+        y, q = forward(x, strides, plan, taps, product=fastest(x))
         # Where every axis has one sample there is nothing to do, and PyTorch wants a view.
         return (y.view_as(x) if y is x else y, *_only_ramps(q, plan))
 
@@ -55,6 +56,7 @@ class _Resample(torch.autograd.Function):
                 ctx.taps,
                 dq=_every_axis(dq, ctx.plan),
                 into_x=ctx.needs_input_grad[0],
+                product=fastest(g),
             )
         return dx, dstrides if ctx.needs_input_grad[1] else None, None, None
 
