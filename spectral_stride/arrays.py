@@ -61,7 +61,7 @@ def bind(
     xp = namespace_of("x", x)
     shape = tuple(x.shape)
     if plan is None:
-        plan = make_plan(shape, strides, **options)
+        plan = make_plan(shape, host_numbers("strides", strides, options), **options)
     else:
         checks.is_plan(plan, Plan)
         checks.plan_alone(list(options))

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from numbers import Real
@@ -248,15 +248,17 @@ def stride_scalar(shape: tuple[int, ...]) -> None:
         refuse(ValueError, "stride", f"an array of shape {shape}", "a number or shape ()", remedy)
 
 
-def traced(name: str, error: Exception) -> NoReturn:
+def traced(name: str, error: Exception, options: Mapping[str, Any] | None) -> NoReturn:
     """Refuse strides without a host value: sizes are planned before tracing."""
+    given = "".join(f", {option}={value!r}" for option, value in (options or {}).items())
+    with_all = "" if given else " with all the options of this call"
     refuse(
         TypeError,
         name,
         f"an array whose values cannot be read now ({type(error).__name__})",
         "concrete numbers, or traced strides together with a plan made from concrete ones",
-        "make the plan outside the traced function, plan = make_plan(x.shape, (2.0, 2.0)) with all "
-        "the options of this call, then call with plan=plan alone",
+        f"make the plan outside the traced function, plan = make_plan(x.shape, (2.0, 2.0){given})"
+        f"{with_all}, then call with plan=plan alone",
     )
 
 

@@ -368,7 +368,7 @@ def in_range(strides: Sequence[float]) -> tuple[float, ...]:
     return tuple(min(max(stride, 2.0**-10), 2.0**40) for stride in strides)
 
 
-def host_numbers(name: str, values: Any) -> tuple[float, ...]:
+def host_numbers(name: str, values: Any, options: PlanOptions | None = None) -> tuple[float, ...]:
     """Read strides or their tangent, a sequence or an array of any library, as host floats."""
     if not hasattr(values, "shape"):
         return checks.numbers(name, values)
@@ -382,4 +382,4 @@ def host_numbers(name: str, values: Any) -> tuple[float, ...]:
             return tuple(float(value) for value in values.tolist())
         return tuple(float(values[position]) for position in range(values.shape[0]))
     except Exception as error:  # every tracer has an error of its own
-        checks.traced(name, error)
+        checks.traced(name, error, options)

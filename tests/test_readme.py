@@ -42,9 +42,10 @@ def test_swaps_keep_the_size(before, after):
     import torch
     from torch import nn
 
-    from spectral_stride.torch import DiffStride, SpectralPool
+    from spectral_stride.torch import DiffStride, DiffStrideConv2d, SpectralPool
 
     names = {"nn": nn, "DiffStride": DiffStride, "SpectralPool": SpectralPool}
+    names["DiffStrideConv2d"] = DiffStrideConv2d
     rank = 3 if "3d" in before else 1 if "1d" in before else 2
     for sizes in ((24, 18, 12), (25, 19, 13)):
         x = torch.ones(2, 16, *sizes[:rank])
@@ -52,7 +53,7 @@ def test_swaps_keep_the_size(before, after):
 
 
 def test_the_swap_table_is_read():
-    assert len(swaps()) == 7
+    assert len(swaps()) == 8
 
 
 def test_sizes_of_the_ramps():

@@ -91,6 +91,9 @@ class DiffStride(nnx.Module):
     after it. Keep weight decay away from strides (`optax.masked`): it would pull every stride to 1.
     A stack of layers made by `nnx.vmap` shares one ``planned``, which `replan` refuses to move.
 
+    Put a nonlinearity between this layer and a global mean: the mean sees DC alone, which the mask
+    never touches, and the strides would get no gradient.
+
     Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022.
 
     Examples

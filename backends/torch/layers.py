@@ -117,6 +117,9 @@ class DiffStride(nn.Module):
     Where the processes of a data-parallel run see inputs of different sizes, set ``upper``: it
     makes the bound that the parameter returns to the same in all of them.
 
+    Put a nonlinearity between this layer and a global mean: the mean sees DC alone, which the mask
+    never touches, and the strides would get no gradient.
+
     Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022.
 
     Examples

@@ -52,6 +52,8 @@ def hold_sizes(module: nn.Module) -> bool:
     until the next call. A parameter outside its bounds is used clamped, with straight-through
     gradients, and brought back by the next call, not by the backward pass.
 
+    ``load_state_dict`` does not move held sizes: call this after it.
+
     Every change of sizes costs one compilation, and PyTorch stops after eight for one function:
     where more are to be expected, write ``torch.compile(net, recompile_limit=64)``.
     ``multiple_of`` makes changes rare.

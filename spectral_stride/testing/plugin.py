@@ -27,6 +27,7 @@ def check_property(request: pytest.FixtureRequest) -> Callable[..., Row]:
     """
 
     def check(asarray: Callable[..., Array], forward: Callable[..., Array], **options: Any) -> Row:
+        __tracebackhide__ = True
         report = check_implementation(asarray, forward, properties=[request.param], **options)
         (row,) = report.rows
         if row.not_run:

@@ -4,6 +4,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -163,13 +164,14 @@ def _story(prop: Property, case: Case, error: Exception) -> str:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__} at {frame.filename}:{frame.lineno}: {error}"
     options = ", ".join(f"{name}={value!r}" for name, value in case.options.items())
+    call = "vjp" if "vjp" in prop.needs else "forward"
     lines = [
         f"{prop.name}: {prop.statement}",
         f"    {what}",
         f"    case = {case!r}",
         "    x, g = case.values(case.shape), case.values(case.out_shape, 1)",
-        f"    forward(asarray(x, {case.dtype!r}), asarray({case.strides}, {case.dtype!r}), "
-        f"{options})",
+        f"    {call}(asarray(x, {case.dtype!r}), asarray({case.strides}, {case.dtype!r}), "
+        f"{options}){'[1](asarray(g, ' + repr(case.dtype) + '))' if call == 'vjp' else ''}",
     ]
     return "\n".join(lines)
 
@@ -255,6 +257,7 @@ def check_implementation(
     >>> len(report.rows) == len(PROPERTIES) and not report.failures
     True
     """
+    __tracebackhide__ = True  # pytest shows the message, and not this function
     for argument, function in (("asarray", asarray), ("forward", forward)):
         checks.is_callable(argument, function)
     for argument, given_function in (("vjp", vjp), ("jvp", jvp)):
@@ -263,13 +266,20 @@ def check_implementation(
     for dtype in checks.words("dtypes", dtypes, ("float64", "float32")):
         checks.one_of("dtypes", dtype, ("float64", "float32"))
     for option in fixed:
-        checks.one_of("fixed", option, FIXABLE)
+        if option not in FIXABLE:
+            allowed = f"options that can be held fixed: {', '.join(FIXABLE)}"
+            remedy = "leave it out: it is drawn, and `forward` gets it as a keyword argument"
+            checks.refuse(TypeError, option, repr(fixed[option]), allowed, remedy)
     known = {prop.name: prop for prop in PROPERTIES}
     chosen = list(known)
     if properties is not None:
         chosen = [str(one) for one in checks.words("properties", properties, tuple(known))]
     for one in chosen:
-        checks.one_of("properties", one, tuple(known))
+        if one not in known:
+            near = get_close_matches(one, known, 1) or [chosen[0]]
+            allowed = f"names from PROPERTIES, such as {', '.join(list(known)[:2])}"
+            remedy = f"write properties=[{(near[0] if near[0] in known else next(iter(known)))!r}]"
+            checks.refuse(ValueError, "properties", repr(one), allowed, remedy)
     examples = settings().max_examples
     if max_examples is not None:
         examples = checks.positive_integer("max_examples", max_examples)
