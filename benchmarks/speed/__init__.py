@@ -1,0 +1,1 @@
+"""Time, memory and rounding of the layer beside its peers: ``python -m benchmarks.speed``."""
