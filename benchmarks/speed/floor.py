@@ -61,7 +61,10 @@ def compiled_peer(case: Case, setting: Setting) -> Peer:
         partial(diffstride, plan=plan), backend=backend, fullgraph=True, dynamic=False
     )
     strides = to_torch(np.asarray(case.strides), "float32", setting.device).requires_grad_()
-    step = torch_step(forward, case, strides, case.dtype)
+    with warnings.catch_warnings():
+        # The compiler looks through the caches of array_api_compat, as it should.
+        warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
+        step = torch_step(forward, case, strides, case.dtype)
     of = ("y", "dx", "dstrides")
     return torch_peer(COMPILED, step, lambda: case.exact, setting.device, of, backend)
 
@@ -109,8 +112,5 @@ def run(setting: Setting) -> list[Row]:
         ]
         if dtype == "float32":  # there is no FFT in bfloat16
             peers.append(spectral_peer(PUBLISHED, case, device))
-        with warnings.catch_warnings():
-            # The compiler looks through caches of array_api_compat, as it should.
-            warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
-            rows += measure([*peers, *image_peers(case, device)], case, COPY, setting)
+        rows += measure([*peers, *image_peers(case, device)], case, COPY, setting)
     return rows

@@ -13,8 +13,8 @@ from benchmarks.speed.timing import Effort
 
 QUESTION = "How do time and memory grow with an axis, and where should 'auto' switch?"
 FFT, MATMUL = "ours, fft", "ours, matmul"
-# Rows, and the longest axis on which they are measured.
-SERIES = ((16, 2**20), (1024, 2**13))
+# Rows, and the longest axis on which they are measured. The last is a batch of feature maps.
+SERIES = ((16, 2**20), (1024, 2**13), (65536, 2**9))
 TINY = ((4, 2**6), (16, 2**5))
 SHORTEST = 2**4
 # A matrix of this axis has 32 MB in float32, and takes a second to build.

@@ -22,7 +22,7 @@ PLAIN = "plain FFT"
 
 
 def soft_mask(stride: jax.Array, size: int, plan: Plan) -> jax.Array:
-    """The mask on the bins 0 .. N//2, left to autodiff."""
+    """The mask on the bins 0 .. N//2, left to autodiff; for strides inside their bounds."""
     free = size / (2 * stride)
     c = jnp.where(free < 1.0, 1.0, jnp.where(free > size / 2, size / 2, free))
     width, edge = jnp.full_like(c, plan.smoothness), c + plan.smoothness + 1

@@ -59,7 +59,7 @@ class Peer:
 
 
 def soft_mask(stride: torch.Tensor, size: int, plan: Plan) -> torch.Tensor:
-    """The soft mask on the bins 0 .. N//2, left to autograd."""
+    """The soft mask on the bins 0 .. N//2, left to autograd; for strides inside their bounds."""
     c = (size / (2 * stride)).clamp(1.0, size / 2)
     width = torch.full_like(c, plan.smoothness)
     edge = c + plan.smoothness + 1
@@ -131,9 +131,7 @@ def torch_step(
     device = learned.device.type
     x = to_torch(case.draw(case.shape), dtype, device).requires_grad_()
     wanted = (x, learned) if learned.requires_grad else (x,)
-    with torch.no_grad():
-        shape = tuple(forward(x, learned).shape)
-    g = to_torch(case.draw(shape), dtype, device)
+    g = to_torch(case.draw(tuple(forward(x, learned).shape)), dtype, device)
 
     def step() -> Sequence[torch.Tensor]:
         y = forward(x, learned)
