@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import spectral_stride as core
@@ -43,12 +44,9 @@ class Case:
         What a half-precision input has lost before the layer sees it is not the layer's error.
         """
         values = np.random.default_rng(math.prod(shape)).standard_normal(shape, dtype=np.float32)
-        if self.dtype == "bfloat16":
-            # The nearest float32 with 16 zero bits at its end, ties to even.
-            bits = values.view(np.uint32)
-            bits = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
-            values = bits.view(np.float32)
-        return values
+        kind: torch.dtype = getattr(torch, self.dtype)  # NumPy has no bfloat16
+        rounded: Array = torch.from_numpy(values).to(kind).float().numpy()
+        return rounded
 
     @cached_property
     def exact(self) -> tuple[Array, Array, Array]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 import jax
@@ -93,8 +94,9 @@ def jax_peer(
 def run(setting: Setting) -> list[Row]:
     """Measure every shape of the layer's benchmark with both ramps."""
     rows = []
-    for shape in TINY if setting.tiny else SHAPES:
-        for ramp in RAMPS:
+    kind = {"cpu": "cpu", "cuda": "gpu"}[setting.device]
+    with jax.default_device(jax.devices(kind)[0]):
+        for shape, ramp in product(TINY if setting.tiny else SHAPES, RAMPS):
             case = Case(shape, ramp)
             plan, by_fft = case.plan(), case.plan("fft")
             peers = [
