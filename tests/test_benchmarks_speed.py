@@ -273,6 +273,16 @@ def test_a_device_that_is_not_there_is_refused(capsys, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [("--threads 0", "--threads: got 0; allowed: 1 or more"), ("--only nothing", "'layer'")],
+)
+def test_wrong_words_are_refused(words, why, capsys, tmp_path):
+    with pytest.raises(SystemExit, match="2"):
+        command.main([*words.split(), "--results", str(tmp_path / "new")])
+    assert why in capsys.readouterr().err
+
+
 def test_sizes_of_the_full_run():
     """Tiny runs say nothing of these: both forms, one to three axes, and the caps."""
     assert {len(shape) - 2 for shape in methods.SHAPES} == {1, 2, 3}

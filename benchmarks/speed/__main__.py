@@ -82,7 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
         parser().error("--device: got cuda; allowed: cpu, as PyTorch finds no CUDA device here")
-    if options.threads:
+    if options.threads is not None:
+        if options.threads < 1:
+            parser().error(f"--threads: got {options.threads}; allowed: 1 or more")
         torch.set_num_threads(options.threads)
     setting, console = Setting(options.device, options.tiny), Console()
     if not console.is_terminal:
