@@ -12,7 +12,7 @@ PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c con
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lint types tests test-gpu pins clean distclean check-python
+.PHONY: help setup run test lint types tests test-gpu bench bench-gpu pins clean distclean check-python
 
 help:  ## Show this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -50,6 +50,14 @@ test-gpu: $(READY)  ## Run what needs a CUDA device (CuPy, PyTorch, JAX); there 
 	@$(PIP) --no-build-isolation -e '.[cuda,test]'
 	@echo "==> Running the tests that need a CUDA device, hypothesis profile $(PROFILE): pytest"
 	@HYPOTHESIS_PROFILE=$(PROFILE) SPECTRAL_STRIDE_REQUIRE_ALL=1 $(BIN)/pytest -m gpu tests
+
+bench: $(READY)  ## Measure speed beside its peers on the CPU (under 10 minutes; ARGS="--only layer")
+	@echo "==> Measuring speed, peers in turns: python -m benchmarks.speed $(ARGS)"
+	@$(BIN)/python -m benchmarks.speed $(ARGS)
+
+bench-gpu: $(READY)  ## The same on a CUDA device, with a copy of the same bytes as the floor
+	@echo "==> Measuring speed on CUDA: python -m benchmarks.speed --device cuda $(ARGS)"
+	@$(BIN)/python -m benchmarks.speed --device cuda $(ARGS)
 
 # PyTorch goes first and alone: it is by far the largest download. The build backend comes from the
 # pins too, so nothing is installed that constraints.txt does not name.
