@@ -278,8 +278,17 @@ def resample(
     masks: Sequence[Array | None],
     plan: Plan,
     taps: Sequence[Taps | None] | None = None,
+    product: Product = apply_rows,
 ) -> Array:
     """Apply A along every planned axis, each with its mask on bins 0 .. n//2."""
     nothing: list[Any] = [None] * len(masks)
-    taps = taps or nothing
-    return sweep(x, masks, plan, ramps=nothing, also=nothing, taps=taps, adjoint=False)[0]
+    return sweep(
+        x,
+        masks,
+        plan,
+        ramps=nothing,
+        also=nothing,
+        taps=taps or nothing,
+        adjoint=False,
+        product=product,
+    )[0]

@@ -126,7 +126,7 @@ def _resample(
     y: torch.Tensor
     if not _learns(strides):
         # Linear in x, and PyTorch's own derivatives of it are exact.
-        y = resample(x, soft_masks(strides, plan), plan, taps)
+        y = resample(x, soft_masks(strides, plan), plan, taps, fastest(x))
         return y
     if not torch.compiler.is_compiling():
         y, *_ = _Resample.apply(x, strides, plan, taps)  # type: ignore[no-untyped-call]
