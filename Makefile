@@ -16,7 +16,7 @@ PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c con
 
 help:  ## Show this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
-	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY)  ## Create .venv with the pinned versions (again only when the pins change)
 

@@ -52,6 +52,9 @@ def hold_sizes(module: nn.Module) -> bool:
     until the next call. A parameter outside its bounds is used clamped, with straight-through
     gradients, and brought back by the next call, not by the backward pass.
 
+    Tracing takes a second or more for each layer, and PyTorch warns that it looks through functions
+    that are cached: these depend on their arguments alone, and nothing is lost.
+
     ``load_state_dict`` does not move held sizes: call this after it.
 
     Every change of sizes costs one compilation, and PyTorch stops after eight for one function:
