@@ -205,3 +205,30 @@ def test_held_it_compiles_as_one_graph():
 def test_bad_inputs(shape, message):
     with pytest.raises(ValueError, match=message):
         DiffStrideConv2d(4, 8, 3)(torch.ones(shape))
+
+
+def test_derivatives_of_every_kind():
+    """Forward and reverse mode, first and second order, in input, kernel and strides."""
+    layer = DiffStrideConv2d(
+        2, 3, 3, strides=(1.7, 2.3), padding=1, ramp="inside", dtype=torch.float64
+    )
+    hold_sizes(layer)
+    bias = layer.bias.detach()
+
+    def function(x, weight, strides):
+        parameters = {"weight": weight, "strides": strides, "bias": bias}
+        return torch.func.functional_call(layer, parameters, (x,))
+
+    x = torch.randn(1, 2, 9, 8, dtype=torch.float64, requires_grad=True)
+    inputs = x, layer.weight, layer.strides
+    assert torch.autograd.gradcheck(function, inputs, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def test_exported_in_eval_mode_the_batch_stays_free():
+    layer = DiffStrideConv2d(3, 32, 3, padding=1, ramp="inside").eval()
+    dynamic = {"x": {0: torch.export.Dim("batch")}}
+    with torch.no_grad():
+        program = torch.export.export(layer, (torch.randn(4, 3, 32, 32),), dynamic_shapes=dynamic)
+        x = torch.randn(7, 3, 32, 32)
+        torch.testing.assert_close(program.module()(x), layer(x), rtol=1e-4, atol=1e-5)
