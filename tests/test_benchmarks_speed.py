@@ -30,6 +30,16 @@ SCIPY = "scipy.signal.resample"
 LIMITS = {"float32": 2e-6, "bfloat16": 2e-2}
 
 
+@pytest.fixture(autouse=True)
+def _thirty_two_bits():
+    """JAX as the benchmarks find it, whatever other tests have switched on."""
+    jax = pytest.importorskip("jax", reason="the benchmarks compare with JAX")
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", False)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
 def run_tiny(folder, device="cpu"):
     """The whole command in a process of its own, and what it printed."""
     words = ["-m", "benchmarks.speed", "--tiny", "--device", device, "--results", str(folder)]
