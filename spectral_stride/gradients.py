@@ -120,8 +120,8 @@ def backward(
     for position, (here, there) in enumerate(zip(p, q, strict=True)):
         if here is None or there is None:
             continue
-        product = cast(here, strides.dtype) * cast(there, strides.dtype)
-        part = xp.expand_dims(xp.sum(product, axis=plan.axes, keepdims=True), axis=-1)
+        terms = cast(here, strides.dtype) * cast(there, strides.dtype)
+        part = xp.expand_dims(xp.sum(terms, axis=plan.axes, keepdims=True), axis=-1)
         part = part * xp.astype(places == position, strides.dtype)
         total = part if total is None else total + part
     if total is None:

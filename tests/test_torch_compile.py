@@ -367,9 +367,13 @@ def test_the_default_compiler():
 
 @pytest.mark.parametrize("transform", ["grad", "jvp", "jacfwd", "jacrev", "vjp"])
 @pytest.mark.parametrize("what", ["function", "held layer"])
-def test_transforms_under_a_compiler(what, transform):
-    """A derivative in the strides that a transform asks for inside of a graph is the eager one."""
-    x, strides = torch.randn(2, 3, 32), torch.tensor([2.2])
+@pytest.mark.parametrize("stride", [2.2, 40.0])
+def test_transforms_under_a_compiler(stride, what, transform):
+    """A derivative in the strides that a transform asks for inside of a graph is the eager one.
+
+    Also for a stride beyond its bound, where PyTorch's own derivative of the mask would be zero.
+    """
+    x, strides = torch.randn(2, 3, 32), torch.tensor([stride])
     plan = core.make_plan(x.shape, (2.3,), ramp="inside")
     layer = DiffStride((2.3,), ramp="inside")
     hold_sizes(layer)

@@ -83,6 +83,15 @@ def test_equals_a_convolution_and_a_resampling(kernel_size, padding, ramp):
     assert_same(layer, both, torch.randn(2, 2, 13, 16, dtype=torch.float64))
 
 
+@pytest.mark.usefixtures("order")
+@pytest.mark.parametrize("norm", ["forward", "ortho", "backward"])
+def test_the_bias_passes_as_the_norm_has_it(norm):
+    """A constant is multiplied by the gain of both axes."""
+    layer, both = pair(in_channels=2, out_channels=4, kernel_size=3, norm=norm, ramp="inside")
+    assert layer.bias.abs().min() > 1e-4
+    assert_same(layer, both, torch.randn(2, 2, 14, 12, dtype=torch.float64))
+
+
 @st.composite
 def convolutions(draw):
     """Arguments and an input's shape: groups, depthwise, dilation, paddings, norms, strides."""

@@ -12,7 +12,9 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import spectral_stride as core
+from spectral_stride.operator import apply_rows
 from spectral_stride.torch import diffstride, spectral_pool
+from spectral_stride.torch.products import by_convolution, fastest
 
 # Inside the bounds of every size below, and on no corner of a mask: differences see a smooth map.
 STRIDES = (1.63, 2.21)
@@ -261,3 +263,34 @@ def test_refuses_other_arrays():
         diffstride(np.ones(8), (2.0,))
     with pytest.raises(TypeError, match=message):
         spectral_pool(np.ones(8), (4,))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 24, 32), (5, 40), (2, 1, 3, 1, 24), (64,), (2, 3, 8)])
+def test_the_faster_product_is_the_product(shape):
+    """Where values alone are asked for, in float32 on the CPU, and along every axis."""
+    x = draw(*shape, dtype=torch.float32, requires_grad=False)
+    assert fastest(x) is apply_rows  # PyTorch may differentiate it
+    with torch.no_grad():
+        assert fastest(x) is by_convolution
+        assert fastest(x.double()) is fastest(x[..., :0]) is apply_rows
+        assert torch.func.vmap(lambda row: row * (fastest(row) is apply_rows))(x).equal(x)
+        for axis, size in enumerate(shape):
+            rows = draw(7, size, requires_grad=False)
+            found = by_convolution(rows, x, axis)
+            assert found.is_contiguous() == apply_rows(rows, x, axis).is_contiguous()
+            torch.testing.assert_close(found, apply_rows(rows, x, axis), rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_by_the_faster_product():
+    """Long rows in float32 take it, forward and backward; the core in float64 is the truth."""
+    x = draw(2, 3, 40, 48, dtype=torch.float32)
+    s = stride_parameter(1.63, 2.21, dtype=torch.float32)
+    y = diffstride(x, s)
+    g = draw(*y.shape, dtype=torch.float32, requires_grad=False)
+    found = y, *torch.autograd.grad(y, (x, s), g)
+    wide = (value.detach().double().numpy() for value in (x, s, g))
+    array, strides, cotangent = wide
+    expected, pullback = core.vjp(array, strides)
+    for got, wanted in zip(found, (expected, *pullback(cotangent)), strict=True):
+        scale = np.abs(wanted).max()
+        np.testing.assert_allclose(got.detach(), wanted, rtol=0, atol=1e-5 * scale)
