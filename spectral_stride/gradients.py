@@ -15,141 +15,96 @@ from typing import Any, Unpack
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 from spectral_stride import checks
-from spectral_stride.arrays import Array, bind, cast, namespace_of, stride_vector
-from spectral_stride.mask import cutoff, ramp_bins, slope_on, soft_masks
-from spectral_stride.operator import (
-    Product,
-    Ramp,
-    apply_rows,
-    apply_to_each,
-    bin_weights,
-    gain,
-    in_rows,
-    out_rows,
-    sweep,
-    transposed,
-)
+from spectral_stride.arrays import Array, DType, bind, cast, namespace_of, stride_vector
+from spectral_stride.factors import Factors, factors, transposed
+from spectral_stride.operator import Product, apply_rows, apply_to_each, coefficients, sweep
 from spectral_stride.plan import Plan, PlanOptions
-from spectral_stride.taps import Taps
-
-
-def learning_axes(plan: Plan) -> tuple[int, ...]:
-    """Positions of the planned axes whose stride changes anything."""
-    if plan.smoothness == 0:
-        return ()
-    return tuple(position for position, size in enumerate(plan.sizes) if size > 1)
-
-
-def ramps(strides: Array, plan: Plan) -> list[Ramp | None]:
-    """The ramp of each planned axis; None where the stride changes nothing."""
-    xp = array_namespace(strides)
-    found: list[Ramp | None] = [None] * len(plan.axes)
-    for position in learning_axes(plan):
-        size, out_size = plan.sizes[position], plan.out_sizes[position]
-        c = cutoff(strides[position], size, plan.smoothness, plan.ramp)
-        bins = ramp_bins(c, size, out_size // 2, plan.smoothness, plan.ramp)
-        slope = slope_on(xp.astype(bins, c.dtype), c, size, plan.smoothness, plan.ramp)
-        share = gain(plan.norm, size, out_size) / size
-        found[position] = Ramp(bins, bin_weights(bins, out_size, c.dtype) * slope * share)
-    return found
 
 
 def forward(
     x: Array,
-    strides: Array,
+    parts: Factors,
     plan: Plan,
-    taps: Sequence[Taps | None] | None = None,
     *,
     product: Product = apply_rows,
 ) -> tuple[Array, list[Array | None]]:
-    """Return y and, of each axis, the ramp coefficients q; None where a stride changes nothing.
+    """Return y and, of each axis with a ramp, its coefficients q; None for the others.
 
-    With ``taps`` the plan is that of a convolution's output, and y is left to its kernel.
+    Where a factor has the taps of a convolution, y is left to its kernel.
     """
-    nothing = [None] * len(plan.axes)
-    masks, found = soft_masks(strides, plan), ramps(strides, plan)
-    return sweep(
-        x,
-        masks,
-        plan,
-        ramps=found,
-        also=nothing,
-        taps=taps or nothing,
-        adjoint=False,
-        product=product,
-    )
+    return sweep(x, parts, plan, product=product)
+
+
+def paired(
+    p: Sequence[Array | None], q: Sequence[Array | None], plan: Plan, dtype: DType
+) -> Array | None:
+    """Sum of p_i q_i of each axis, shape (len(axes),); None where there is none."""
+    # Each axis' sum over the resampled axes stands in a place of its own, and one sum over the
+    # batch serves all: a library that holds the batch in chunks can then drop each when it is done.
+    total = None
+    for position, (here, there) in enumerate(zip(p, q, strict=True)):
+        if here is None or there is None:
+            continue
+        xp = array_namespace(here)
+        terms = cast(here, dtype) * cast(there, dtype)
+        part = xp.expand_dims(xp.sum(terms, axis=plan.axes, keepdims=True), axis=-1)
+        places = xp.arange(len(p), device=device(here))
+        part = part * xp.astype(places == position, dtype)
+        total = part if total is None else total + part
+    return None if total is None else xp.sum(total, axis=tuple(range(total.ndim - 1)))
+
+
+# How coefficients are paired: `paired`, or what a library has that is faster.
+Pairing = Callable[[Sequence[Array | None], Sequence[Array | None], Plan, DType], Array | None]
 
 
 def backward(
     g: Array | None,
     q: Sequence[Array | None],
-    strides: Array,
+    parts: Factors,
     plan: Plan,
-    taps: Sequence[Taps | None] | None = None,
+    dtype: DType,
     *,
     dq: Sequence[Array | None] | None = None,
     into_x: bool = True,
     product: Product = apply_rows,
-) -> tuple[Array | None, Array]:
+    pair: Pairing = paired,
+) -> tuple[Array | None, Array | None]:
     """Gradients of <g, y> in x and in the strides, from the coefficients that `forward` returned.
 
     With cotangents ``dq`` of these, of <g, y> + sum of <dq_i, q_i>; None stands for zeros. The
-    stride gradient has shape (len(axes),) and working precision. Without ``into_x`` that of x is
-    not computed, and None.
+    stride gradient has shape (len(axes),) and the given dtype. Without ``into_x`` that of x is not
+    computed, and None.
     """
-    xp = array_namespace(strides)
-    masks, found = soft_masks(strides, plan), ramps(strides, plan)
-    nothing: list[Any] = [None] * len(found)
-    taps, also = taps or nothing, [*nothing]
-    for position, (ramp, one) in enumerate(zip(found, dq or nothing, strict=True)):
-        if ramp is not None and one is not None:
-            rows = in_rows(ramp, plan, position, taps[position])
-            also[position] = apply_rows(transposed(rows), one, plan.axes[position])
-    last = found[-1]
+    also: list[Array | None] = [None] * len(parts)
+    for position, (factor, one) in enumerate(zip(parts, dq or also, strict=True)):
+        if factor is not None and one is not None:
+            also[position] = apply_rows(transposed(factor.reads()), one, plan.axes[position])
+    last, within = parts[-1], list(parts)
     if not into_x:
         # The last axis is met and left as it is: all that is wanted of it are its coefficients.
-        masks[-1] = also[-1] = None
-    u, p = sweep(g, masks, plan, ramps=found, also=also, taps=taps, adjoint=True, product=product)
-    if not into_x and u is not None and last is not None:
-        rows = out_rows(last, plan, len(found) - 1)
-        p[-1] = apply_to_each(rows, u, plan.axes[-1], taps[-1], product)
-    # Each axis' sum over the resampled axes stands in a place of its own, and one sum over the
-    # batch serves all: a library that holds the batch in chunks can then drop each when it is done.
-    places = xp.arange(len(found), device=device(strides))
-    total = None
-    for position, (here, there) in enumerate(zip(p, q, strict=True)):
-        if here is None or there is None:
-            continue
-        terms = cast(here, strides.dtype) * cast(there, strides.dtype)
-        part = xp.expand_dims(xp.sum(terms, axis=plan.axes, keepdims=True), axis=-1)
-        part = part * xp.astype(places == position, strides.dtype)
-        total = part if total is None else total + part
-    if total is None:
-        dstrides = xp.zeros_like(strides)
-    else:
-        dstrides = xp.sum(total, axis=tuple(range(total.ndim - 1)))
-    return u if into_x else None, dstrides
+        within[-1] = also[-1] = None
+    u, p = sweep(g, tuple(within), plan, also=also, adjoint=True, product=product)
+    if not into_x and u is not None and last is not None and last.ramp is not None:
+        p[-1] = coefficients(u, last, plan.axes[-1], True, product)
+    return u if into_x else None, pair(p, q, plan, dtype)
 
 
 def push(
     dx: Array | None,
     dstrides: Array | None,
     q: Sequence[Array | None],
-    strides: Array,
+    parts: Factors,
     plan: Plan,
-    taps: Sequence[Taps | None] | None = None,
 ) -> tuple[Array | None, list[Array | None]]:
     """Tangents of what `forward` returns along (dx, dstrides); None stands for zeros."""
-    found = ramps(strides, plan)
-    nothing: list[Any] = [None] * len(found)
-    taps, also = taps or nothing, [*nothing]
-    for position, (ramp, values) in enumerate(zip(found, q, strict=True)):
-        if dstrides is None or ramp is None or values is None:
+    also: list[Array | None] = [None] * len(parts)
+    for position, (factor, values) in enumerate(zip(parts, q, strict=True)):
+        if dstrides is None or factor is None or factor.ramp is None or values is None:
             continue
-        rows = transposed(out_rows(ramp, plan, position) * dstrides[position])
-        also[position] = apply_to_each(rows, values, plan.axes[position], taps[position])
-    masks = soft_masks(strides, plan)
-    return sweep(dx, masks, plan, ramps=found, also=also, taps=taps, adjoint=False)
+        rows = transposed(factor.writes() * dstrides[position])
+        also[position] = apply_to_each(rows, values, plan.axes[position], factor)
+    return sweep(dx, parts, plan, also=also)
 
 
 def vjp(
@@ -203,7 +158,8 @@ def vjp(
     True
     """
     xp, s, plan = bind(x, strides, plan, options)
-    y, q = forward(x, s, plan)
+    parts = factors(s, plan)
+    y, q = forward(x, parts, plan)
     kind, dtype = x.dtype, s.dtype  # x itself is not kept
     if is_array_api_obj(strides) and xp.isdtype(strides.dtype, "real floating"):
         dtype = strides.dtype
@@ -212,8 +168,8 @@ def vjp(
         checks.same_library("g", g, namespace_of("g", g) is xp)
         checks.same_shape("g", tuple(g.shape), tuple(y.shape))
         checks.one_chunk("g", g, plan.axes)
-        dx, ds = backward(cast(g, kind), q, s, plan)
-        return dx, cast(ds, dtype)
+        dx, ds = backward(cast(g, kind), q, parts, plan, s.dtype)
+        return dx, xp.zeros_like(s, dtype=dtype) if ds is None else cast(ds, dtype)
 
     return y, pullback
 
@@ -270,7 +226,8 @@ def jvp(
     True
     """
     xp, s, plan = bind(x, strides, plan, options)
-    y, q = forward(x, s, plan)
+    parts = factors(s, plan)
+    y, q = forward(x, parts, plan)
     if dx is not None:
         checks.same_library("dx", dx, namespace_of("dx", dx) is xp)
         checks.same_shape("dx", tuple(dx.shape), tuple(x.shape))
@@ -278,5 +235,5 @@ def jvp(
         dx = cast(dx, x.dtype)
     if dstrides is not None:
         dstrides = stride_vector(xp, x, "dstrides", dstrides, plan)
-    dy, _ = push(dx, dstrides, q, s, plan)
+    dy, _ = push(dx, dstrides, q, parts, plan)
     return y, xp.zeros_like(y) if dy is None else dy

@@ -8,7 +8,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 
 from spectral_stride import checks
 from spectral_stride.arrays import Array, cast, namespace_of, working_dtype
-from spectral_stride.plan import Plan, cutoff_bounds
+from spectral_stride.plan import cutoff_bounds
 
 
 def cutoff(stride: Array, size: int, smoothness: float, ramp: str) -> Array:
@@ -85,20 +85,6 @@ def ramp_bins(c: Array, size: int, kept: int, smoothness: float, ramp: str) -> A
     start, last = xp.ceil(foot), xp.full_like(foot, kept + 1 - count)
     start = xp.where(start < last, start, last)
     return offsets + xp.astype(start, offsets.dtype)
-
-
-def soft_masks(strides: Array, plan: Plan) -> list[Array | None]:
-    """Return each planned axis' mask on the bins 0 .. n//2; None for an axis of one sample."""
-    xp = array_namespace(strides)
-    masks: list[Array | None] = []
-    for position, (size, out_size) in enumerate(zip(plan.sizes, plan.out_sizes, strict=True)):
-        if size == 1:
-            masks.append(None)
-            continue
-        c = cutoff(strides[position], size, plan.smoothness, plan.ramp)
-        bins = xp.arange(out_size // 2 + 1, dtype=strides.dtype, device=device(strides))
-        masks.append(mask_on(bins, c, plan.smoothness, plan.ramp))
-    return masks
 
 
 def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "outside") -> Array:

@@ -1,73 +1,15 @@
-"""The linear map of a plan with known masks: per axis a small matrix or an FFT, and its adjoint.
-
-With X = rfft(x), y = irfft(m X) on n samples is the real matrix A = P^T diag(w m / N) Q, where P
-and Q hold the cosine and sine rows of the kept bins on the output and on the input grid, and w is 1
-on bins without a conjugate twin (DC, and n/2 for an even n) and 2 elsewhere.
-"""
+"""The map applied to signals: along each axis by a small matrix or by FFT, and its adjoint."""
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
 
 from spectral_stride import checks
 from spectral_stride.arrays import Array, cast, is_chunked, is_half, whole
+from spectral_stride.factors import Factor, Factors, Ramp, bin_weights, gain, transposed
 from spectral_stride.plan import Plan
-from spectral_stride.taps import Taps, joined, shifted, split
-
-# Some libraries count in 32 bits: no phase on its way to a residue modulo N may reach 2^31.
-_PHASE_BITS = 30
-
-
-def gain(norm: str, size: int, out_size: int) -> float:
-    """What a constant signal is multiplied by."""
-    return {"forward": 1.0, "ortho": math.sqrt(size / out_size), "backward": size / out_size}[norm]
-
-
-def bin_weights(bins: Array, out_size: int, dtype: object) -> Array:
-    """Weight w_k of a bin in a real inverse transform onto ``out_size`` samples."""
-    xp = array_namespace(bins)
-    alone = (bins == 0) | (2 * bins == out_size)
-    return 2 - xp.astype(alone, dtype)
-
-
-def trig_rows(bins: Array, size: int, dtype: object) -> tuple[Array, Array]:
-    """Rows cos(2 pi k i/N) and sin(2 pi k i/N) of integer bins k; each of shape (bins, size)."""
-    xp = array_namespace(bins)
-    k = xp.expand_dims(bins, axis=1)
-    i = xp.expand_dims(xp.arange(size, dtype=bins.dtype, device=device(bins)), axis=0)
-    # Horner's rule over the digits of k, each so short that its product with i fits; one digit is
-    # the whole of k up to N = 2^14.
-    bits = _PHASE_BITS - size.bit_length()
-    digits = math.ceil(size.bit_length() / bits)
-    residue = 0
-    for digit in reversed(range(digits)):
-        short = k // 2 ** (bits * digit) % 2**bits
-        residue = (residue * 2**bits + short * i) % size
-    # Around zero: the smaller the angle, the smaller its rounding. (Shifting the phase by half a
-    # turn inside the remainder would say the same, but torch's compiler gets that wrong.)
-    residue = xp.where(2 * residue > size, residue - size, residue)
-    angle = xp.astype(residue, dtype) * (2 * math.pi / size)
-    return xp.cos(angle), xp.sin(angle)
-
-
-def axis_matrix(mask: Array, size: int, out_size: int, norm: str) -> Array:
-    """Matrix A of one axis, shape (out_size, size), in the mask's dtype."""
-    xp = array_namespace(mask)
-    bins = xp.arange(out_size // 2 + 1, device=device(mask))
-    level = mask * bin_weights(bins, out_size, mask.dtype) * (gain(norm, size, out_size) / size)
-    out_cos, out_sin = trig_rows(bins, out_size, mask.dtype)
-    in_cos, in_sin = trig_rows(bins, size, mask.dtype)
-    out_rows = xp.concat([out_cos, out_sin], axis=0)
-    in_rows = xp.concat([in_cos, in_sin], axis=0)
-    levels = xp.expand_dims(xp.concat([level, level], axis=0), axis=1)
-    return xp.matmul(transposed(out_rows), levels * in_rows)
-
-
-def transposed(rows: Array) -> Array:
-    """Transpose a matrix by a plain permutation, for which every kind of vmap has a rule."""
-    return array_namespace(rows).permute_dims(rows, (1, 0))
+from spectral_stride.taps import joined, split
 
 
 def apply_rows(rows: Array, x: Array, axis: int) -> Array:
@@ -105,43 +47,17 @@ def _rfft(x: Array, axis: int, norm: str) -> Array:
         raise
 
 
-class Ramp(NamedTuple):
-    """The r bins of one axis that depend on its stride, and the slope d of their share in A."""
-
-    bins: Array
-    slope: Array
-
-
-def waves(ramp: Ramp, size: int) -> Array:
-    """Cosine and sine rows of the ramp's bins, shape (2r, size)."""
-    xp = array_namespace(ramp.bins)
-    return xp.concat(list(trig_rows(ramp.bins, size, ramp.slope.dtype)), axis=0)
-
-
-def in_rows(ramp: Ramp, plan: Plan, position: int, taps: Taps | None) -> Array:
-    """Rows Q: what the ramp reads off the input of an axis."""
-    rows = waves(ramp, plan.sizes[position])
-    return rows if taps is None else shifted(rows, taps)
-
-
-def out_rows(ramp: Ramp, plan: Plan, position: int) -> Array:
-    """Rows diag(d) P: what it puts on the output."""
-    xp = array_namespace(ramp.bins)
-    slope = xp.expand_dims(xp.concat([ramp.slope, ramp.slope], axis=0), axis=1)
-    return slope * waves(ramp, plan.out_sizes[position])
-
-
 # How rows are applied: `apply_rows`, or what a library has that is faster.
 Product = Callable[[Array, Array, int], Array]
 
 
 def apply_to_each(
-    rows: Array, x: Array, axis: int, taps: Taps | None, product: Product = apply_rows
+    rows: Array, x: Array, axis: int, factor: Factor, product: Product = apply_rows
 ) -> Array:
     """Apply rows to the samples of each tap by itself."""
-    if taps is None:
+    if factor.taps is None:
         return product(rows, x, axis)
-    return joined(product(rows, split(x, axis, taps), axis + 1), axis)
+    return joined(product(rows, split(x, axis, factor.taps), axis + 1), axis)
 
 
 def _coefficients_in(spectrum: Array, ramp: Ramp, axis: int, *, weighted: bool) -> Array:
@@ -157,14 +73,15 @@ def _coefficients_in(spectrum: Array, ramp: Ramp, axis: int, *, weighted: bool) 
 
 
 def _fft_axis(
-    x: Array, mask: Array, axis: int, out_size: int, norm: str, ramp: Ramp | None, adjoint: bool
+    x: Array, factor: Factor, axis: int, ramp: Ramp | None, adjoint: bool
 ) -> tuple[Array, Array | None]:
     """A x by FFT: transform, crop, mask, transform back; A^T x by the same steps mirrored.
 
     The ramp's coefficients are read off the spectrum on the way.
     """
     xp = array_namespace(x)
-    size = x.shape[axis]
+    mask, norm, size = factor.mask, factor.norm, x.shape[axis]
+    out_size = factor.size if adjoint else factor.out_size
     # Each direction scales where its numbers stay small: half precision ends at 65504.
     scale = "backward" if adjoint else "forward"
     spectrum = _rfft(x, axis, scale)
@@ -188,13 +105,11 @@ def _fft_axis(
 
 def sweep(
     x: Array | None,
-    masks: Sequence[Array | None],
+    parts: Factors,
     plan: Plan,
     *,
-    ramps: Sequence[Ramp | None],
-    also: Sequence[Array | None],
-    taps: Sequence[Taps | None],
-    adjoint: bool,
+    also: Sequence[Array | None] | None = None,
+    adjoint: bool = False,
     product: Product = apply_rows,
 ) -> tuple[Array | None, list[Array | None]]:
     """Apply A axis by axis, from the last to the first, or A^T from the first to the last.
@@ -203,14 +118,10 @@ def sweep(
     ----------
     x : array or None
         None stands for zeros, and is not computed with.
-    masks : sequence
-        Of each axis on bins 0 .. n//2; an axis whose mask is None is left alone.
-    ramps : sequence
-        Of each axis, where the coefficients of what it meets are wanted, or None.
-    also : sequence
+    parts : tuple
+        Of each axis; one whose factor is None is left alone.
+    also : sequence, optional
         What is added behind each axis, or None.
-    taps : sequence
-        Of each axis, the kernel of a convolution that is taken into A, or None.
     adjoint : bool
         A^T in place of A.
     product : callable
@@ -221,74 +132,58 @@ def sweep(
     y : array or None
         Of x's dtype; None for zeros.
     found : list
-        Of each axis, Q times what it meets; with ``adjoint`` diag(d) P times that.
+        Of each axis with a ramp, Q times what it meets; with ``adjoint`` diag(d) P times that.
     """
-    found: list[Array | None] = [None] * len(masks)
+    found: list[Array | None] = [None] * len(parts)
     # Forward from the last axis to the first: rows of the last axis are contiguous and A @ (x @
     # B^T) is the order that compilers lower well.
-    positions = range(len(masks))
+    positions = range(len(parts))
     for position in positions if adjoint else reversed(positions):
-        mask = masks[position]
-        if x is not None and mask is not None:
-            x, found[position] = _axis(
-                x, mask, plan, position, ramps[position], taps[position], adjoint, product
-            )
-        extra = also[position]
+        factor = parts[position]
+        if x is not None and factor is not None:
+            x, found[position] = _axis(x, factor, plan, position, adjoint, product)
+        extra = None if also is None else also[position]
         if extra is not None:
             x = extra if x is None else x + extra
     return x, found
 
 
+def coefficients(
+    x: Array, factor: Factor, axis: int, adjoint: bool, product: Product = apply_rows
+) -> Array:
+    """Q x of one axis with a ramp; with ``adjoint`` diag(d) P x."""
+    if adjoint:
+        return apply_to_each(factor.writes(), x, axis, factor, product)
+    return product(factor.reads(), x, axis)
+
+
 def _axis(
-    x: Array,
-    mask: Array,
-    plan: Plan,
-    position: int,
-    ramp: Ramp | None,
-    taps: Taps | None,
-    adjoint: bool,
-    product: Product,
+    x: Array, factor: Factor, plan: Plan, position: int, adjoint: bool, product: Product
 ) -> tuple[Array, Array | None]:
     """One axis of a sweep, in the form that the plan has for it."""
-    axis, size, out_size = plan.axes[position], plan.sizes[position], plan.out_sizes[position]
+    axis = plan.axes[position]
     xp, dtype = array_namespace(x), x.dtype
     # Some libraries' FFT fails on an empty batch.
-    by_fft = plan.methods[position] == "fft" and taps is None and 0 not in x.shape
-    found = None
+    by_fft = plan.methods[position] == "fft" and factor.taps is None and 0 not in x.shape
+    found, ramp = None, factor.ramp
     if ramp is not None and (not by_fft or is_chunked(x)):  # chunks are not indexed by an array
-        if adjoint:
-            found = apply_to_each(out_rows(ramp, plan, position), x, axis, taps, product)
-        else:
-            found = product(in_rows(ramp, plan, position, taps), x, axis)
+        found = coefficients(x, factor, axis, adjoint, product)
         ramp = None
     if not by_fft:
-        matrix = axis_matrix(mask, size, out_size, plan.norm)
-        if taps is not None:
-            matrix = shifted(matrix, taps)
+        matrix = factor.matrix()
         return product(transposed(matrix) if adjoint else matrix, x, axis), found
     if plan.method == "auto" and is_half(xp, dtype):
         # Half-precision FFTs exist on few devices and sizes; nobody asked for one here.
         x = xp.astype(x, xp.float32)
-    y, read = _fft_axis(x, mask, axis, size if adjoint else out_size, plan.norm, ramp, adjoint)
+    y, read = _fft_axis(x, factor, axis, ramp, adjoint)
     return cast(y, dtype), found if read is None else cast(read, dtype)
 
 
 def resample(
     x: Array,
-    masks: Sequence[Array | None],
+    parts: Factors,
     plan: Plan,
-    taps: Sequence[Taps | None] | None = None,
     product: Product = apply_rows,
 ) -> Array:
-    """Apply A along every planned axis, each with its mask on bins 0 .. n//2."""
-    nothing: list[Any] = [None] * len(masks)
-    return sweep(
-        x,
-        masks,
-        plan,
-        ramps=nothing,
-        also=nothing,
-        taps=taps or nothing,
-        adjoint=False,
-        product=product,
-    )[0]
+    """Apply A along every planned axis."""
+    return sweep(x, parts, plan, product=product)[0]

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from array_api_compat import array_namespace, device
-
 from spectral_stride import checks
-from spectral_stride.arrays import Array, bind, namespace_of, working_dtype
-from spectral_stride.mask import soft_masks
+from spectral_stride.arrays import Array, bind, namespace_of
+from spectral_stride.factors import all_pass, factors
 from spectral_stride.operator import resample
 from spectral_stride.plan import Plan, PlanOptions, pool_plan
 
@@ -78,7 +76,7 @@ def diffstride(
     (8, 2, 32, 32)
     """
     _, s, plan = bind(x, strides, plan, options)
-    return resample(x, soft_masks(s, plan), plan)
+    return resample(x, factors(s, plan, learn=False), plan)
 
 
 def spectral_pool(
@@ -136,16 +134,4 @@ def spectral_pool(
     namespace_of("x", x)
     plan = pool_plan(tuple(x.shape), out_sizes, axes=axes, norm=norm, method=method)
     checks.one_chunk("x", x, plan.axes)
-    return hard_crop(x, plan)
-
-
-def hard_crop(x: Array, plan: Plan) -> Array:
-    """Resample by the plan's sizes alone: all bins of the output pass."""
-    xp = array_namespace(x)
-    dtype = working_dtype(xp, x.dtype)
-    # Where they are all there are, nothing is to be done.
-    masks = [
-        None if size == out_size else xp.ones(out_size // 2 + 1, dtype=dtype, device=device(x))
-        for size, out_size in zip(plan.sizes, plan.out_sizes, strict=True)
-    ]
-    return resample(x, masks, plan)
+    return resample(x, all_pass(x, plan), plan)

@@ -105,7 +105,8 @@ def test_held_sizes_compile_once_while_strides_move():
     assert graphs.frame_count == 2
 
 
-READS = ("tolist", "item", "numpy", "cpu", "__bool__", "__float__", "__int__", "__index__")
+# Not "numpy", which never waits: on the CPU it is a view, and elsewhere an error.
+READS = ("tolist", "item", "cpu", "__bool__", "__float__", "__int__", "__index__")
 
 
 @pytest.fixture

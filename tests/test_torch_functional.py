@@ -12,9 +12,11 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import spectral_stride as core
+from spectral_stride import make_plan
+from spectral_stride.gradients import paired
 from spectral_stride.operator import apply_rows
-from spectral_stride.torch import diffstride, spectral_pool
-from spectral_stride.torch.products import by_convolution, fastest
+from spectral_stride.torch import diffstride, products, spectral_pool
+from spectral_stride.torch.products import by_convolution, by_dot, fastest
 
 # Inside the bounds of every size below, and on no corner of a mask: differences see a smooth map.
 STRIDES = (1.63, 2.21)
@@ -78,7 +80,7 @@ def test_saves_the_ramps_coefficients_alone_and_only_for_the_strides():
 
     x = draw(4, 3, 32, 32)
     assert saved(stride_parameter(2.0, 2.0)) == [2, 12 * 8 * 24, 12 * 32 * 8]
-    assert saved(stride_parameter(2.0, 2.0).detach()) == [24 * 32, 24 * 32]  # the two matrices
+    assert saved(stride_parameter(2.0, 2.0).detach()) == []
 
 
 class Sizes(TorchDispatchMode):
@@ -265,15 +267,23 @@ def test_refuses_other_arrays():
         spectral_pool(np.ones(8), (4,))
 
 
+@pytest.fixture
+def always(monkeypatch):
+    """The faster kernels at every size, and not only where they are faster."""
+    for name in ("LEAST_INPUT", "LEAST_ROWS"):
+        monkeypatch.setattr(products, name, 1)
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 24, 32), (5, 40), (2, 1, 3, 1, 24), (64,), (2, 3, 8)])
-def test_the_faster_product_is_the_product(shape):
+def test_the_faster_product_is_the_product(shape, always):
     """Where values alone are asked for, in float32 on the CPU, and along every axis."""
     x = draw(*shape, dtype=torch.float32, requires_grad=False)
-    assert fastest(x) is apply_rows  # PyTorch may differentiate it
+    plain, fast = (apply_rows, paired), (by_convolution, by_dot)
+    assert fastest(x) == plain  # PyTorch may differentiate it
     with torch.no_grad():
-        assert fastest(x) is by_convolution
-        assert fastest(x.double()) is fastest(x[..., :0]) is apply_rows
-        assert torch.func.vmap(lambda row: row * (fastest(row) is apply_rows))(x).equal(x)
+        assert fastest(x) == fast
+        assert fastest(x.double()) == fastest(x[..., :0]) == plain
+        assert torch.func.vmap(lambda row: row * (fastest(row) == plain))(x).equal(x)
         for axis, size in enumerate(shape):
             rows = draw(7, size, requires_grad=False)
             found = by_convolution(rows, x, axis)
@@ -281,8 +291,26 @@ def test_the_faster_product_is_the_product(shape):
             torch.testing.assert_close(found, apply_rows(rows, x, axis), rtol=1e-5, atol=1e-5)
 
 
-def test_gradients_by_the_faster_product():
-    """Long rows in float32 take it, forward and backward; the core in float64 is the truth."""
+@pytest.mark.parametrize("held", [(True, True), (True, False), (False, False)])
+def test_the_faster_pairing_is_the_pairing(held):
+    plan = make_plan((4, 3, 32, 32), (2.0, 2.0))
+    shapes = [(4, 3, 8, 24), (4, 3, 32, 8)]
+    p, q = (
+        [
+            draw(*shape, requires_grad=False) if one else None
+            for shape, one in zip(shapes, held, strict=True)
+        ]
+        for _ in range(2)
+    )
+    found, expected = (one(p, q, plan, torch.float32) for one in (by_dot, paired))
+    if not any(held):
+        assert found is expected is None
+    else:
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_gradients_by_the_faster_kernels(always):
+    """Forward and backward in float32; the core in float64 is the truth."""
     x = draw(2, 3, 40, 48, dtype=torch.float32)
     s = stride_parameter(1.63, 2.21, dtype=torch.float32)
     y = diffstride(x, s)

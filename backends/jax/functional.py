@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 import spectral_stride as core
 from spectral_stride import checks
 from spectral_stride.arrays import bind
+from spectral_stride.factors import factors
 from spectral_stride.gradients import forward, push
 from spectral_stride.plan import Plan, PlanOptions
 
@@ -30,8 +31,9 @@ def _resample_jvp(plan: Plan, primals: Any, tangents: Any) -> tuple[jax.Array, A
     dx, ds = (None if isinstance(dz, SymbolicZero) else dz for dz in tangents)
     y = _resample(x, strides, plan)
     # Plain array code and not the custom function again: a reverse pass transposes it.
-    q = [None] * len(plan.axes) if ds is None else forward(x, strides, plan)[1]
-    dy, _ = push(dx, ds, q, strides, plan)
+    parts = factors(strides, plan, learn=ds is not None)
+    q = [None] * len(plan.axes) if ds is None else forward(x, parts, plan)[1]
+    dy, _ = push(dx, ds, q, parts, plan)
     return y, jnp.zeros_like(y) if dy is None else dy
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from spectral_stride import checks
-from spectral_stride.operator import gain
+from spectral_stride.factors import gain
 from spectral_stride.plan import Plan
 from spectral_stride.taps import Taps
 from spectral_stride.torch.functional import diffstride, resampled

@@ -1,0 +1,209 @@
+"""What the strides make of each axis: the matrix A, and the rows that tie its ramp to the strides.
+
+With X = rfft(x), y = irfft(m X) on n samples is the real matrix A = P^T diag(w m / N) Q, where P
+and Q hold the cosine and sine rows of the kept bins on the output and on the input grid, and w is 1
+on bins without a conjugate twin (DC, and n/2 for an even n) and 2 elsewhere. Of them only the bins
+on the ramp depend on the stride: dA/ds = P^T diag(d) Q over those alone, with d = w dm/ds gain/N.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from array_api_compat import array_namespace, device
+
+from spectral_stride.arrays import Array, working_dtype
+from spectral_stride.mask import cutoff, mask_on, ramp_bins, slope_on
+from spectral_stride.plan import Plan
+from spectral_stride.taps import Taps, shifted
+
+# Some libraries count in 32 bits: no phase on its way to a residue modulo N may reach 2^31.
+_PHASE_BITS = 30
+
+
+def gain(norm: str, size: int, out_size: int) -> float:
+    """What a constant signal is multiplied by."""
+    return {"forward": 1.0, "ortho": math.sqrt(size / out_size), "backward": size / out_size}[norm]
+
+
+def bin_weights(bins: Array, out_size: int, dtype: object) -> Array:
+    """Weight w_k of a bin in a real inverse transform onto ``out_size`` samples."""
+    xp = array_namespace(bins)
+    alone = (bins == 0) | (2 * bins == out_size)
+    return 2 - xp.astype(alone, dtype)
+
+
+def trig_rows(bins: Array, size: int, dtype: object) -> tuple[Array, Array]:
+    """Rows cos(2 pi k i/N) and sin(2 pi k i/N) of integer bins k; each of shape (bins, size)."""
+    xp = array_namespace(bins)
+    k = xp.expand_dims(bins, axis=1)
+    i = xp.expand_dims(xp.arange(size, dtype=bins.dtype, device=device(bins)), axis=0)
+    # Horner's rule over the digits of k, each so short that its product with i fits; one digit is
+    # the whole of k up to N = 2^14.
+    bits = _PHASE_BITS - size.bit_length()
+    digits = math.ceil(size.bit_length() / bits)
+    residue = 0
+    for digit in reversed(range(digits)):
+        short = k // 2 ** (bits * digit) % 2**bits
+        residue = (residue * 2**bits + short * i) % size
+    # Around zero: the smaller the angle, the smaller its rounding. (Shifting the phase by half a
+    # turn inside the remainder would say the same, but torch's compiler gets that wrong.)
+    residue = xp.where(2 * residue > size, residue - size, residue)
+    angle = xp.astype(residue, dtype) * (2 * math.pi / size)
+    return xp.cos(angle), xp.sin(angle)
+
+
+def axis_matrix(mask: Array, size: int, out_size: int, norm: str) -> Array:
+    """Matrix A of one axis, shape (out_size, size), in the mask's dtype."""
+    xp = array_namespace(mask)
+    bins = xp.arange(out_size // 2 + 1, device=device(mask))
+    level = mask * bin_weights(bins, out_size, mask.dtype) * (gain(norm, size, out_size) / size)
+    out_cos, out_sin = trig_rows(bins, out_size, mask.dtype)
+    in_cos, in_sin = trig_rows(bins, size, mask.dtype)
+    out_rows = xp.concat([out_cos, out_sin], axis=0)
+    in_rows = xp.concat([in_cos, in_sin], axis=0)
+    levels = xp.expand_dims(xp.concat([level, level], axis=0), axis=1)
+    return xp.matmul(transposed(out_rows), levels * in_rows)
+
+
+def transposed(rows: Array) -> Array:
+    """Transpose a matrix by a plain permutation, for which every kind of vmap has a rule."""
+    return array_namespace(rows).permute_dims(rows, (1, 0))
+
+
+class Ramp(NamedTuple):
+    """The r bins of one axis that depend on its stride, and the slope d of their share in A."""
+
+    bins: Array
+    slope: Array
+
+
+class Factor:
+    """One axis of the map: each of its arrays is built when it is first asked for, and once.
+
+    Parameters
+    ----------
+    mask : array
+        On bins 0 .. n//2.
+    ramp : Ramp or None
+        None where nothing is asked of the stride, or it changes nothing.
+    size, out_size : int
+        Samples N and n.
+    norm : str
+        As of the plan.
+    taps : Taps, optional
+        The kernel of a convolution that is taken into A and Q.
+    """
+
+    def __init__(
+        self,
+        mask: Array,
+        ramp: Ramp | None,
+        size: int,
+        out_size: int,
+        norm: str,
+        taps: Taps | None = None,
+    ) -> None:
+        self.mask, self.ramp = mask, ramp
+        self.size, self.out_size, self.norm, self.taps = size, out_size, norm, taps
+        self._matrix: Array | None = None
+        self._reads: Array | None = None
+        self._writes: Array | None = None
+
+    def matrix(self) -> Array:
+        """A, shape (n, N); with taps (k n, N)."""
+        if self._matrix is None:
+            found = axis_matrix(self.mask, self.size, self.out_size, self.norm)
+            self._matrix = found if self.taps is None else shifted(found, self.taps)
+        return self._matrix
+
+    def reads(self) -> Array:
+        """Rows Q, shape (2r, N); with taps (2r, N): what the ramp reads off the input."""
+        if self._reads is None:
+            assert self.ramp is not None
+            rows = waves(self.ramp, self.size)
+            self._reads = rows if self.taps is None else shifted(rows, self.taps)
+        return self._reads
+
+    def writes(self) -> Array:
+        """Rows diag(d) P, shape (2r, n): what it puts on the output."""
+        if self._writes is None:
+            assert self.ramp is not None
+            xp, slope = array_namespace(self.mask), self.ramp.slope
+            levels = xp.expand_dims(xp.concat([slope, slope], axis=0), axis=1)
+            self._writes = levels * waves(self.ramp, self.out_size)
+        return self._writes
+
+    def placed(self, convert: Callable[[Array], Array]) -> "Factor":
+        """Return the same factor, built already, with every array taken to another library."""
+        ramp = self.ramp and Ramp(*(convert(one) for one in self.ramp))
+        same = Factor(convert(self.mask), ramp, self.size, self.out_size, self.norm, self.taps)
+        same._matrix = convert(self.matrix())
+        if ramp is not None:
+            same._reads, same._writes = convert(self.reads()), convert(self.writes())
+        return same
+
+
+# Of each planned axis; None for one that is left as it is.
+Factors = tuple[Factor | None, ...]
+
+
+def waves(ramp: Ramp, size: int) -> Array:
+    """Cosine and sine rows of the ramp's bins, shape (2r, size)."""
+    xp = array_namespace(ramp.bins)
+    return xp.concat(list(trig_rows(ramp.bins, size, ramp.slope.dtype)), axis=0)
+
+
+def learning_axes(plan: Plan) -> tuple[int, ...]:
+    """Positions of the planned axes whose stride changes anything."""
+    if plan.smoothness == 0:
+        return ()
+    return tuple(position for position, size in enumerate(plan.sizes) if size > 1)
+
+
+def factors(
+    strides: Array,
+    plan: Plan,
+    taps: Sequence[Taps | None] | None = None,
+    *,
+    learn: bool = True,
+) -> Factors:
+    """Of each planned axis, its part of the map; None for one of a single sample, left as it is.
+
+    With ``taps`` the plan is that of a convolution's output, whose input has their sizes. Without
+    ``learn`` nothing is prepared for derivatives in the strides.
+    """
+    xp = array_namespace(strides)
+    learning = learning_axes(plan) if learn else ()
+    found: list[Factor | None] = []
+    for position, (size, out_size) in enumerate(zip(plan.sizes, plan.out_sizes, strict=True)):
+        if size == 1:
+            found.append(None)
+            continue
+        c = cutoff(strides[position], size, plan.smoothness, plan.ramp)
+        bins = xp.arange(out_size // 2 + 1, dtype=strides.dtype, device=device(strides))
+        mask = mask_on(bins, c, plan.smoothness, plan.ramp)
+        ramp = _ramp(c, size, out_size, plan) if position in learning else None
+        one = None if taps is None else taps[position]
+        found.append(Factor(mask, ramp, size, out_size, plan.norm, one))
+    return tuple(found)
+
+
+def _ramp(c: Array, size: int, out_size: int, plan: Plan) -> Ramp:
+    xp = array_namespace(c)
+    bins = ramp_bins(c, size, out_size // 2, plan.smoothness, plan.ramp)
+    slope = slope_on(xp.astype(bins, c.dtype), c, size, plan.smoothness, plan.ramp)
+    share = gain(plan.norm, size, out_size) / size
+    return Ramp(bins, bin_weights(bins, out_size, c.dtype) * slope * share)
+
+
+def all_pass(x: Array, plan: Plan) -> Factors:
+    """Of each planned axis of ``x``, the factor of a hard crop; None where nothing is cropped."""
+    xp = array_namespace(x)
+    dtype = working_dtype(xp, x.dtype)
+    found: list[Factor | None] = []
+    for size, out_size in zip(plan.sizes, plan.out_sizes, strict=True):
+        mask = xp.ones(out_size // 2 + 1, dtype=dtype, device=device(x))
+        whole = size == out_size
+        found.append(None if whole else Factor(mask, None, size, out_size, plan.norm))
+    return tuple(found)
