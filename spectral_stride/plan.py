@@ -346,15 +346,17 @@ def sized_plan(
 def permuted_plan(plan: Plan, order: Sequence[int]) -> Plan:
     """Return the same plan for an array whose axis i is the planned array's axis ``order[i]``."""
     shape = tuple(plan.shape[axis] for axis in order)
-    axes = tuple(order.index(axis) for axis in plan.axes)
-    return sized_plan(
-        shape,
-        plan.out_sizes,
-        axes=axes,
-        smoothness=plan.smoothness,
-        ramp=plan.ramp,
-        norm=plan.norm,
-        method=plan.method,
+    return _moved(plan, shape, tuple(order.index(axis) for axis in plan.axes))
+
+
+def single_plan(plan: Plan) -> Plan:
+    """Return the same plan for one entry on every batch axis: one object for all batches."""
+    return _moved(plan, spectral_shape(plan.shape, plan.axes), plan.axes)
+
+
+def _moved(plan: Plan, shape: tuple[int, ...], axes: tuple[int, ...]) -> Plan:
+    return _cached_plan(
+        shape, axes, plan.out_sizes, plan.smoothness, plan.ramp, plan.norm, plan.method
     )
 
 

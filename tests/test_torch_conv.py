@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spectral_stride.torch import DiffStride, DiffStrideConv2d, hold_sizes, param_groups
+from spectral_stride import make_plan
+from spectral_stride.torch import (
+    DiffStride,
+    DiffStrideConv2d,
+    convolution,
+    hold_sizes,
+    param_groups,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
@@ -62,7 +69,7 @@ def assert_same(layer, both, x):
 @pytest.fixture(params=[True, False], ids=["resampled first", "convolved first"])
 def order(request, monkeypatch):
     """Both orders, whatever the counts say."""
-    monkeypatch.setattr(DiffStrideConv2d, "_resamples_first", lambda *_: request.param)
+    monkeypatch.setattr(convolution, "resamples_first", lambda *_: request.param)
     return request.param
 
 
@@ -125,7 +132,7 @@ def convolutions(draw):
 
 @pytest.mark.parametrize("first", [True, False], ids=["resampled first", "convolved first"])
 def test_equals_them_whatever_is_drawn(first, monkeypatch):
-    monkeypatch.setattr(DiffStrideConv2d, "_resamples_first", lambda *_: first)
+    monkeypatch.setattr(convolution, "resamples_first", lambda *_: first)
 
     @settings(max_examples=max(10, settings().max_examples // 2))
     @given(convolutions())
@@ -139,18 +146,52 @@ def test_equals_them_whatever_is_drawn(first, monkeypatch):
 
 def test_the_cheaper_order_is_taken():
     """Few channels in and many out: resample what comes in; the other way round: what comes out."""
-    calls = []
-    for channels in [(8, 64), (64, 4), (3, 64)]:
-        layer = DiffStrideConv2d(*channels, 3, padding=1, ramp="inside")
-        plan_of = layer._apply_plan
+    for channels, expected in [((8, 64), True), ((64, 4), False), ((3, 64), True)]:
+        conv = nn.Conv2d(*channels, 3, padding=1)
+        x = torch.ones(1, channels[0], 32, 32)
+        plan = make_plan(convolution.convolved_shape(conv, x), (2.0, 2.0), ramp="inside")
+        assert convolution.resamples_first(conv, x, plan) is expected
 
-        def note(x, strides, plan, layer=layer, plan_of=plan_of):
-            calls.append(layer._resamples_first(x, plan))
-            return plan_of(x, strides, plan)
 
-        layer._apply_plan = note
-        layer(torch.randn(1, channels[0], 32, 32))
-    assert calls == [True, False, True]
+@pytest.mark.usefixtures("order")
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_a_layer_takes_any_convolution_in_front_of_it(kernel_size):
+    layer, both = pair(in_channels=3, out_channels=4, kernel_size=kernel_size, strides=(1.8, 2.4))
+    conv, down = both
+    x = torch.randn(2, 3, 14, 13, dtype=torch.float64)
+    torch.testing.assert_close(down(x, conv), down(conv(x)))
+    torch.testing.assert_close(down(x, conv), layer(x))
+
+
+@pytest.mark.parametrize(
+    ("conv", "error", "message"),
+    [
+        (
+            nn.Conv2d(3, 4, 3, stride=2),
+            ValueError,
+            r"DiffStride: conv: got stride \(2, 2\)",
+        ),
+        (
+            nn.Conv1d(3, 4, 3),
+            TypeError,
+            r"DiffStride: conv: got Conv1d; allowed",
+        ),
+    ],
+)
+def test_convolutions_that_it_does_not_take(conv, error, message):
+    with pytest.raises(error, match=message):
+        DiffStride()(torch.ones(1, 3, 8, 8), conv)
+
+
+def test_half_precision_parameters_resample_in_full():
+    """Strides in bfloat16 are used in float32, where 2.0078125 is not 2."""
+    layer = DiffStrideConv2d(3, 32, 3, strides=2.0078125, padding=1, dtype=torch.bfloat16)
+    x = torch.randn(2, 3, 32, 32).bfloat16()
+    y = layer(x)
+    exact = pair(in_channels=3, out_channels=32, kernel_size=3, padding=1, strides=2.0078125)[0]
+    exact.load_state_dict({name: value.double() for name, value in layer.state_dict().items()})
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.double(), exact(x.double()), rtol=0.1, atol=0.1)
 
 
 def test_no_full_convolution_is_computed():

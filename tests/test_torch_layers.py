@@ -7,11 +7,14 @@ import weakref
 
 import pytest
 import torch
+from torch import nn
 
 from spectral_stride import make_plan
 from spectral_stride.torch import (
     DiffStride,
+    DiffStrideConv2d,
     SpectralPool,
+    built,
     diffstride,
     hold_sizes,
     param_groups,
@@ -546,3 +549,42 @@ def test_strides_get_their_own_rate_and_no_decay():
     optimizer.step()
     torch.testing.assert_close(model[0].weight.detach(), before * (1 - 0.1 * 0.5))
     assert down.strides.tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("holds", [False, True], ids=["follows", "held"])
+def test_unchanged_strides_build_nothing_again(monkeypatch, holds):
+    """Without gradients the arrays of a map are built once for each value of the strides."""
+    calls = []
+    original = built.factors
+    monkeypatch.setattr(built, "factors", lambda *a, **k: calls.append(1) or original(*a, **k))
+    built._kept.cache_clear()
+    net = nn.Sequential(
+        DiffStride(2.0), DiffStrideConv2d(3, 32, 3, padding=1, ramp="inside")
+    ).eval()
+    if holds:
+        hold_sizes(net)
+    x = torch.ones(2, 3, 24, 28)
+    with torch.inference_mode():
+        first = net(x)
+        assert len(calls) == 2
+        torch.testing.assert_close(net(x), first)
+        torch.testing.assert_close(net(x[:1]), first[:1])
+        assert len(calls) == 2
+    net[0].strides.data.fill_(1.9)  # no version counter moves
+    with torch.no_grad():
+        assert not torch.equal(net(x), first)
+    assert len(calls) > 2
+
+
+def test_what_is_kept_from_inference_serves_in_training():
+    layer = DiffStride((2.0, 1.7), trainable=False)
+    x = torch.randn(2, 24, 24)
+    built._kept.cache_clear()
+    with torch.inference_mode():
+        expected = layer(x)
+    x.requires_grad_()
+    y = layer(x)
+    torch.testing.assert_close(y, expected.clone())
+    (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    dx.square().sum().backward()
+    assert x.grad.isfinite().all()

@@ -79,13 +79,13 @@ def test_kinds_of_downsampling():
         assert all(type(down.layer) is kind for down in downs)
 
 
-def test_shortcut_commutes_with_resampling():
-    """Resampling in front of the 1 x 1 shortcut equals resampling behind it."""
+def test_resampling_is_behind_the_convolutions():
+    """Whatever the order in which it is computed, in both branches of a block."""
     net = resnet18(width=4).double()
-    down = net.stages[1][0].down
-    shortcut = net.stages[1][0].shortcut
+    block = net.stages[1][0]
     x = torch.randn(2, 4, 16, 16, dtype=torch.float64)
-    torch.testing.assert_close(shortcut(down(x)), down(shortcut(x)))
+    for conv in (block.conv1, block.shortcut):
+        torch.testing.assert_close(block.down(x, conv), block.down.layer(conv(x)))
 
 
 def test_complexity_is_the_papers_penalty():

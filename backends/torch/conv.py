@@ -1,18 +1,11 @@
 """The convolution whose stride is learned, at about the price of a strided one."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from spectral_stride import checks
-from spectral_stride.factors import gain
-from spectral_stride.plan import Plan
-from spectral_stride.taps import Taps
-from spectral_stride.torch.functional import diffstride, resampled
 from spectral_stride.torch.layers import DiffStride
 
 
@@ -107,67 +100,11 @@ class DiffStrideConv2d(DiffStride):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.dilation, self.groups = conv.kernel_size, conv.dilation, groups
         self.padding, self.padding_mode = conv.padding, padding_mode
-        # Left, right, top, bottom, as `functional.pad` takes it.
-        left, right, top, bottom = conv._reversed_padding_repeated_twice
-        self._pads = (top, bottom), (left, right)
+        self._reversed_padding_repeated_twice = conv._reversed_padding_repeated_twice
 
-    @checks.named("DiffStrideConv2d")
-    def _resampled_shape(self, x: torch.Tensor) -> tuple[int, ...]:
-        """Shape of the convolution at stride 1."""
-        if x.ndim not in (3, 4) or x.shape[-3] != self.in_channels:
-            allowed = f"(N, {self.in_channels}, H, W) or ({self.in_channels}, H, W)"
-            checks.refuse(ValueError, "x", f"shape {tuple(x.shape)}", allowed, "check the channels")
-        sizes = [
-            size + sum(pads) - dilation * (kernel - 1)
-            for size, pads, dilation, kernel in zip(
-                x.shape[-2:], self._pads, self.dilation, self.kernel_size, strict=True
-            )
-        ]
-        if min(sizes) < 1:
-            got = f"{tuple(x.shape[-2:])} samples for a kernel of {self.kernel_size}"
-            allowed = "at least one position of the dilated kernel inside of the padded input"
-            checks.refuse(ValueError, "x", got, allowed, "use a larger input or more padding")
-        return (*x.shape[:-3], self.out_channels, *sizes)
-
-    def _apply_plan(self, x: torch.Tensor, strides: torch.Tensor, plan: Plan) -> torch.Tensor:
-        """Convolve and resample, in the cheaper order."""
-        pads = self._pads
-        if self.padding_mode != "zeros":
-            x = functional.pad(x, (*pads[1], *pads[0]), mode=self.padding_mode)
-            pads = (0, 0), (0, 0)
-        if not self._resamples_first(x, plan):
-            # nn.Conv2d pads unevenly in the same way.
-            if self.padding_mode == "zeros" and any(before != after for before, after in pads):
-                x, pads = functional.pad(x, (*pads[1], *pads[0])), ((0, 0), (0, 0))
-            padding = pads[0][0], pads[1][0]
-            c = functional.conv2d(x, self.weight, self.bias, 1, padding, self.dilation, self.groups)
-            return diffstride(c, strides, plan=plan)
-        taps = tuple(
-            Taps(kernel, dilation, before, size)
-            for kernel, dilation, (before, _), size in zip(
-                self.kernel_size, self.dilation, pads, x.shape[-2:], strict=True
-            )
-        )
-        z = resampled(x, strides, plan, taps)
-        # The taps of each axis lie one after the other, as many samples apart as the output has.
-        y = functional.conv2d(z, self.weight, dilation=plan.out_sizes, groups=self.groups)
-        if self.bias is None:
-            return y
-        # A constant passes A as the norm has it.
-        gains = [gain(self.norm, *pair) for pair in zip(plan.sizes, plan.out_sizes, strict=True)]
-        return y + (self.bias * math.prod(gains)).to(y.dtype)[:, None, None]
-
-    def _resamples_first(self, x: torch.Tensor, plan: Plan) -> bool:
-        """Whether that order takes fewer multiply-accumulates, forward and of one image."""
-        if "fft" in plan.methods or 1 in plan.sizes:
-            return False
-        (height, width), (tall, wide), (rows, columns) = (x.shape[-2:], plan.sizes, plan.out_sizes)
-        k_h, k_w = self.kernel_size
-        mixing = self.out_channels * (self.in_channels // self.groups) * k_h * k_w
-        # Last axis first, as the core does it.
-        first = self.in_channels * (height * width + height * k_h * rows) * k_w * columns
-        after = self.out_channels * (tall * wide + tall * rows) * columns
-        return first + mixing * rows * columns < after + mixing * tall * wide
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # it has its own
+        """Convolve and resample ``x``; its shape follows the present strides, or is held."""
+        return self._forward(x, self)
 
     def extra_repr(self) -> str:
         """The convolution, then the layer's settings."""

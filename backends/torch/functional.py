@@ -11,15 +11,11 @@ from spectral_stride.arrays import bind, namespace_of
 from spectral_stride.factors import Factors, all_pass, factors
 from spectral_stride.gradients import backward, forward, push
 from spectral_stride.operator import resample
-from spectral_stride.plan import Plan, PlanOptions, permuted_plan, pool_plan
+from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range, permuted_plan, pool_plan
 from spectral_stride.taps import Taps
+from spectral_stride.torch.built import Strides, build, kept
 from spectral_stride.torch.memory import logical_order, stored_order
 from spectral_stride.torch.products import fastest
-
-# Largest axis for which NumPy builds the small arrays of a CPU tensor's map: its calls take half as
-# long as PyTorch's (0.33 and 0.64 ms for two axes of 32 samples), but for the matrices of longer
-# axes it would wake threads of its own beside PyTorch's.
-LONGEST_ON_HOST = 64
 
 
 class _Resample(torch.autograd.Function):
@@ -94,23 +90,6 @@ class _Resample(torch.autograd.Function):
         return dy, *(torch.zeros_like(q) if one is None else one for one, q in found)
 
 
-def _constant_parts(
-    strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None, *, learn: bool
-) -> Factors:
-    """What these strides make of each axis, without history."""
-    point = strides.detach()
-    if (
-        torch.compiler.is_compiling()
-        or type(point) is not torch.Tensor  # a fake one has no values
-        or point.device.type != "cpu"
-        or "fft" in plan.methods
-        or max(plan.sizes) > LONGEST_ON_HOST
-    ):
-        return factors(point, plan, taps, learn=learn)
-    parts = factors(point.numpy(), plan, taps, learn=learn)
-    return tuple(part and part.placed(torch.from_numpy) for part in parts)
-
-
 def _parts(
     strides: torch.Tensor | None,
     plan: Plan,
@@ -163,17 +142,23 @@ def _autocast(x: torch.Tensor, plan: Plan) -> torch.Tensor:
     return x
 
 
+def may_learn(strides: Strides) -> bool:
+    """Whether a derivative in the strides may be asked for."""
+    return isinstance(strides, torch.Tensor) and (
+        _transformed() or (strides.requires_grad and torch.is_grad_enabled())
+    )
+
+
 def _resample(
-    x: torch.Tensor, strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None
+    x: torch.Tensor, strides: Strides, plan: Plan, taps: tuple[Taps, ...] | None
 ) -> torch.Tensor:
     """Resample by whichever form serves here; autocast is off."""
     y: torch.Tensor
-    if not (_transformed() or (strides.requires_grad and torch.is_grad_enabled())):
-        return _fixed(x, _constant_parts(strides, plan, taps, learn=False), plan)
+    if not may_learn(strides):
+        return _fixed(x, kept(strides, plan, taps, x), plan)
+    assert isinstance(strides, torch.Tensor)
     if not torch.compiler.is_compiling():
-        built = None
-        if not _transformed():
-            built = _constant_parts(strides, plan, taps, learn=True)
+        built = None if _transformed() else build(strides, plan, taps)
         y, *_ = _Resample.apply(x, strides, plan, taps, built)  # type: ignore[no-untyped-call]
         return y
     # A Function with a jvp cannot be compiled. The same first derivatives come out of the map
@@ -203,7 +188,7 @@ def _fixed(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
 
 
 def resampled(
-    x: torch.Tensor, strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None = None
+    x: torch.Tensor, strides: Strides, plan: Plan, taps: tuple[Taps, ...] | None = None
 ) -> torch.Tensor:
     """Resample in autocast's dtype and in x's memory format; arguments are checked already."""
     x = _autocast(x, plan)
@@ -271,7 +256,9 @@ def diffstride(
     """
     check_tensor(x)
     _, vector, plan = bind(x, strides, plan, options)
-    return resampled(x, vector, plan)
+    if isinstance(strides, torch.Tensor) or torch.compiler.is_compiling():
+        return resampled(x, vector, plan)
+    return resampled(x, in_range(host_numbers("strides", strides)), plan)
 
 
 def spectral_pool(

@@ -18,7 +18,14 @@ from spectral_stride.plan import (
     spectral_shape,
     stride_bounds,
 )
-from spectral_stride.torch.functional import check_tensor, diffstride
+from spectral_stride.torch.built import Strides
+from spectral_stride.torch.convolution import (
+    Convolution,
+    check_convolution,
+    convolved_shape,
+    resampled_convolution,
+)
+from spectral_stride.torch.functional import check_tensor, diffstride, may_learn
 from spectral_stride.torch.held import HeldSizes
 
 
@@ -40,6 +47,20 @@ def _unreadable(why: str) -> NoReturn:
         "call hold_sizes(net) first, where the values are known; to export or to compile for "
         "inference, net.eval() does it too",
     )
+
+
+def _shape_of(x: torch.Tensor, conv: Convolution | None) -> tuple[int, ...]:
+    """Shape of what is resampled."""
+    return tuple(x.shape) if conv is None else convolved_shape(conv, x)
+
+
+def _computed(
+    x: torch.Tensor, conv: Convolution | None, strides: Strides, plan: Plan
+) -> torch.Tensor:
+    """Compute the layer at these strides, onto the sizes of a plan."""
+    if conv is None:
+        return diffstride(x, strides, plan=plan)
+    return resampled_convolution(conv, x, strides, plan)
 
 
 class DiffStride(nn.Module):
@@ -199,68 +220,74 @@ class DiffStride(nn.Module):
         )
         self._held = HeldSizes(self._start, rule)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Resample ``x``; its shape follows the present strides, or is held."""
+    def forward(self, x: torch.Tensor, conv: nn.Conv2d | None = None) -> torch.Tensor:
+        """Resample ``x``; its shape follows the present strides, or is held.
+
+        With a convolution at stride 1, which stays the caller's: resample ``conv(x)``, at about the
+        price that the convolution has with a stride, as `DiffStrideConv2d` does.
+        """
+        if conv is not None:
+            with checks.named(type(self).__name__):
+                check_convolution(conv)
+        return self._forward(x, conv)
+
+    def _forward(self, x: torch.Tensor, conv: Convolution | None) -> torch.Tensor:
         if not torch.compiler.is_compiling():
-            return self._resample_held(x) if self._holds else self._resample(x)
+            return self._resample_held(x, conv) if self._holds else self._resample(x, conv)
         # Only here: it loads the compiler.
         from spectral_stride.torch import tracing
 
         if self._stands_still():
-            return self._resample_held(x)
-        y: torch.Tensor = tracing.outside_the_graph(self._resample, x)
+            return self._resample_held(x, conv)
+        y: torch.Tensor = tracing.outside_the_graph(self._resample, x, conv)
         return y
 
     def _stands_still(self) -> bool:
         """Whether sizes come from the host's copy of the strides."""
         return self._holds or (not self.training and torch.compiler.is_compiling())
 
-    @checks.named("DiffStride")
-    def _resample_held(self, x: torch.Tensor) -> torch.Tensor:
+    def _resample_held(self, x: torch.Tensor, conv: Convolution | None) -> torch.Tensor:
         """Resample onto sizes that the present strides do not decide: a compiler can trace this."""
-        axes = self._checked_axes(x)
-        shape = spectral_shape(self._resampled_shape(x), axes)
-        sizes = tuple(shape[axis] for axis in axes)
-        plan = sized_plan(
-            shape,
-            self._held.of(sizes, self._held.generation),
-            axes=axes,
-            smoothness=self.smoothness,
-            ramp=self.ramp,
-            norm=self.norm,
-            method=self.method,
-        )
-        return self._apply_plan(x, self._clamped(), plan)
+        with checks.named(type(self).__name__):
+            axes = self._checked_axes(x)
+            shape = spectral_shape(_shape_of(x, conv), axes)
+            sizes = tuple(shape[axis] for axis in axes)
+            plan = sized_plan(
+                shape,
+                self._held.of(sizes, self._held.generation),
+                axes=axes,
+                smoothness=self.smoothness,
+                ramp=self.ramp,
+                norm=self.norm,
+                method=self.method,
+            )
+            return _computed(x, conv, self._clamped(), plan)
 
-    @checks.named("DiffStride")
-    def _resample(self, x: torch.Tensor) -> torch.Tensor:
+    def _resample(self, x: torch.Tensor, conv: Convolution | None) -> torch.Tensor:
         """Resample onto the sizes that the present strides give."""
-        axes = self._checked_axes(x)
-        shape = self._resampled_shape(x)
-        self._extend_reach([shape[axis] for axis in axes])
-        strides, values = self._feasible()
-        if not self.training:
-            self._held.renew(values)
-        plan = make_plan(
-            shape,
-            values * len(axes) if self.shared else values,
-            axes=axes,
-            smoothness=self.smoothness,
-            ramp=self.ramp,
-            norm=self.norm,
-            crop=self.crop,
-            multiple_of=self.multiple_of,
-            method=self.method,
-        )
-        return self._apply_plan(x, strides, plan)
-
-    def _resampled_shape(self, x: torch.Tensor) -> tuple[int, ...]:
-        """Shape of what is resampled."""
-        return tuple(x.shape)
-
-    def _apply_plan(self, x: torch.Tensor, strides: torch.Tensor, plan: Plan) -> torch.Tensor:
-        """Compute the layer at these strides, onto the sizes of a plan."""
-        return diffstride(x, strides, plan=plan)
+        with checks.named(type(self).__name__):
+            axes = self._checked_axes(x)
+            shape = _shape_of(x, conv)
+            self._extend_reach([shape[axis] for axis in axes])
+            strides, values = self._feasible()
+            if not self.training:
+                self._held.renew(values)
+            per_axis = values * len(axes) if self.shared else values
+            plan = make_plan(
+                shape,
+                per_axis,
+                axes=axes,
+                smoothness=self.smoothness,
+                ramp=self.ramp,
+                norm=self.norm,
+                crop=self.crop,
+                multiple_of=self.multiple_of,
+                method=self.method,
+            )
+            if may_learn(strides):
+                return _computed(x, conv, strides, plan)
+            # As numbers: the arrays of a map are kept for those, on every device.
+            return _computed(x, conv, tuple(per_axis), plan)
 
     def _checked_axes(self, x: torch.Tensor) -> tuple[int, ...]:
         check_tensor(x)

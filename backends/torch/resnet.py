@@ -29,8 +29,8 @@ class Downsampling(nn.Module):
     """One place where a network gets smaller: the stride of a convolution, or a layer behind it.
 
     Exactly one of the two does the work: ``conv_stride`` is the stride to give to the convolution,
-    and calling the module resamples what the convolution returns. Two branches that are added share
-    one of these, so that they keep one size.
+    and calling the module with it resamples what it returns, where it has no stride of its own. Two
+    branches that are added share one of these, so that they keep one size.
     """
 
     def __init__(self, kind: str, stride: Stride, **options: Any) -> None:
@@ -54,10 +54,13 @@ class Downsampling(nn.Module):
             return self.layer.effective_strides()
         return self.initial
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Resample ``x``, unless the convolution has done it."""
-        resampled: torch.Tensor = self.layer(x)
-        return resampled
+    def forward(self, x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
+        """Convolve and make smaller."""
+        if isinstance(self.layer, DiffStride):
+            y: torch.Tensor = self.layer(x, conv)
+        else:
+            y = self.layer(conv(x))
+        return y
 
 
 def _conv(
@@ -66,6 +69,16 @@ def _conv(
     return nn.Conv2d(
         in_channels, channels, kernel_size, stride, padding=kernel_size // 2, bias=False
     )
+
+
+class _Stem(nn.Sequential):
+    """The first convolution and its downsampling."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve and make smaller."""
+        conv, down = self
+        y: torch.Tensor = down(x, conv)
+        return y
 
 
 class _Block(nn.Module):
@@ -83,12 +96,10 @@ class _Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add the block's residual to its (resampled) input."""
         active = functional.relu(self.norm1(x))
-        residual = self.conv1(active)
-        if self.down is not None and self.shortcut is not None:
-            residual = self.down(residual)
-            # A 1 x 1 convolution without bias commutes with resampling, and is cheaper on the
-            # smaller map.
-            x = self.shortcut(self.down(active))
+        if self.down is None or self.shortcut is None:
+            residual = self.conv1(active)
+        else:
+            residual, x = self.down(active, self.conv1), self.down(active, self.shortcut)
         residual = self.conv2(functional.relu(self.norm2(residual)))
         total: torch.Tensor = x + residual
         return total
@@ -162,9 +173,7 @@ class ResNet(nn.Module):
                 f"write strides={(1, *[2] * (len(channels) - 1))}",
             )
         stem_down = Downsampling(downsampling, strides[0], **options)
-        self.stem = nn.Sequential(
-            _conv(in_channels, channels[0], 3, stem_down.conv_stride), stem_down
-        )
+        self.stem = _Stem(_conv(in_channels, channels[0], 3, stem_down.conv_stride), stem_down)
         stages = []
         width = channels[0]
         for stage, (stage_channels, stride) in enumerate(

@@ -1,6 +1,7 @@
 """What a compiler is told about the layers; importing this loads the compiler."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -16,8 +17,6 @@ torch.compiler.assume_constant_result(HeldSizes.of)  # type: ignore[no-untyped-c
     reason="the output sizes of DiffStride follow its strides, which are read on the host at every "
     "call; instead: call spectral_stride.torch.hold_sizes(net) first, or net.eval()"
 )
-def outside_the_graph(
-    function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
-) -> torch.Tensor:
+def outside_the_graph(function: Callable[..., torch.Tensor], *arguments: Any) -> torch.Tensor:
     """Call ``function`` as if nothing were being compiled."""
-    return function(x)
+    return function(*arguments)
