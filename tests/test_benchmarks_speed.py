@@ -12,7 +12,18 @@ import pytest
 import torch
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import floor, growth, jitted, layer, memory, methods, peers, report
+from benchmarks.speed import (
+    convolution,
+    floor,
+    growth,
+    jitted,
+    layer,
+    memory,
+    methods,
+    network,
+    peers,
+    report,
+)
 from benchmarks.speed.cases import Case, distance
 from benchmarks.speed.rows import Row, Setting, measure
 from benchmarks.speed.timing import Effort, Spread, interleave, ratios, spread
@@ -27,6 +38,8 @@ IMAGES = {
 }
 SPECTRAL = {peers.OURS, peers.FIXED, peers.BY_FFT}
 SCIPY = "scipy.signal.resample"
+# Where rounding decides on which side of a ReLU's corner a number lies, gradients jump.
+NETWORK = {"network": 1e-3}
 LIMITS = {"float32": 2e-6, "bfloat16": 2e-2}
 
 
@@ -81,6 +94,12 @@ EXPECTED = {
         ["inside"],
         {growth.FFT, growth.MATMUL},
     ),
+    "convolution": cases(
+        [shape for shape, _ in convolution.TINY],
+        ["inside"],
+        {convolution.STRIDED, convolution.OURS, convolution.BOTH},
+    ),
+    "network": cases([network.TINY[0]], ["inside"], network.NETWORKS),
     "jitted": cases(jitted.TINY, layer.RAMPS, {*SPECTRAL, jitted.PLAIN}),
     "floor": cases(
         floor.TINY,
@@ -115,7 +134,7 @@ def test_every_row_is_measured_and_right(finished, name):
             assert 0 < row[kind]["low"] <= row[kind]["median"] <= row[kind]["high"]
         if row["peer"] == row["reference"]:
             assert row["ratio"] == {"median": 1, "low": 1, "high": 1}
-        assert max(row["errors"].values()) < LIMITS[row["dtype"]], row
+        assert max(row["errors"].values()) < NETWORK.get(name, LIMITS[row["dtype"]]), row
         assert row["peak_bytes"] > 0 or row["peer"] == floor.COPY
         if row["peer"] in {peers.OURS, peers.PUBLISHED, methods.AUTO, jitted.PLAIN}:
             assert list(row["errors"]) == ["y", "dx", "dstrides"]
@@ -263,10 +282,24 @@ def test_the_device_chooses_the_benchmarks():
     def names(words):
         return command.chosen(command.parser().parse_args(words.split()))
 
-    assert names("") == ["layer", "methods", "growth", "jitted"]
-    assert names("--device cuda") == ["layer", "methods", "growth", "floor"]
+    assert names("") == ["layer", "convolution", "network", "methods", "growth", "jitted"]
+    assert names("--device cuda") == [
+        "layer",
+        "convolution",
+        "network",
+        "methods",
+        "growth",
+        "floor",
+    ]
     assert names("--tiny") == list(command.BENCHMARKS)
-    assert names("--device cuda --tiny") == ["layer", "methods", "growth", "floor"]
+    assert names("--device cuda --tiny") == [
+        "layer",
+        "convolution",
+        "network",
+        "methods",
+        "growth",
+        "floor",
+    ]
     assert names("--only floor --only layer --only floor") == ["floor", "layer"]
 
 

@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 import torch
 from rich.console import Console
 
-from benchmarks.speed import floor, growth, jitted, layer, methods, report
+from benchmarks.speed import (
+    convolution,
+    floor,
+    growth,
+    jitted,
+    layer,
+    methods,
+    network,
+    report,
+)
 from benchmarks.speed.rows import Row, Setting
 
 RESULTS = Path(__file__).parent / "results"
@@ -37,6 +46,8 @@ def _switch(rows: Sequence[Row]) -> dict[str, Any]:
 
 BENCHMARKS = {
     "layer": Benchmark(layer, ("cpu", "cuda")),
+    "convolution": Benchmark(convolution, ("cpu", "cuda")),
+    "network": Benchmark(network, ("cpu", "cuda")),
     "methods": Benchmark(methods, ("cpu", "cuda")),
     "growth": Benchmark(growth, ("cpu", "cuda"), _switch),
     "jitted": Benchmark(jitted, ("cpu",)),
