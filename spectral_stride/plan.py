@@ -15,8 +15,9 @@ from typing import Any, TypedDict
 from spectral_stride import checks
 
 # Largest axis on which "auto" takes the matmul form. Forward and backward with both gradients, in
-# float32 on 2 CPU cores under PyTorch, its time over the FFT's was 0.7 at (16, 64, 112, 112), 0.95
-# at (4, 32, 224, 224), 1.5 at (2, 16, 320, 320); on one axis 1.2 at 256 and 2.8 at 512.
+# float32 on 2 CPU cores under PyTorch, its time over the FFT's was, for images of 2^22 pixels in
+# all, 0.44 at 64 samples, 0.68 at 128, 0.84 at 256, 0.95 at 384, 1.2 at 512; of 1024 rows, where
+# both take about a millisecond, 0.7, 1.2, 1.6, 1.8, 2.1. The table is in benchmarks/README.md.
 LONGEST_MATMUL = 256
 
 
