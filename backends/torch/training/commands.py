@@ -8,14 +8,28 @@ from rich.console import Console
 import spectral_stride
 from spectral_stride.checks import RAMPS
 from spectral_stride.torch.resnet import DOWNSAMPLINGS
-from spectral_stride.torch.training.config import DATA, DEVICES, WIDEST, Config, read
+from spectral_stride.torch.training.config import (
+    DEVICES,
+    WIDEST,
+    Config,
+    option_of,
+    read,
+    refuse,
+)
 from spectral_stride.torch.training.models import MODELS
+from spectral_stride.torch.training.recipes import RECIPES
 
 app = typer.Typer(add_completion=False, help="Train networks that learn their strides.")
 
 _DEFAULT = Config()
 _POOR = "; ".join(f"{kind.poor_strides} for {name}" for name, kind in MODELS.items())
-_BASELINE = "--baseline/--no-baseline"
+_RECIPES = "; ".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
+
+
+def _of_the_recipe(help_text: str, name: str) -> str:
+    """Say what an option is where none is given."""
+    numbers = ", ".join(f"{getattr(recipe, name)} {key}" for key, recipe in RECIPES.items())
+    return f"{help_text} By the recipe: {numbers}."
 
 
 def _option(help_text: str, metavar: str, *names: str) -> Any:
@@ -27,7 +41,22 @@ def _choice(help_text: str, choices: tuple[str, ...]) -> Any:
     return _option(help_text, "|".join(choices))
 
 
-Data = Annotated[str, _choice("Images to learn.", DATA)]
+Data = Annotated[
+    str,
+    _option(
+        "What to learn: digits (built in), an id of the Hugging Face hub, a parquet file or a "
+        "folder of them, a folder of images or of WAV or FLAC files in one folder for each class.",
+        "digits|ID|PATH",
+    ),
+]
+Input = Annotated[str | None, _option("Column of the images or recordings.", "COLUMN")]
+Labels = Annotated[
+    str | None, _option("Columns of the labels; each is a task of its own.", "COLUMN,...")
+]
+Size = Annotated[str | None, _option("Bring images to this height and width.", "PIXELS")]
+Seconds = Annotated[str | None, _option("Bring recordings to this length.", "NUMBER")]
+Limit = Annotated[str | None, _option("Only the first samples of training and test.", "N")]
+Recipe = Annotated[str, _choice(f"How to train: {_RECIPES}.", tuple(RECIPES))]
 Model = Annotated[str, _choice("Network.", tuple(MODELS))]
 Downsampling = Annotated[
     str, _choice("Learned strides, spectral pooling, or plain strided convolutions.", DOWNSAMPLINGS)
@@ -49,15 +78,60 @@ Ramp = Annotated[
     ),
 ]
 Smoothness = Annotated[str, _option("Width of that edge in DFT bins.", "BINS")]
-Penalty = Annotated[str, _option("Weight of the network's complexity in the loss.", "NUMBER")]
-Epochs = Annotated[str, _option("Passes over the training images.", "N")]
-BatchSize = Annotated[str, _option("Images in a step.", "N")]
-Lr = Annotated[str, _option("Highest learning rate of the weights.", "NUMBER")]
-StrideLr = Annotated[str, _option("Highest learning rate of the strides.", "NUMBER")]
-WeightDecay = Annotated[str, _option("Of the weights; strides have none.", "NUMBER")]
-Width = Annotated[str, _option(f"Channels of the stem, 1 to {WIDEST}.", "N")]
+Penalty = Annotated[
+    str | None,
+    _option(_of_the_recipe("Weight of the network's complexity in the loss.", "penalty"), "NUMBER"),
+]
+Epochs = Annotated[
+    str | None, _option(_of_the_recipe("Passes over the training samples.", "epochs"), "N")
+]
+BatchSize = Annotated[
+    str | None, _option(_of_the_recipe("Samples in a step, on each device.", "batch_size"), "N")
+]
+Lr = Annotated[
+    str | None, _option(_of_the_recipe("Highest learning rate of the weights.", "lr"), "NUMBER")
+]
+StrideLr = Annotated[
+    str | None,
+    _option(_of_the_recipe("Highest learning rate of the strides.", "stride_lr"), "NUMBER"),
+]
+WeightDecay = Annotated[
+    str | None,
+    _option(_of_the_recipe("Of the weights; strides have none.", "weight_decay"), "NUMBER"),
+]
+LabelSmoothing = Annotated[
+    str | None,
+    _option(_of_the_recipe("Share of a target given to all classes.", "label_smoothing"), "SHARE"),
+]
+Mixup = Annotated[
+    str | None,
+    _option(_of_the_recipe("Mix pairs of samples, shares from Beta(A, A).", "mixup"), "A"),
+]
+Shift = Annotated[
+    str | None,
+    _option(_of_the_recipe("Move images by up to this share of their size.", "shift"), "SHARE"),
+]
+Flip = Annotated[
+    bool | None,
+    typer.Option("--flip/--no-flip", help=_of_the_recipe("Mirror half of the images.", "flip")),
+]
+Precision = Annotated[
+    str | None,
+    _option(_of_the_recipe("Of products; bf16 is autocast.", "precision"), "32|bf16"),
+]
+Width = Annotated[
+    str | None, _option(_of_the_recipe(f"Channels of the stem, 1 to {WIDEST}.", "width"), "N")
+]
 Seed = Annotated[str, _option("Of the first weights and the order of images.", "N")]
 Device = Annotated[str, _choice("Where to compute.", DEVICES)]
+Devices = Annotated[str, _option("Processes on each machine, each on a device.", "N")]
+Nodes = Annotated[
+    str, _option("Machines; start the command on each, as Lightning's docs show.", "N")
+]
+Resume = Annotated[
+    str | None,
+    _option("Go on with the run in this folder, after its last whole epoch.", "FOLDER"),
+]
 Out = Annotated[
     str | None,
     _option("New or empty folder for the results; without it one under runs.", "FOLDER"),
@@ -65,7 +139,7 @@ Out = Annotated[
 Baseline = Annotated[
     bool | None,
     typer.Option(
-        _BASELINE,
+        "--baseline/--no-baseline",
         help="Also train the same network with plain strided convolutions at the same strides. "
         "Without either: if these are whole numbers.",
     ),
@@ -96,21 +170,35 @@ def _tool(context: typer.Context, version: Version = False) -> None:
 def train(
     context: typer.Context,
     data: Data = _DEFAULT.data,
+    input: Input = None,
+    labels: Labels = None,
+    size: Size = None,
+    seconds: Seconds = None,
+    limit: Limit = None,
     model: Model = _DEFAULT.model,
     downsampling: Downsampling = _DEFAULT.downsampling,
     strides: Strides = None,
     ramp: Ramp = _DEFAULT.ramp,
     smoothness: Smoothness = str(_DEFAULT.smoothness),
-    penalty: Penalty = str(_DEFAULT.penalty),
-    epochs: Epochs = str(_DEFAULT.epochs),
-    batch_size: BatchSize = str(_DEFAULT.batch_size),
-    lr: Lr = str(_DEFAULT.lr),
-    stride_lr: StrideLr = str(_DEFAULT.stride_lr),
-    weight_decay: WeightDecay = str(_DEFAULT.weight_decay),
-    width: Width = str(_DEFAULT.width),
+    recipe: Recipe = _DEFAULT.recipe,
+    penalty: Penalty = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Lr = None,
+    stride_lr: StrideLr = None,
+    weight_decay: WeightDecay = None,
+    label_smoothing: LabelSmoothing = None,
+    mixup: Mixup = None,
+    shift: Shift = None,
+    flip: Flip = None,
+    precision: Precision = None,
+    width: Width = None,
     seed: Seed = str(_DEFAULT.seed),
     device: Device = _DEFAULT.device,
+    devices: Devices = str(_DEFAULT.devices),
+    nodes: Nodes = str(_DEFAULT.nodes),
     out: Out = None,
+    resume: Resume = None,
     baseline: Baseline = None,
 ) -> None:
     """Train a network that learns its strides, and show what they became and what they cost.
@@ -118,8 +206,25 @@ def train(
     Without options: images of digits that hold nothing above an eighth of the sampling rate, and a
     residual network that starts at poor strides.
     """
-    config = read({name: value for name, value in context.params.items() if name != "out"})
+    words = {name: value for name, value in context.params.items() if name not in _NOT_CHOICES}
+    if resume is not None:
+        given = [option_of(name) for name in context.params if _was_given(context, name)]
+        if given != ["--resume"]:
+            others = " and ".join(name for name in given if name != "--resume")
+            refuse("--resume", f"{others} too", "no other option", "write --resume FOLDER alone")
+    config = read(words)
     # Only now: Lightning takes seconds to import, and a wrong value has been refused by here.
     from spectral_stride.torch.training import job
+    from spectral_stride.torch.training.folder import resumed
 
-    job.run(config, out, Console())
+    if resume is not None:
+        config = resumed(resume)
+    job.run(config, out, Console(), resume=resume)
+
+
+_NOT_CHOICES = ("out", "resume")
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

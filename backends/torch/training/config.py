@@ -4,15 +4,16 @@ import math
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, NoReturn
 
 from spectral_stride import checks
 from spectral_stride.torch.resnet import DOWNSAMPLINGS
 from spectral_stride.torch.training.models import MODELS
+from spectral_stride.torch.training.recipes import RECIPES, Recipe
 
-# The names of the data sets; the sets themselves are in the data module, whose import takes
-# seconds that a refusal of a misspelt option should not.
-DATA = ("digits",)
+# What is built in. Everything else is a path or an id of the Hugging Face hub.
+DIGITS = "digits"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 # Eight times the usual width: beyond it no machine holds the network, and PyTorch would say so in
@@ -23,6 +24,17 @@ LARGEST_SEED = 2**32 - 1
 LARGEST = 1_000_000
 
 Pair = tuple[float, float]
+
+DEFAULT_RECIPE = "small"
+_SMALL = RECIPES[DEFAULT_RECIPE]
+# Options whose default is that of the recipe.
+OF_THE_RECIPE = tuple(
+    field.name
+    for field in fields(Recipe)
+    if field.name not in ("about", "optimizer", "schedule", "channels_last", "compiles")
+)
+# Options that are either said or denied.
+SWITCHES = ("baseline", "flip")
 
 
 class RefusedError(ValueError):
@@ -43,6 +55,18 @@ class Config:
 
     Attributes
     ----------
+    data : str
+        "digits", a path, or an id of the Hugging Face hub.
+    input, labels : str
+        Columns of the data, where they cannot be told by their types; labels between commas.
+    size : int
+        Side in pixels that images are brought to; 0 leaves them as they are.
+    seconds : float
+        Length that recordings are brought to; 0 is the data module's own.
+    limit : int
+        Use only the first so many samples of either part; 0 is all.
+    recipe : str
+        A name in `RECIPES`; it gives the defaults of `OF_THE_RECIPE`.
     strides : str
         As on the command line: one per place where the network gets smaller, "2" or "3x2" (height x
         width). Empty stands for the model's own poor choice.
@@ -55,21 +79,34 @@ class Config:
     read : builds one from a user's words, and refuses what is out of range.
     """
 
-    data: str = "digits"
+    data: str = DIGITS
+    input: str = ""
+    labels: str = ""
+    size: int = 0
+    seconds: float = 0.0
+    limit: int = 0
     model: str = "resnet18"
     downsampling: str = "diffstride"
     strides: str = ""
     ramp: str = "inside"
     smoothness: float = 4.0
-    penalty: float = 0.2
-    epochs: int = 30
-    batch_size: int = 32
-    lr: float = 3e-3
-    stride_lr: float = 3e-2
-    weight_decay: float = 1e-2
-    width: int = 8
+    penalty: float = _SMALL.penalty
+    recipe: str = DEFAULT_RECIPE
+    epochs: int = _SMALL.epochs
+    batch_size: int = _SMALL.batch_size
+    lr: float = _SMALL.lr
+    stride_lr: float = _SMALL.stride_lr
+    weight_decay: float = _SMALL.weight_decay
+    label_smoothing: float = _SMALL.label_smoothing
+    mixup: float = _SMALL.mixup
+    shift: float = _SMALL.shift
+    flip: bool = _SMALL.flip
+    precision: str = _SMALL.precision
+    width: int = _SMALL.width
     seed: int = 0
     device: str = "auto"
+    devices: int = 1
+    nodes: int = 1
     baseline: bool | None = None
 
     @property
@@ -81,15 +118,16 @@ class Config:
         """The command line that repeats this run, with every option written out."""
         words = ["spectral-stride", "train"]
         for name, value in asdict(self).items():
-            option = _option(name)
-            if name == "baseline":
-                words.append(option if value else "--no-baseline")
-            else:
+            option = option_of(name)
+            if name in SWITCHES:
+                words.append(option if value else option.replace("--", "--no-"))
+            elif value != "":
                 words += [option, str(value)]
         return shlex.join(words)
 
 
-def _option(name: str) -> str:
+def option_of(name: str) -> str:
+    """Write the name of a field as an option."""
     return "--" + name.replace("_", "-")
 
 
@@ -132,6 +170,26 @@ def _real(zero: bool = True) -> Callable[[str, Any, Any], float]:
         return number
 
     return check
+
+
+def _share(option: str, value: Any, default: Any) -> float:
+    number = _real()(option, value, default)
+    if number >= 1:
+        refuse(
+            option, repr(value), "a share from 0 up to, but not, 1", f"write {option} {default:g}"
+        )
+    return number
+
+
+def _source(option: str, value: Any, default: Any) -> str:
+    if value != DIGITS and "/" not in value and not Path(value).exists():
+        allowed = f"{DIGITS}, a path that exists, or an id of the hub such as uoft-cs/cifar10"
+        refuse(option, repr(value), allowed, f"write {option} {default}")
+    return str(value)
+
+
+def _text(option: str, value: Any, default: Any) -> str:
+    return str(value)
 
 
 def _smoothness(option: str, value: Any, default: Any) -> float:
@@ -183,20 +241,32 @@ def _check_strides(config: Config) -> str:
 
 
 _CHECKS: dict[str, Callable[[str, Any, Any], Any]] = {
-    "data": _choice(*DATA),
+    "data": _source,
+    "input": _text,
+    "labels": _text,
+    "size": _whole(0, why=" (0 leaves images as they are)"),
+    "seconds": _real(),
+    "limit": _whole(0, why=" (0 is all)"),
     "model": _choice(*MODELS),
     "downsampling": _choice(*DOWNSAMPLINGS),
     "ramp": _choice(*reversed(checks.RAMPS)),
     "smoothness": _smoothness,
     "penalty": _real(),
+    "recipe": _choice(*RECIPES),
     "epochs": _whole(1),
     "batch_size": _whole(2, why=" (batch normalization compares images)"),
     "lr": _real(zero=False),
     "stride_lr": _real(),
     "weight_decay": _real(),
+    "label_smoothing": _share,
+    "mixup": _real(),
+    "shift": _share,
+    "precision": _choice("32", "bf16"),
     "width": _whole(1, WIDEST),
     "seed": _whole(0, LARGEST_SEED),
     "device": _choice(*DEVICES),
+    "devices": _whole(1, 1024),
+    "nodes": _whole(1, 1024),
 }
 
 
@@ -225,12 +295,15 @@ def read(words: Mapping[str, Any]) -> Config:
     3
     """
     values: dict[str, Any] = {}
+    recipe = _CHECKS["recipe"]("--recipe", words.get("recipe") or DEFAULT_RECIPE, DEFAULT_RECIPE)
     for field in fields(Config):
-        value = words.get(field.name)
+        value, default = words.get(field.name), field.default
+        if field.name in OF_THE_RECIPE:
+            default = getattr(RECIPES[recipe], field.name)
         if value is None:
-            value = field.default
+            value = default
         elif field.name in _CHECKS:
-            value = _CHECKS[field.name](_option(field.name), value, field.default)
+            value = _CHECKS[field.name](option_of(field.name), value, default)
         values[field.name] = value
     values["strides"] = _check_strides(Config(**values))
     if values["downsampling"] == "strided":

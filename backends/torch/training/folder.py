@@ -1,6 +1,7 @@
 """The run folder: made before the training, never over the files of another run."""
 
 import json
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,16 +10,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from spectral_stride.torch.training.config import Config, refuse
+from lightning.pytorch.utilities import rank_zero_only
+
+from spectral_stride.torch.training.config import Config, read, refuse
 
 RUNS = Path("runs")
 CONFIG = "config.json"
 SUMMARY = "summary.json"
 PICTURE = "strides.png"
 METRICS = "metrics.csv"
+RESULT = "result.json"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 
-_PACKAGES = ("spectral-stride", "torch", "lightning", "numpy", "scikit-learn", "scipy")
+# Where the processes of one machine find the folder that the first of them has made.
+_SHARED = "SPECTRAL_STRIDE_FOLDER"
+_PACKAGES = ("spectral-stride", "torch", "lightning", "datasets", "numpy", "scikit-learn", "scipy")
 
 
 def _default_folder(config: Config) -> Path:
@@ -51,6 +57,11 @@ def make_folder(out: str | None, config: Config) -> Path:
     RefusedError
         If it holds files already, is a file, or cannot be written.
     """
+    if rank_zero_only.rank != 0:
+        return _made_by_the_first(out)
+    if out is None and config.nodes > 1:
+        allowed = "a folder that all machines see"
+        refuse("--out", f"none, for {config.nodes} nodes", allowed, "write --out FOLDER")
     path = _default_folder(config) if out is None else Path(out)
     free = f"write --out {path}-2" if out else "write --out with a folder of your own"
     try:
@@ -64,7 +75,36 @@ def make_folder(out: str | None, config: Config) -> Path:
     except OSError as error:
         got = f"{str(path)!r} ({error.strerror or error})"
         refuse("--out", got, "a folder that can be written", "write --out runs/mine")
+    os.environ[_SHARED] = str(path.absolute())
     return path
+
+
+def _made_by_the_first(out: str | None) -> Path:
+    """Return the folder, in any process but the first of a run."""
+    return Path(os.environ.get(_SHARED) or out or RUNS)
+
+
+def resumed(folder: str) -> Config:
+    """Read the choices of a run that is to go on.
+
+    Raises
+    ------
+    RefusedError
+        If the folder is not that of a run.
+    """
+    path = Path(folder) / CONFIG
+    try:
+        words = read_json(path)["config"]
+    except (OSError, ValueError, KeyError) as error:
+        got = f"{folder!r} ({type(error).__name__} for {CONFIG})"
+        refuse("--resume", got, "the folder of a run", "write --resume runs/NAME")
+    os.environ[_SHARED] = str(Path(folder).absolute())
+    return read(words)
+
+
+def read_json(path: Path) -> Any:
+    """Read a file that `write_json` wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,5 +1,8 @@
 """The training itself, for Lightning: the loss with its penalty, the optimizer, what is logged."""
 
+import math
+import statistics
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -9,19 +12,26 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.nn.functional import cross_entropy
 
 from spectral_stride.torch.optim import param_groups
+from spectral_stride.torch.sizes import hold_sizes
+from spectral_stride.torch.training.augment import flipped, mixed, shifted
 from spectral_stride.torch.training.config import Config, RefusedError
 from spectral_stride.torch.training.models import build_model, layer_name
+from spectral_stride.torch.training.recipes import RECIPES
 
+# Samples, and labels of shape (batch, tasks).
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 # Adam forgets the size of early gradients within some hundred steps, not thousands: the penalty's
 # gradient falls steeply as strides grow, and would otherwise stop moving them.
 BETAS = (0.9, 0.99)
+MOMENTUM = 0.9
 WARM_UP = 0.3
+# The piecewise schedule: by how much, and after which shares of the epochs.
+DIVISOR, DIVISIONS = 10.0, (0.5, 0.75)
 
 
 class Classifier(lightning.LightningModule):
-    """A network that learns classes and strides: cross entropy + penalty * complexity.
+    """A network that learns classes and strides: cross entropies + penalty * complexity.
 
     A checkpoint holds the arguments, so ``Classifier.load_from_checkpoint(path)`` needs nothing
     else.
@@ -30,79 +40,194 @@ class Classifier(lightning.LightningModule):
     ----------
     config : dict
         The fields of a `Config`.
-    num_classes, in_channels : int
-        Of the data.
+    tasks : dict of str to int
+        Name and number of classes of each task.
+    sample_shape : sequence of int
+        (channels, height, width) of an image, (samples,) of a recording.
+    sample_rate : int or None
+        Of recordings, in Hz.
+    mean, std : nested list of float
+        What samples are normalized with; they broadcast against a batch.
 
     Attributes
     ----------
-    model : ResNet
-        Logits from normalized images.
+    model : Module
+        Logits of each task from normalized samples.
     """
 
-    def __init__(self, config: dict[str, Any], num_classes: int, in_channels: int) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        tasks: dict[str, int],
+        sample_shape: tuple[int, ...],
+        sample_rate: int | None,
+        mean: list[Any],
+        std: list[Any],
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.config = Config(**config)
+        self.recipe = RECIPES[self.config.recipe]
+        self.tasks = tasks
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("std", torch.tensor(std), persistent=False)
         self.model = build_model(
             self.config.model,
-            num_classes=num_classes,
-            in_channels=in_channels,
+            num_classes=list(tasks.values()),
+            sample_shape=sample_shape,
+            sample_rate=sample_rate,
             width=self.config.width,
             downsampling=self.config.downsampling,
             strides=self.config.stride_pairs,
             ramp=self.config.ramp,
             smoothness=self.config.smoothness,
         )
+        if self.recipe.channels_last and len(sample_shape) == 3:
+            self.model.to(memory_format=torch.channels_last)
+        # Not part of the module: what is saved is the network, however it is run.
+        self._run: Any = None
+        self._last = 0.0
+        self._steps: list[float] = []
+        self.seconds = 0.0
 
     @classmethod
-    def build(cls, config: Config, num_classes: int, in_channels: int) -> "Classifier":
-        """Build one from a `Config`, in the form that a checkpoint can hold."""
-        return cls(asdict(config), num_classes, in_channels)
+    def build(cls, config: Config, data: Any) -> "Classifier":
+        """Build one for a data module, in the form that a checkpoint can hold."""
+        return cls(
+            asdict(config),
+            data.tasks,
+            data.sample_shape,
+            data.sample_rate,
+            data.mean.tolist(),
+            data.std.tolist(),
+        )
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits of shape (batch, num_classes)."""
-        logits: torch.Tensor = self.model(images)
-        return logits
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return logits of shape (batch, classes), one for each task, from raw samples."""
+        return self._logits(self._normalized(x))
+
+    def on_train_epoch_start(self) -> None:
+        """Draw this epoch's random numbers from the seed and the epoch alone, and hold sizes.
+
+        A run that was resumed then goes on as one that was never broken.
+        """
+        torch.manual_seed((self.global_rank << 52) + (self.config.seed << 20) + self.current_epoch)
+        self._last = time.perf_counter()
+        if self._compiles():
+            hold_sizes(self.model)
+            if self._run is None:
+                self._run = torch.compile(self.model.forward)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the loss of one batch, and log it with the strides that led to it."""
-        images, labels = batch
-        logits, strides = self._logits(images), self._strides()
-        entropy = cross_entropy(logits, labels)
+        x, labels = batch
+        x, partner, share = self._augmented(self._normalized(x))
+        logits, strides = self._logits(x), self._strides()
+        entropy = share * self._entropy(logits, labels)
+        if partner is not None:
+            entropy = entropy + (1 - share) * self._entropy(logits, labels[partner])
         complexity = self.model.complexity()
         loss: torch.Tensor = entropy + self.config.penalty * complexity
         if not torch.isfinite(loss):
             raise self._diverged(f"a loss of {float(loss.detach())}")
-        right = (logits.argmax(dim=1) == labels).float().mean()
+        right = torch.stack(self._right(logits, labels)).mean()
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/accuracy", right, prog_bar=True)
         self.log("train/complexity", complexity)
         self.log_dict(strides)
         return loss
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Note how long the step took, from the end of the one before."""
+        now = time.perf_counter()
+        self._steps.append(now - self._last)
+        self.seconds += now - self._last
+        self._last = now
+
+    def median_step(self) -> float:
+        """Median time of the training steps of this process, in seconds; NaN without any."""
+        return statistics.median(self._steps) if self._steps else math.nan
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the time that went into the training so far."""
+        checkpoint["seconds"] = self.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting it."""
+        self.seconds = checkpoint["seconds"]
+
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log the share of test images that are classified rightly."""
-        images, labels = batch
-        right = (self._logits(images).argmax(dim=1) == labels).float().mean()
-        self.log("test/accuracy", right, batch_size=len(labels))
+        """Log the share of test samples that are classified rightly, of each task and overall."""
+        x, labels = batch
+        right = self._right(self(x), labels)
+        for task, share in zip(self.tasks, right, strict=True):
+            self.log(f"test/accuracy/{task}", share, batch_size=len(labels))
+        self.log("test/accuracy", torch.stack(right).mean(), batch_size=len(labels))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW on one cycle of learning rates; strides have their own, and no weight decay."""
+        """Build the recipe's optimizer; strides have a rate of their own, and no weight decay."""
         config = self.config
         groups = param_groups(self.model, config.lr, config.weight_decay, config.stride_lr)
-        optimizer = torch.optim.AdamW(groups, betas=BETAS)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=[group["lr"] for group in groups],
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=WARM_UP,
-            cycle_momentum=False,
-        )
+        optimizer: torch.optim.Optimizer
+        if self.recipe.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(groups, betas=BETAS)
+        else:
+            optimizer = torch.optim.SGD(groups, momentum=MOMENTUM)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule: torch.optim.lr_scheduler.LRScheduler
+        if self.recipe.schedule == "one-cycle":
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer,
+                max_lr=[group["lr"] for group in groups],
+                total_steps=steps,
+                pct_start=WARM_UP,
+                cycle_momentum=False,
+            )
+        else:
+            milestones = [round(share * steps) for share in DIVISIONS]
+            schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, 1 / DIVISOR)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+    def _compiles(self) -> bool:
+        return self.recipe.compiles and self.device.type == "cuda"
+
+    def _normalized(self, x: torch.Tensor) -> torch.Tensor:
+        x = (x.float() - self.mean) / self.std
+        if self.recipe.channels_last and x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return x
+
+    def _augmented(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, float]:
+        """Return changed samples, and each one's partner in a mixture with its own share."""
+        if x.ndim == 4:  # recordings are neither mirrored nor moved
+            if self.config.flip:
+                x = flipped(x)
+            x = shifted(x, self.config.shift)
+        if self.config.mixup:
+            return mixed(x, self.config.mixup)
+        return x, None, 1.0
+
+    def _entropy(self, logits: tuple[torch.Tensor, ...], labels: torch.Tensor) -> torch.Tensor:
+        """Sum of the tasks' cross entropies."""
+        smoothing = self.config.label_smoothing
+        return torch.stack(
+            [
+                cross_entropy(one, labels[:, task], label_smoothing=smoothing)
+                for task, one in enumerate(logits)
+            ]
+        ).sum()
+
+    @staticmethod
+    def _right(logits: tuple[torch.Tensor, ...], labels: torch.Tensor) -> list[torch.Tensor]:
+        """Share of each task's labels that are the likeliest class."""
+        return [
+            (one.argmax(dim=1) == labels[:, task]).float().mean() for task, one in enumerate(logits)
+        ]
+
+    def _logits(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        run = self._run if self.training and self._run is not None else self.model
         try:
-            logits: torch.Tensor = self(images)
+            logits: tuple[torch.Tensor, ...] = run(x)
         except ValueError as error:  # a stride that is not finite
             raise self._diverged("strides that are not finite") from error
         return logits

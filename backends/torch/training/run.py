@@ -1,7 +1,6 @@
 """One training run, from a configuration to a folder of results."""
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -11,14 +10,22 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from spectral_stride.torch.training.bar import Bar
 from spectral_stride.torch.training.config import Config, RefusedError
 from spectral_stride.torch.training.cost import Survey, survey
-from spectral_stride.torch.training.data import DATA_SETS, ImageData
+from spectral_stride.torch.training.data import ImageData, open_data
 from spectral_stride.torch.training.device import suitable_threads
-from spectral_stride.torch.training.folder import CHECKPOINT, SUMMARY, write_config, write_json
+from spectral_stride.torch.training.folder import (
+    CHECKPOINT,
+    RESULT,
+    SUMMARY,
+    read_json,
+    write_json,
+)
 from spectral_stride.torch.training.lit import Classifier
+from spectral_stride.torch.training.metrics import keep_metrics
 from spectral_stride.torch.training.quiet import quiet_lightning
 
 
@@ -33,11 +40,15 @@ class Result:
     before, after : Survey
         Strides, map sizes and cost, before the first step and after the last.
     test_accuracy : float
-        Share of the test images that are classified rightly, 0 to 1.
+        Share of the test samples that are classified rightly, 0 to 1; the mean of the tasks.
+    test_accuracies : dict of str to float
+        That of each task.
     parameters : int
         Numbers that were learned.
     seconds : float
-        Of the training alone.
+        Of the training alone; of all its parts, where it was resumed.
+    step_seconds : float
+        Median time of a training step.
     threads : int
         That PyTorch computed with; another number may round differently.
     """
@@ -46,22 +57,27 @@ class Result:
     before: Survey
     after: Survey
     test_accuracy: float
+    test_accuracies: dict[str, float]
     parameters: int
     seconds: float
+    step_seconds: float
     threads: int
 
 
 def _trainer(config: Config, folder: Path, device: str, progress: bool) -> lightning.Trainer:
     checkpoint = folder / CHECKPOINT
     # Written over at the end of every epoch. There is no best one: nothing is chosen by a look at
-    # the test images.
+    # the test samples.
     keep = ModelCheckpoint(checkpoint.parent, checkpoint.stem, enable_version_counter=False)
     callbacks: list[lightning.Callback] = [keep]
     if progress:
         callbacks.append(Bar(refresh_rate=4))
     return lightning.Trainer(
         accelerator=device,
-        devices=1,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy="ddp" if config.devices * config.nodes > 1 else "auto",
+        precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         max_epochs=config.epochs,
         callbacks=callbacks,
         # Both write into the folder itself, not into numbered versions below it.
@@ -73,6 +89,7 @@ def _trainer(config: Config, folder: Path, device: str, progress: bool) -> light
         enable_progress_bar=progress,
         enable_model_summary=False,
         default_root_dir=folder,
+        use_distributed_sampler=False,  # the data modules have one
     )
 
 
@@ -95,8 +112,10 @@ def _interruptible(trainer: lightning.Trainer) -> Iterator[None]:
 def _build(config: Config, data: ImageData) -> tuple[Classifier, Survey]:
     """Build a network and run it once; what the library refuses is the user's to put right."""
     try:
-        module = Classifier.build(config, data.num_classes, data.image_shape[0])
-        return module, survey(module.model, data.image_shape)
+        module = Classifier.build(config, data)
+        return module, survey(module.model, data.sample_shape)
+    except RefusedError:
+        raise
     except ValueError as error:
         raise RefusedError(str(error)) from error
 
@@ -104,15 +123,17 @@ def _build(config: Config, data: ImageData) -> tuple[Classifier, Survey]:
 def train_one(
     config: Config, data: ImageData, folder: Path, device: str, *, progress: bool = True
 ) -> Result:
-    """Train and test one network.
+    """Train and test one network, or go on where an earlier process stopped.
 
     Parameters
     ----------
     config : Config
-        The seed decides the first weights and the order of images.
+        The seed decides the first weights, the order of samples and every change to them.
     data : ImageData
     folder : Path
-        Gets ``metrics.csv``, TensorBoard's events, ``checkpoints/last.ckpt``.
+        Gets ``metrics.csv``, TensorBoard's events, ``checkpoints/last.ckpt`` after each epoch, and
+        ``result.json`` at the end. What is there already is gone on from: the epochs after the last
+        whole one are trained, each with the random numbers of its own.
     device : str
         From `device.find_device`.
     progress : bool, optional
@@ -122,30 +143,47 @@ def train_one(
     -------
     Result
     """
+    checkpoint = folder / CHECKPOINT
     with quiet_lightning():
         lightning.seed_everything(config.seed, verbose=False)
         module, before = _build(config, data)
         trainer = _trainer(config, folder, device, progress)
-        start = time.perf_counter()
-        with suitable_threads(before.macs * config.batch_size) as threads, _interruptible(trainer):
-            trainer.fit(module, data)
-        seconds = time.perf_counter() - start
+        went_before = checkpoint if checkpoint.exists() else None
+        if went_before is not None:
+            keep_metrics(trainer, went_before)
+        steps = before.macs * config.batch_size
+        with suitable_threads(steps) as threads, _interruptible(trainer):
+            trainer.fit(module, data, ckpt_path=went_before, weights_only=True)
         with _interruptible(trainer):
             (metrics,) = trainer.test(module, data, verbose=False)
-    return Result(
+    result = Result(
         downsampling=config.downsampling,
         before=before,
-        after=survey(module.model, data.image_shape),
+        after=survey(module.model, data.sample_shape),
         test_accuracy=metrics["test/accuracy"],
+        test_accuracies={task: metrics[f"test/accuracy/{task}"] for task in data.tasks},
         parameters=sum(parameter.numel() for parameter in module.parameters()),
-        seconds=round(seconds, 2),
+        seconds=round(module.seconds, 2),
+        step_seconds=module.median_step(),
         threads=threads,
     )
+    if rank_zero_only.rank == 0:
+        write_json(folder / RESULT, asdict(result))
+    return result
 
 
-def make_data(config: Config, limit: int | None = None) -> ImageData:
-    """Load the images that a configuration names; of either part only the first ``limit``."""
-    return DATA_SETS[config.data](config.batch_size, config.seed, limit)
+def make_data(config: Config) -> ImageData:
+    """Open the samples that a configuration names."""
+    return open_data(
+        config.data,
+        config.batch_size,
+        config.seed,
+        config.limit or None,
+        size=config.size or None,
+        seconds=config.seconds or None,
+        input=config.input or None,
+        labels=[name for name in config.labels.split(",") if name] or None,
+    )
 
 
 def train(
@@ -153,7 +191,6 @@ def train(
     folder: Path,
     device: str,
     *,
-    limit: int | None = None,
     progress: bool = True,
     tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
@@ -164,11 +201,10 @@ def train(
     config : Config
         From `read`.
     folder : Path
-        From `make_folder`; each training gets a folder in it, named after its downsampling.
+        From `make_folder`, or that of a run that was broken off: what is finished in it is kept.
+        Each training has a folder in it, named after its downsampling.
     device : str
         From `device.find_device`.
-    limit : int, optional
-        Use only the first so many images; for trials.
     progress : bool, optional
         Show progress bars.
     tell : callable, optional
@@ -179,24 +215,29 @@ def train(
     dict
         The summary, as written to ``summary.json``.
     """
-    write_config(folder, config, device)
+    first = rank_zero_only.rank == 0
     configs = [config]
     if config.baseline:
         configs.append(replace(config, downsampling="strided"))
     results = []
     for number, each in enumerate(configs, 1):
         tell(f"Training {number} of {len(configs)}: {each.model}, {each.downsampling}")
-        # Made anew, so that the second training sees the images in the order of the first.
-        data = make_data(config, limit)
+        # Made anew, so that the second training sees the samples in the order of the first.
+        data = make_data(config)
         inner = folder / each.downsampling
-        results.append(train_one(each, data, inner, device, progress=progress))
+        if (inner / RESULT).exists():
+            results.append(read_json(inner / RESULT))
+        else:
+            results.append(asdict(train_one(each, data, inner, device, progress=progress)))
     summary = {
         "config": asdict(config),
-        "image_shape": list(data.image_shape),
+        "sample_shape": list(data.sample_shape),
+        "tasks": data.tasks,
         "band_limit": data.band_limit,
-        "train_images": len(data.train_set),
-        "test_images": len(data.test_set),
-        "runs": [asdict(result) for result in results],
+        "train_samples": len(data.train_set),
+        "test_samples": len(data.test_set),
+        "runs": results,
     }
-    write_json(folder / SUMMARY, summary)
+    if first:
+        write_json(folder / SUMMARY, summary)
     return summary

@@ -1,0 +1,33 @@
+"""The metrics of a run that goes on: those up to its checkpoint are kept, the others come again."""
+
+import csv
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.loggers import CSVLogger
+
+from spectral_stride.torch.training.folder import METRICS
+
+
+def keep_metrics(trainer: lightning.Trainer, checkpoint: Path) -> None:
+    """Put the rows of before the checkpoint back into the file that a new logger starts.
+
+    Lightning's logger deletes the file of an earlier process when it is first used.
+    """
+    logger = next(one for one in trainer.loggers if isinstance(one, CSVLogger))
+    path = Path(logger.log_dir) / METRICS
+    if trainer.global_rank != 0 or not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        names = list(reader.fieldnames or [])
+        rows = list(reader)
+    step = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+    path.unlink()
+    experiment = logger.experiment
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(row for row in rows if int(row["step"]) < step)
+    experiment.metrics_keys = names
