@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from torch.utils.data import DataLoader
 
 from spectral_stride.torch.training.config import DATA
 from spectral_stride.torch.training.data import DATA_SETS, FACTOR, Digits, enlarge
@@ -16,6 +17,10 @@ def digits():
 
 def images_of(part):
     return part.tensors[0]
+
+
+def normalized(data, part):
+    return (images_of(part).float() - data.mean) / data.std
 
 
 def test_every_name_that_is_allowed_is_a_data_set():
@@ -37,7 +42,7 @@ def test_enlarging_keeps_every_input_sample():
 
 def test_the_split_is_whole_stratified_and_without_an_image_in_both_parts(digits):
     assert len(digits.train_set) + len(digits.test_set) == 1797
-    train, test = digits.train_set.tensors[1], digits.test_set.tensors[1]
+    train, test = digits.train_set.tensors[1][:, 0], digits.test_set.tensors[1][:, 0]
     np.testing.assert_allclose(np.bincount(train) / 449, np.bincount(test) / 1348, atol=0.003)
     seen = {image.numpy().tobytes() for image in images_of(digits.train_set)}
     assert not any(image.numpy().tobytes() in seen for image in images_of(digits.test_set))
@@ -52,12 +57,47 @@ def test_the_split_does_not_follow_the_seed_but_the_order_does(digits):
     assert next(iter(again.train_dataloader()))[1].tolist() == orders[0]
 
 
-def test_the_training_part_alone_is_normalized_exactly(digits):
-    train, test = images_of(digits.train_set), images_of(digits.test_set)
-    assert train.dtype == torch.float32
+def test_mean_and_spread_are_those_of_the_training_part_alone(digits):
+    train, test = (normalized(digits, part) for part in (digits.train_set, digits.test_set))
+    assert images_of(digits.train_set).dtype == digits.mean.dtype == digits.std.dtype
+    assert digits.mean.shape == digits.std.shape == (1, 1, 1)
     assert abs(float(train.mean())) < 1e-5
     assert float(train.std(correction=0)) == pytest.approx(1, abs=1e-5)
     assert abs(float(test.mean())) > 1e-4
+    assert float(images_of(digits.train_set).max()) > 15  # the units of scikit-learn, 0 to 16
+
+
+def test_what_a_run_asks_of_a_data_set_is_there(digits):
+    assert digits.sample_shape == images_of(digits.test_set).shape[1:] == (1, 32, 32)
+    assert digits.tasks == {"digit": 10}
+    assert digits.sample_rate is None
+    labels = digits.train_set.tensors[1]
+    assert labels.dtype == torch.int64
+    assert labels.shape == (len(digits.train_set), 1)
+
+
+def test_whole_batches_come_in_the_order_of_a_plain_shuffled_loader(digits):
+    plain = DataLoader(
+        digits.train_set,
+        32,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(0),
+        drop_last=True,
+    )
+    loader = digits.train_dataloader()
+    for _ in range(2):
+        pairs = list(zip(loader, plain, strict=True))
+        for ours, theirs in pairs:
+            assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert len(pairs) == len(loader) == 14
+
+
+def test_what_is_in_memory_moves_to_a_device(digits):
+    data = Digits(32, seed=0, limit=40)
+    data.keep_on("meta")
+    assert {tensor.device.type for tensor in data.train_set.tensors} == {"meta"}
+    assert {tensor.device.type for tensor in data.test_set.tensors} == {"meta"}
+    assert images_of(digits.train_set).device.type == "cpu"
 
 
 @pytest.mark.parametrize(("batch", "steps"), [(32, 14), (449, 1), (1000, 1)])

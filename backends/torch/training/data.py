@@ -1,4 +1,4 @@
-"""The images to train on, as Lightning data modules, by name."""
+"""What a training run asks of a data set, and the digits that need no file."""
 
 from typing import Any
 
@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from scipy.signal import resample
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+)
 
 Batches = DataLoader[tuple[torch.Tensor, ...]]
 
@@ -20,48 +27,107 @@ FACTOR = 4
 TEST_SHARE = 0.75
 
 
-class ImageData(lightning.LightningDataModule):
-    """Images and labels in memory: what a training run asks of a data set.
+class TrainingData(lightning.LightningDataModule):
+    """Samples and labels: what a training run asks of a data set.
 
-    A subclass sets every attribute when it is made.
+    A subclass sets every attribute that has no value here when it is made.
+
+    Parameters
+    ----------
+    batch_size : int
+        Training samples per step.
+    seed : int
+        Of the order of training samples.
 
     Attributes
     ----------
-    image_shape : tuple of int
-        (channels, height, width).
-    num_classes : int
-        Labels are 0 .. num_classes - 1.
+    sample_shape : tuple of int
+        (channels, height, width) of images, (samples,) of audio.
+    sample_rate : int or None
+        Of audio, in Hz.
+    tasks : dict of str to int
+        Name of each task and its number of classes, in the order of the labels.
     band_limit : float or None
-        Highest frequency in the images, in cycles per image, where one is known.
-    train_set, test_set : TensorDataset
-        Normalized float32 images and int64 labels.
+        Highest frequency in the samples, in cycles per sample's extent, where one is known.
+    mean, std : Tensor
+        Of the training samples, float32, in the units of a sample; they broadcast against a batch.
+    train_set, test_set : Dataset
+        Pairs (x, labels): x of ``sample_shape``, uint8 or float32, not normalized, and labels int64
+        of shape (tasks,). A `TensorDataset` where all of it is in memory.
+    notes : tuple of str
+        Lines that a user should see once: what was changed or left out on the way in.
+    workers : int
+        Processes that read samples; 0 for data in memory.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.data import Digits
+    >>> data = Digits(batch_size=32, seed=0)
+    >>> data.sample_shape, data.tasks
+    ((1, 32, 32), {'digit': 10})
+    >>> x, labels = next(iter(data.train_dataloader()))
+    >>> x.shape, labels.shape
+    (torch.Size([32, 1, 32, 32]), torch.Size([32, 1]))
     """
 
-    image_shape: tuple[int, int, int]
-    num_classes: int
-    band_limit: float | None
-    train_set: TensorDataset
-    test_set: TensorDataset
+    sample_shape: tuple[int, ...]
+    tasks: dict[str, int]
+    mean: torch.Tensor
+    std: torch.Tensor
+    train_set: Dataset[tuple[torch.Tensor, ...]]
+    test_set: Dataset[tuple[torch.Tensor, ...]]
+    sample_rate: int | None = None
+    band_limit: float | None = None
+    notes: tuple[str, ...] = ()
+    workers: int = 0
 
     def __init__(self, batch_size: int, seed: int) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.seed = seed
 
+    def keep_on(self, device: torch.device | str) -> None:
+        """Move what is in memory to a device, so that batches are put together there."""
+        self.train_set = _moved(self.train_set, device)
+        self.test_set = _moved(self.test_set, device)
+
     def train_dataloader(self) -> Batches:
         """Shuffled batches, in an order that the seed alone decides."""
-        return DataLoader(
-            self.train_set,
-            self.batch_size,
-            shuffle=True,
-            generator=torch.Generator().manual_seed(self.seed),
-            # A last batch of one image would break batch normalization on maps of one pixel.
-            drop_last=len(self.train_set) > self.batch_size,
+        return self._loader(
+            self.train_set, self.batch_size, torch.Generator().manual_seed(self.seed)
         )
 
     def test_dataloader(self) -> Batches:
-        """The test images in order, in larger batches: no gradients are kept."""
-        return DataLoader(self.test_set, max(self.batch_size, 256))
+        """The test samples in order, in larger batches: no gradients are kept."""
+        return self._loader(self.test_set, max(self.batch_size, 256), None)
+
+    def _loader(self, part: Any, batch_size: int, generator: torch.Generator | None) -> Batches:
+        """Batches in the order of the data, or in the order that a generator draws."""
+        sampler = RandomSampler(part, generator=generator) if generator else SequentialSampler(part)
+        # A last batch of one sample would break batch normalization on maps of one pixel.
+        drop_last = generator is not None and len(part) > batch_size
+        if isinstance(part, TensorDataset):
+            # One look-up a batch. Collating sample by sample costs more than a small network does.
+            whole = BatchSampler(sampler, batch_size, drop_last)
+            return DataLoader(part, batch_size=None, sampler=whole, generator=generator)
+        return DataLoader(
+            part,
+            batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            generator=generator,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def _moved(
+    part: Dataset[tuple[torch.Tensor, ...]], device: torch.device | str
+) -> Dataset[tuple[torch.Tensor, ...]]:
+    if not isinstance(part, TensorDataset):
+        return part
+    return TensorDataset(*(tensor.to(device) for tensor in part.tensors))
 
 
 def enlarge(images: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
@@ -84,11 +150,10 @@ def enlarge(images: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
     return wide
 
 
-class Digits(ImageData):
+class Digits(TrainingData):
     """The 1797 handwritten digits inside scikit-learn, 8 x 8, enlarged to 32 x 32.
 
     A quarter of them, stratified by digit, is for training. The split is fixed: no seed changes it.
-    Mean and spread of the training images normalize both parts.
 
     Parameters
     ----------
@@ -108,19 +173,20 @@ class Digits(ImageData):
         train, test = train_test_split(
             np.arange(len(images)), test_size=TEST_SHARE, stratify=digits.target, random_state=0
         )
-        mean, spread = images[train].mean(), images[train].std()
 
         def part(chosen: NDArray[np.int64]) -> TensorDataset:
-            pixels = ((images[chosen] - mean) / spread).astype(np.float32)[:, np.newaxis]
-            labels = digits.target[chosen].astype(np.int64)
+            pixels = images[chosen].astype(np.float32)[:, np.newaxis]
+            labels = digits.target[chosen].astype(np.int64)[:, np.newaxis]
             return TensorDataset(torch.from_numpy(pixels), torch.from_numpy(labels))
 
-        self.image_shape = (1, FACTOR * size, FACTOR * size)
-        self.num_classes = len(digits.target_names)
+        self.sample_shape = (1, FACTOR * size, FACTOR * size)
+        self.tasks = {"digit": len(digits.target_names)}
         self.band_limit = size / 2
+        self.mean = torch.full((1, 1, 1), images[train].mean(), dtype=torch.float32)
+        self.std = torch.full((1, 1, 1), images[train].std(), dtype=torch.float32)
         self.train_set = part(train[:limit])
         self.test_set = part(test[:limit])
 
 
-# Every name that `config.DATA` allows.
+# Every data set that has a name of its own; `sources.open_data` opens these and all others.
 DATA_SETS: dict[str, type[Digits]] = {"digits": Digits}
