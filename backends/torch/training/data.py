@@ -13,7 +13,8 @@ from torch.utils.data import (
     BatchSampler,
     DataLoader,
     Dataset,
-    RandomSampler,
+    DistributedSampler,
+    Sampler,
     SequentialSampler,
     TensorDataset,
 )
@@ -91,35 +92,56 @@ class TrainingData(lightning.LightningDataModule):
         self.train_set = _moved(self.train_set, device)
         self.test_set = _moved(self.test_set, device)
 
+    def setup(self, stage: str) -> None:
+        """Keep what is in memory on the device of this process."""
+        if self.trainer is not None:
+            self.keep_on(self.trainer.strategy.root_device)
+
     def train_dataloader(self) -> Batches:
-        """Shuffled batches, in an order that the seed alone decides."""
-        return self._loader(
-            self.train_set, self.batch_size, torch.Generator().manual_seed(self.seed)
-        )
+        """Shuffled batches, in an order that the seed and the epoch alone decide.
+
+        Of several processes each gets its share.
+        """
+        count, rank = 1, 0
+        if self.trainer is not None:
+            count, rank = self.trainer.world_size, self.trainer.global_rank
+        part: Any = self.train_set
+        # It draws from seed + epoch: shifted, so that the orders of two seeds have nothing in common.
+        sampler = DistributedSampler(part, count, rank, shuffle=True, seed=self.seed << 20)
+        # A last batch of one sample would break batch normalization on maps of one pixel.
+        return self._loader(part, self.batch_size, sampler, len(sampler) > self.batch_size)
 
     def test_dataloader(self) -> Batches:
         """The test samples in order, in larger batches: no gradients are kept."""
-        return self._loader(self.test_set, max(self.batch_size, 256), None)
+        part: Any = self.test_set
+        return self._loader(part, max(self.batch_size, 256), SequentialSampler(part), False)
 
-    def _loader(self, part: Any, batch_size: int, generator: torch.Generator | None) -> Batches:
-        """Batches in the order of the data, or in the order that a generator draws."""
-        sampler = RandomSampler(part, generator=generator) if generator else SequentialSampler(part)
-        # A last batch of one sample would break batch normalization on maps of one pixel.
-        drop_last = generator is not None and len(part) > batch_size
+    def _loader(
+        self, part: Any, batch_size: int, sampler: Sampler[int], drop_last: bool
+    ) -> Batches:
+        """Batches in a sampler's order."""
         if isinstance(part, TensorDataset):
             # One look-up a batch. Collating sample by sample costs more than a small network does.
-            whole = BatchSampler(sampler, batch_size, drop_last)
-            return DataLoader(part, batch_size=None, sampler=whole, generator=generator)
+            whole = EpochBatches(sampler, batch_size, drop_last)
+            return DataLoader(part, batch_size=None, sampler=whole)
         return DataLoader(
             part,
             batch_size,
             sampler=sampler,
             drop_last=drop_last,
-            generator=generator,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+class EpochBatches(BatchSampler):
+    """Batches of indices, whose order is told the epoch as that of single ones would be."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Pass it on to the sampler."""
+        if isinstance(self.sampler, DistributedSampler):
+            self.sampler.set_epoch(epoch)
 
 
 def _moved(

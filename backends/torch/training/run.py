@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from spectral_stride.torch.training.bar import Bar
 from spectral_stride.torch.training.config import Config, RefusedError
 from spectral_stride.torch.training.cost import Survey, survey
-from spectral_stride.torch.training.data import ImageData, open_data
+from spectral_stride.torch.training.data import TrainingData
 from spectral_stride.torch.training.device import suitable_threads
 from spectral_stride.torch.training.folder import (
     CHECKPOINT,
@@ -27,6 +27,7 @@ from spectral_stride.torch.training.folder import (
 from spectral_stride.torch.training.lit import Classifier
 from spectral_stride.torch.training.metrics import keep_metrics
 from spectral_stride.torch.training.quiet import quiet_lightning
+from spectral_stride.torch.training.sources import open_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def _interruptible(trainer: lightning.Trainer) -> Iterator[None]:
         raise
 
 
-def _build(config: Config, data: ImageData) -> tuple[Classifier, Survey]:
+def _build(config: Config, data: TrainingData) -> tuple[Classifier, Survey]:
     """Build a network and run it once; what the library refuses is the user's to put right."""
     try:
         module = Classifier.build(config, data)
@@ -121,7 +122,7 @@ def _build(config: Config, data: ImageData) -> tuple[Classifier, Survey]:
 
 
 def train_one(
-    config: Config, data: ImageData, folder: Path, device: str, *, progress: bool = True
+    config: Config, data: TrainingData, folder: Path, device: str, *, progress: bool = True
 ) -> Result:
     """Train and test one network, or go on where an earlier process stopped.
 
@@ -129,7 +130,7 @@ def train_one(
     ----------
     config : Config
         The seed decides the first weights, the order of samples and every change to them.
-    data : ImageData
+    data : TrainingData
     folder : Path
         Gets ``metrics.csv``, TensorBoard's events, ``checkpoints/last.ckpt`` after each epoch, and
         ``result.json`` at the end. What is there already is gone on from: the epochs after the last
@@ -172,7 +173,7 @@ def train_one(
     return result
 
 
-def make_data(config: Config) -> ImageData:
+def make_data(config: Config) -> TrainingData:
     """Open the samples that a configuration names."""
     return open_data(
         config.data,

@@ -1,0 +1,80 @@
+"""Recipes: the numbers that a name stands for, and what options change in them."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from spectral_stride.torch.training.config import OF_THE_RECIPE, Config, RefusedError, read
+from spectral_stride.torch.training.data import Digits
+from spectral_stride.torch.training.lit import Classifier
+from spectral_stride.torch.training.recipes import RECIPES
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_gives_the_defaults(name):
+    config = read({"recipe": name})
+    assert {field: getattr(config, field) for field in OF_THE_RECIPE} == {
+        field: getattr(RECIPES[name], field) for field in OF_THE_RECIPE
+    }
+
+
+def test_without_a_word_the_recipe_is_that_of_the_defaults():
+    assert read({}) == read({"recipe": "small"})
+    defaults = Config()
+    assert all(getattr(defaults, name) == getattr(read({}), name) for name in OF_THE_RECIPE)
+
+
+def test_options_change_a_recipe():
+    config = read({"recipe": "paper", "epochs": "3", "mixup": "0.2", "flip": False})
+    assert (config.epochs, config.mixup, config.flip, config.lr) == (3, 0.2, False, 0.1)
+    assert "--recipe paper" in config.command()
+    assert "--no-flip" in config.command()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"recipe": "papr"}, "--recipe: got 'papr'; allowed: small, paper, fast"),
+        ({"label_smoothing": "1"}, "--label-smoothing: got '1'; allowed: a share from 0"),
+        ({"precision": "16"}, "--precision: got '16'; allowed: 32, bf16; instead: write"),
+        ({"data": "digitz"}, "--data: got 'digitz'; allowed: digits, a path that exists, or an id"),
+    ],
+    ids=str,
+)
+def test_refusals(words, message):
+    with pytest.raises(RefusedError, match=message):
+        read(words)
+
+
+def rates(recipe, steps=100, **words):
+    """Learning rates of weights and strides at every step of a run."""
+    module = Classifier.build(read({"recipe": recipe, "width": "2", **words}), Digits(8, 0, 32))
+    module._trainer = SimpleNamespace(estimated_stepping_batches=steps)
+    made = module.configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    found = []
+    for _ in range(steps):
+        found.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    return optimizer, torch.tensor(found)
+
+
+def test_the_papers_schedule_divides_by_ten_twice():
+    optimizer, found = rates("paper")
+    assert isinstance(optimizer, torch.optim.SGD)
+    weights, strides = optimizer.param_groups
+    assert (weights["momentum"], weights["weight_decay"], strides["weight_decay"]) == (0.9, 0.01, 0)
+    expected = torch.tensor([0.1] * 50 + [0.01] * 25 + [0.001] * 25)
+    torch.testing.assert_close(found, expected[:, None].expand(-1, 2))
+
+
+def test_one_cycle_goes_up_and_down_once():
+    _, found = rates("fast", stride_lr="0.05")
+    for column, most in ((0, 0.4), (1, 0.05)):
+        peak = int(found[:, column].argmax())
+        assert found[peak, column] == pytest.approx(most, rel=1e-3)
+        assert 25 <= peak <= 35
+        assert (found[: peak + 1, column].diff() > 0).all()
+        assert (found[peak:, column].diff() < 0).all()

@@ -1,0 +1,128 @@
+"""Runs in processes of their own: killed and gone on with, and spread over several processes."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+WORDS = [
+    "--width",
+    "2",
+    "--batch-size",
+    "16",
+    "--stride-lr",
+    "0.1",
+    "--epochs",
+    "4",
+    "--flip",
+    "--shift",
+    "0.1",
+    "--mixup",
+    "0.2",
+    "--device",
+    "cpu",
+    "--no-baseline",
+    "--limit",
+    "320",
+]
+COMMAND = [sys.executable, "-m", "spectral_stride", "train"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def run(*words):
+    done = subprocess.run(
+        [*COMMAND, *map(str, words)], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def weights(folder):
+    path = folder / "diffstride" / "checkpoints" / "last.ckpt"
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def steps(folder):
+    with (folder / "diffstride" / "metrics.csv").open(newline="") as file:
+        return [
+            (int(row["step"]), row["train/loss"])
+            for row in csv.DictReader(file)
+            if row["train/loss"]
+        ]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    run(*WORDS, "--out", folder)
+    return folder
+
+
+def test_killed_in_the_middle_of_an_epoch_it_ends_as_if_it_had_not_been(unbroken, tmp_path):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [*COMMAND, *WORDS, "--out", str(folder)],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoint = folder / "diffstride" / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)  # some steps into the next epoch
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = torch.load(checkpoint, weights_only=True)["epoch"] + 1
+    assert done < 4
+    assert not (folder / "summary.json").exists()
+    run("--resume", folder)
+    expected = weights(unbroken)
+    found = weights(folder)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert steps(folder) == steps(unbroken)
+    first, second = (
+        json.loads((path / "summary.json").read_text())["runs"][0] for path in (unbroken, folder)
+    )
+    for name in ("after", "test_accuracy", "test_accuracies"):
+        assert first[name] == second[name]
+    assert second["seconds"] > 0
+
+
+def test_a_finished_run_is_not_trained_again(unbroken):
+    before = (unbroken / "diffstride" / "metrics.csv").stat().st_mtime_ns
+    assert "test accuracy" in run("--resume", unbroken)
+    assert (unbroken / "diffstride" / "metrics.csv").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("words", [("--resume", "nowhere"), ("--resume", "runs", "--epochs", "3")])
+def test_what_cannot_go_on(words, tmp_path):
+    done = subprocess.run(
+        [*COMMAND, *words],
+        env=ENVIRONMENT,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("spectral-stride: error: --resume: got ")
+
+
+def test_two_processes_share_a_run(tmp_path):
+    folder = tmp_path / "run"
+    words = [*WORDS, "--devices", "2", "--epochs", "1", "--baseline", "--batch-size", "20"]
+    shown = run(*[word for word in words if word != "--no-baseline"], "--out", folder)
+    assert shown.count("test accuracy") == 1  # one of them speaks
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [one["downsampling"] for one in summary["runs"]] == ["diffstride", "strided"]
+    # 320 images, 20 for each of two processes: 8 steps.
+    assert [step for step, _ in steps(folder)] == list(range(8))
