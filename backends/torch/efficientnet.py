@@ -63,7 +63,7 @@ class _StochasticDepth(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x, with whole samples set to zero."""
-        samples = x.new_ones(len(x), 1, 1, 1)
+        samples = x.new_ones(x.shape[0], 1, 1, 1)  # len(x) would fix the batch of an export
         return x * functional.dropout(samples, self.share, self.training)
 
 
