@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from spectral_stride.torch.resnet import Downsampling, ResNet
+from spectral_stride.torch.downsampling import Downsampling
+from spectral_stride.torch.network import Network
 from spectral_stride.torch.training.models import layer_name
 
 aten = torch.ops.aten
@@ -23,11 +24,11 @@ class Layer:
     Attributes
     ----------
     name : str
-        "stem", "stage1", ...
+        "stem", "pool", "stage1", ...
     stride : tuple of float
-        (height, width), in input samples per output sample.
+        (height, width), in input samples per output sample; of sounds (time, frequency).
     size_in, size_out : tuple of int
-        (height, width) of the map before and after.
+        (height, width) of the map before and after, its convolution or pooling included.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """A network's layers, and its multiply-accumulates for one image."""
+    """A network's layers, and its multiply-accumulates for one sample."""
 
     layers: tuple[Layer, ...]
     macs: int
@@ -83,24 +84,24 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def _zeros(model: nn.Module, count: int, image_shape: Sequence[int]) -> torch.Tensor:
+def _zeros(model: nn.Module, count: int, sample_shape: Sequence[int]) -> torch.Tensor:
     parameter = next(model.parameters())
-    return torch.zeros(count, *image_shape, dtype=parameter.dtype, device=parameter.device)
+    return torch.zeros(count, *sample_shape, dtype=parameter.dtype, device=parameter.device)
 
 
-def multiply_accumulates(model: nn.Module, image_shape: Sequence[int]) -> int:
-    """Count the multiply-accumulates of a forward pass, per image.
+def multiply_accumulates(model: nn.Module, sample_shape: Sequence[int]) -> int:
+    """Count the multiply-accumulates of a forward pass, per sample.
 
     Half the operations that `torch.utils.flop_counter` counts in convolutions and matrix products,
-    and those of FFTs. The count for two images less that for one: the resampling matrices, which a
-    layer builds once a call, are not a cost per image.
+    and those of FFTs. The count for two samples less that for one: the resampling matrices, which a
+    layer builds once a call, are not a cost per sample.
 
     Parameters
     ----------
     model : Module
-        Taking a batch of images. It has at least one parameter.
-    image_shape : sequence of int
-        (channels, height, width), or whatever one sample's shape is.
+        Taking a batch of samples. It has at least one parameter.
+    sample_shape : sequence of int
+        (channels, height, width) of an image, (samples,) of a waveform.
 
     Returns
     -------
@@ -109,7 +110,7 @@ def multiply_accumulates(model: nn.Module, image_shape: Sequence[int]) -> int:
 
     def flops(count: int) -> int:
         with FlopCounterMode(display=False, custom_mapping=_FFT_FLOPS) as counter:
-            model(_zeros(model, count, image_shape))
+            model(_zeros(model, count, sample_shape))
         total: int = counter.get_total_flops()
         return total
 
@@ -118,27 +119,29 @@ def multiply_accumulates(model: nn.Module, image_shape: Sequence[int]) -> int:
 
 
 def _sizes(
-    model: ResNet, image_shape: Sequence[int]
+    model: Network, sample_shape: Sequence[int]
 ) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
-    """Run one image through a network; (height, width) before and after each downsampling.
+    """Run one sample through a network; (height, width) before and after each downsampling.
 
     A block passes both of its branches through the same layer, and both have these sizes.
     """
-    outputs: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}
 
     def note(name: str) -> Callable[[nn.Module, Any, torch.Tensor], None]:
-        def hook(_: nn.Module, __: Any, output: torch.Tensor) -> None:
-            outputs.setdefault(name, (output.shape[-2], output.shape[-1]))
+        def hook(_: nn.Module, arguments: Any, output: torch.Tensor) -> None:
+            sizes[name] = _size(arguments[0]), _size(output)
 
         return hook
 
     with ExitStack() as hooks, _evaluating(model):
         for name, down in model.downsamplings().items():
             hooks.callback(down.register_forward_hook(note(name)).remove)
-        model(_zeros(model, 1, image_shape))
-    # Between two downsamplings every convolution keeps the size of its map.
-    befores = [(image_shape[-2], image_shape[-1]), *outputs.values()]
-    return {name: (befores[i], size) for i, (name, size) in enumerate(outputs.items())}
+        model(_zeros(model, 1, sample_shape))
+    return sizes
+
+
+def _size(maps: torch.Tensor) -> tuple[int, int]:
+    return maps.shape[-2], maps.shape[-1]
 
 
 def _strides(down: Downsampling) -> tuple[float, float]:
@@ -147,24 +150,24 @@ def _strides(down: Downsampling) -> tuple[float, float]:
     return height, width
 
 
-def survey(model: ResNet, image_shape: Sequence[int]) -> Survey:
+def survey(model: Network, sample_shape: Sequence[int]) -> Survey:
     """Measure a network at its present strides.
 
     Parameters
     ----------
-    model : ResNet
-    image_shape : sequence of int
-        (channels, height, width).
+    model : Network
+    sample_shape : sequence of int
+        (channels, height, width) of an image, (samples,) of a waveform.
 
     Returns
     -------
     Survey
     """
-    sizes = _sizes(model, image_shape)
+    sizes = _sizes(model, sample_shape)
     layers = tuple(
         Layer(layer_name(name), _strides(down), *sizes[name])
         for name, down in model.downsamplings().items()
     )
     with torch.no_grad():
         complexity = float(model.complexity())
-    return Survey(layers, multiply_accumulates(model, image_shape), complexity)
+    return Survey(layers, multiply_accumulates(model, sample_shape), complexity)

@@ -4,7 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spectral_stride.torch.resnet import ResNet, resnet18, resnet56
+from spectral_stride.torch.audio import audio_net
+from spectral_stride.torch.efficientnet import efficientnet_b0
+from spectral_stride.torch.network import Classes, Network
+from spectral_stride.torch.resnet import resnet18, resnet18_imagenet, resnet50, resnet56
+
+IMAGE, AUDIO = "image", "audio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,51 +19,110 @@ class ModelKind:
     Attributes
     ----------
     build : callable
-        ``build(num_classes, in_channels=, width=, downsampling=, strides=, **options)``.
+        ``build(num_classes, width=, downsampling=, strides=, **options)``, and ``in_channels=`` for
+        images or ``sample_rate=`` for audio.
     poor_strides : str
-        Strides that downsample at the wrong places, one per place where the network gets smaller:
-        a start from which there is something to learn. It leaves 2 x 2 pixels of 32 x 32.
+        Strides that downsample at the wrong places, one per place where the network gets smaller,
+        as on the command line: a start from which there is something to learn.
+    good_strides : str
+        The usual ones.
+    takes : str
+        "image" or "audio": what it works on.
     """
 
-    build: Callable[..., ResNet]
+    build: Callable[..., Network]
     poor_strides: str
+    good_strides: str
+    takes: str = IMAGE
+
+    @property
+    def places(self) -> int:
+        """How many strides the network has."""
+        return len(self.good_strides.split(","))
 
 
-# The start of resnet18 is the poor one in the paper's tables; that of resnet56 shrinks 32 x 32
-# images as far.
+# Both starts of resnet18 are those in the paper's tables; the other poor ones follow it: too little
+# early, too much late.
 MODELS = {
-    "resnet18": ModelKind(resnet18, "1,1,3,2,3"),
-    "resnet56": ModelKind(resnet56, "1,3,2,3"),
+    "resnet18": ModelKind(resnet18, "1,1,3,2,3", "1,1,2,2,2"),
+    "resnet56": ModelKind(resnet56, "1,3,2,3", "1,1,2,2"),
+    "resnet18_imagenet": ModelKind(resnet18_imagenet, "2,1,1,3,2,3", "2,2,1,2,2,2"),
+    "resnet50": ModelKind(resnet50, "2,1,1,3,2,3", "2,2,1,2,2,2"),
+    "efficientnet_b0": ModelKind(efficientnet_b0, "2,1,3,2,3", "2,2,2,2,2"),
+    "audio": ModelKind(audio_net, "1,1,3,2,1,3", "2,2,1,2,1,2", AUDIO),
 }
 
 
 def build_model(
     model: str,
     *,
-    num_classes: int,
-    in_channels: int,
+    num_classes: Classes,
+    sample_shape: Sequence[int],
+    sample_rate: int | None,
     width: int,
     downsampling: str,
     strides: Sequence[tuple[float, float]],
     ramp: str,
     smoothness: float,
-) -> ResNet:
-    """Build a network by name; ``ramp`` and ``smoothness`` count where its strides are learned."""
+) -> Network:
+    """Build a network by name, for the data that it is to learn.
+
+    Parameters
+    ----------
+    model : str
+        A name in `MODELS`.
+    num_classes : int or sequence of int
+        Of a sequence, one head for each entry.
+    sample_shape : sequence of int
+        (channels, height, width) of images, (samples,) of audio.
+    sample_rate : int or None
+        Of audio, in Hz; None for images.
+    width : int
+        Channels of the stem, or of the first block of the audio network.
+    downsampling : {"diffstride", "spectral", "strided"}
+    strides : sequence of pairs of float
+        One per place where the network gets smaller.
+    ramp, smoothness
+        As in `DiffStride`; they count where strides are learned.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    RefusedError
+        For a network that does not work on data of this kind.
+    ValueError
+        For what the builder refuses.
+    """
+    kind = MODELS[model]
+    _check_data(model, IMAGE if sample_rate is None else AUDIO)
     options: dict[str, Any] = {}
     if downsampling == "diffstride":
         options = {"ramp": ramp, "smoothness": smoothness}
-    return MODELS[model].build(
-        num_classes,
-        in_channels=in_channels,
-        width=width,
-        downsampling=downsampling,
-        strides=strides,
-        **options,
+    if kind.takes == AUDIO:
+        options["sample_rate"] = sample_rate
+    else:
+        options["in_channels"] = sample_shape[0]
+    return kind.build(
+        num_classes, width=width, downsampling=downsampling, strides=strides, **options
     )
 
 
+def _check_data(model: str, given: str) -> None:
+    """Refuse a network that works on another kind of data."""
+    # Only here: that module takes the names of the networks from this one.
+    from spectral_stride.torch.training.config import refuse
+
+    fit = [name for name, kind in MODELS.items() if kind.takes == given]
+    if model not in fit:
+        got = f"{model!r}, which takes {MODELS[model].takes} data, for {given} data"
+        refuse("--model", got, f"{', '.join(fit)} for this --data", f"write --model {fit[0]}")
+
+
 def layer_name(module_name: str) -> str:
-    """Name a place where a network gets smaller as a reader would: "stem", "stage2".
+    """Name a place where a network gets smaller as a reader would: "stem", "pool", "stage2".
 
     Examples
     --------
