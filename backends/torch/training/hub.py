@@ -1,0 +1,121 @@
+"""A source opened with Hugging Face's `datasets`, as one table for each split, without a word."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from spectral_stride.torch.training.config import refuse
+from spectral_stride.torch.training.rows import OPTION
+
+_LOGGERS = ("datasets", "huggingface_hub")
+ALLOWED = (
+    "digits, a hub id (owner/name, owner/name:config, owner/name@revision), a parquet file, a "
+    "folder of parquet files, or a folder with one folder of images or recordings for each class"
+)
+
+
+@contextmanager
+def quiet_datasets() -> Iterator[None]:
+    """Keep the logs of `datasets` off the screen, and its bars where there is no terminal.
+
+    What goes wrong is said once, by the exception.
+    """
+    import datasets
+
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    hide = not sys.stderr.isatty() and not datasets.are_progress_bars_disabled()
+    try:
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        if hide:
+            datasets.disable_progress_bars()
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        if hide:
+            datasets.enable_progress_bars()
+
+
+def open_hub(source: str) -> dict[str, Any]:
+    """Open a hub id: "owner/name", with "@revision" and ":config" where it needs them.
+
+    Returns
+    -------
+    dict of str to datasets.Dataset
+        One table for each split.
+
+    Raises
+    ------
+    RefusedError
+        Where the hub cannot be reached, or does not have it in a form that needs no code of its
+        own.
+    """
+    rest, _, config = source.partition(":")
+    name, _, revision = rest.partition("@")
+    return _load(source, name, name=config or None, revision=revision or None)
+
+
+def open_folder(source: str, folder: Path, config: str | None = None) -> dict[str, Any]:
+    """Open a folder in the form of a hub repository: parquet files, or a file of metadata.
+
+    Returns
+    -------
+    dict of str to datasets.Dataset
+        One table for each split.
+
+    Raises
+    ------
+    RefusedError
+        For what `datasets` cannot make a table of.
+    """
+    return _load(source, str(folder), name=config)
+
+
+def open_parquet(source: str, file: Path) -> dict[str, Any]:
+    """Open one parquet file as the split "train".
+
+    Raises
+    ------
+    RefusedError
+        For a file that is damaged or no parquet.
+    """
+    return _load(source, "parquet", data_files={"train": str(file)})
+
+
+def _load(source: str, path: str, **choices: Any) -> dict[str, Any]:
+    import datasets
+
+    try:
+        with quiet_datasets():
+            return dict(datasets.load_dataset(path, **choices))
+    # The library has no class of its own for what it cannot open: damaged files come as errors of
+    # Arrow, of the file system, of the network, or as a plain ValueError.
+    except Exception as error:
+        _refuse_load(source, error)
+
+
+def _refuse_load(source: str, error: Exception) -> NoReturn:
+    """Say in one line why a source could not be opened, and what to do."""
+    from datasets.exceptions import DatasetGenerationError
+
+    # That class says only that something happened; its cause says what.
+    cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None
+    cause = cause or error
+    reason = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
+    remedy = "name another one"
+    if isinstance(error, ConnectionError):
+        reason = "the Hugging Face hub cannot be reached"
+        remedy = "connect once, so that it is kept, or write the path of a copy: --data FOLDER"
+    elif type(error).__name__ == "DatasetNotFoundError":
+        reason = "the hub has none of this name, or asks for a login"
+        remedy = "check the name; for a set behind terms accept them and run `hf auth login`"
+    elif "scripts are no longer supported" in str(error):
+        reason = "it is a program, and programs from the hub are not run"
+        remedy = f"write --data {source.partition(':')[0]}@refs/convert/parquet"
+    elif "Config name is missing" in str(error):
+        remedy = f"write --data {source}:CONFIG"
+    refuse(OPTION, f"{source} ({reason})", ALLOWED, remedy)

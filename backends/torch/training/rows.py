@@ -1,0 +1,98 @@
+"""One part of an opened data set: raw files in the rows of a table, and their labels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectral_stride.torch.training.config import refuse
+
+OPTION = "--data"
+# Rows that are read from the table at once: some MB of compressed images.
+CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Chosen rows of one split.
+
+    Attributes
+    ----------
+    source : str
+        What the user called the data set.
+    split : str
+        Name of the split.
+    table : datasets.Dataset
+        All of the split's rows; the column holds bytes, or {"bytes": ..., "path": ...}.
+    column : str
+        Of the images or recordings.
+    numbers : int64 array of shape (rows,)
+        Which rows of the table these are, from 0.
+    labels : int64 array of shape (rows, tasks)
+    """
+
+    source: str
+    split: str
+    table: Any
+    column: str
+    numbers: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def take(self, chosen: NDArray[np.int64]) -> "Rows":
+        """Return some of these rows, by their places here."""
+        return replace(self, numbers=self.numbers[chosen], labels=self.labels[chosen])
+
+    def spread(self, count: int | None) -> "Rows":
+        """Return at most ``count`` rows, evenly spread: tables are often sorted by class."""
+        if count is None or count >= len(self):
+            return self
+        return self.take(np.linspace(0, len(self) - 1, count).astype(np.int64))
+
+    def name(self, place: int) -> str:
+        """Name a row for a message: its file, or its number in the split."""
+        cell = self._cell(place)
+        path = cell.get("path") if isinstance(cell, dict) else None
+        if path and cell.get("bytes") is None:
+            return str(path)
+        inner = f" ({path})" if path else ""
+        return f"{self.source}: row {self.numbers[place]} of split {self.split!r}{inner}"
+
+    def read(self, place: int) -> bytes:
+        """Return the bytes of one file.
+
+        Raises
+        ------
+        RefusedError
+            For an empty cell or a file that cannot be read.
+        """
+        return self._bytes(place, self._cell(place))
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, len(self), CHUNK):
+            cells = self.table[self.numbers[start : start + CHUNK]][self.column]
+            for place, cell in enumerate(cells, start):
+                yield self._bytes(place, cell)
+
+    def _cell(self, place: int) -> Any:
+        return self.table[int(self.numbers[place])][self.column]
+
+    def _bytes(self, place: int, cell: Any) -> bytes:
+        path = None
+        if isinstance(cell, dict):
+            path, cell = cell.get("path"), cell.get("bytes")
+        if cell is None and path:
+            try:
+                cell = Path(path).read_bytes()
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                refuse(OPTION, f"{path} ({reason})", "files that can be read", "put it right")
+        if not cell:
+            got = f"{self.name(place)}, which is empty"
+            refuse(OPTION, got, f"a file in every row of column {self.column!r}", "leave it out")
+        return bytes(cell)
