@@ -102,8 +102,8 @@ def push(
     for position, (factor, values) in enumerate(zip(parts, q, strict=True)):
         if dstrides is None or factor is None or factor.ramp is None or values is None:
             continue
-        # The tangent goes with q and not with the rows: transposed, that is the sum of p q in working
-        # precision, and no product over the whole batch.
+        # The tangent goes with q and not with the rows: transposed, that is the sum of p q in
+        # working precision, and no product over the whole batch.
         moved = cast(cast(values, dstrides.dtype) * dstrides[position], values.dtype)
         rows = transposed(factor.writes())
         also[position] = apply_to_each(rows, moved, plan.axes[position], factor)

@@ -116,7 +116,10 @@ def test_every_parameter_learns():
     ("arguments", "message"),
     [
         ({"downsampling": "max"}, r"downsampling: got 'max'; allowed: 'diffstride', 'spectral'"),
-        ({"strides": (1, 2)}, r"strides: got 2 strides \(1, 2\); allowed: 5: one for each of stem, stage1"),
+        (
+            {"strides": (1, 2)},
+            r"strides: got 2 strides \(1, 2\); allowed: 5: one for each of stem, stage1",
+        ),
         ({"strides": (1, 1, 2.5, 2, 2), "downsampling": "strided"}, r"allowed: whole numbers"),
         ({"strides": (1, 1, 0.5, 2, 2)}, r"strides: got 0\.5 at position 0; .*at least 1"),
         ({"strides": (1, 1, (2, 2, 2), 2, 2)}, r"allowed: one number, or two for height and width"),

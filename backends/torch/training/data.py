@@ -75,8 +75,9 @@ class TrainingData(lightning.LightningDataModule):
     tasks: dict[str, int]
     mean: torch.Tensor
     std: torch.Tensor
-    train_set: Dataset[tuple[torch.Tensor, ...]]
-    test_set: Dataset[tuple[torch.Tensor, ...]]
+    # A data set need not have a length for PyTorch; these have.
+    train_set: Any
+    test_set: Any
     sample_rate: int | None = None
     band_limit: float | None = None
     notes: tuple[str, ...] = ()
@@ -106,8 +107,10 @@ class TrainingData(lightning.LightningDataModule):
         if self.trainer is not None:
             count, rank = self.trainer.world_size, self.trainer.global_rank
         part: Any = self.train_set
-        # It draws from seed + epoch: shifted, so that the orders of two seeds have nothing in common.
-        sampler = DistributedSampler(part, count, rank, shuffle=True, seed=self.seed << 20)
+        # It draws from seed + epoch: so that the orders of two seeds have nothing in common.
+        sampler: DistributedSampler[Any] = DistributedSampler(
+            part, count, rank, shuffle=True, seed=self.seed << 20
+        )
         # A last batch of one sample would break batch normalization on maps of one pixel.
         return self._loader(part, self.batch_size, sampler, len(sampler) > self.batch_size)
 

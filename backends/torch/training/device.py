@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from spectral_stride.torch.training.config import refuse
 
@@ -54,3 +55,9 @@ def suitable_threads(macs_per_step: int) -> Iterator[int]:
         yield count
     finally:
         torch.set_num_threads(usual)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of a run that writes files and speaks to the user."""
+    # Lightning sets it from the environment of whatever has started the process.
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)

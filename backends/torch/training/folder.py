@@ -10,9 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_only
-
 from spectral_stride.torch.training.config import Config, read, refuse
+from spectral_stride.torch.training.device import is_first_process
 
 RUNS = Path("runs")
 CONFIG = "config.json"
@@ -57,7 +56,7 @@ def make_folder(out: str | None, config: Config) -> Path:
     RefusedError
         If it holds files already, is a file, or cannot be written.
     """
-    if rank_zero_only.rank != 0:
+    if not is_first_process():
         return _made_by_the_first(out)
     if out is None and config.nodes > 1:
         allowed = "a folder that all machines see"

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from spectral_stride.torch.training.config import Config
-from spectral_stride.torch.training.device import find_device
+from spectral_stride.torch.training.device import find_device, is_first_process
 from spectral_stride.torch.training.folder import PICTURE, make_folder, write_config
 from spectral_stride.torch.training.picture import draw
 from spectral_stride.torch.training.report import result_table
@@ -42,7 +41,7 @@ def run(
     """
     device = find_device(config.device)
     folder = make_folder(out, config) if resume is None else Path(resume)
-    first = rank_zero_only.rank == 0
+    first = is_first_process()
     if not first:
         console = Console(quiet=True)
     elif resume is None:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.nn.functional import cross_entropy
@@ -55,6 +56,9 @@ class Classifier(lightning.LightningModule):
         Logits of each task from normalized samples.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(
         self,
         config: dict[str, Any],
@@ -83,7 +87,9 @@ class Classifier(lightning.LightningModule):
             smoothness=self.config.smoothness,
         )
         if self.recipe.channels_last and len(sample_shape) == 3:
-            self.model.to(memory_format=torch.channels_last)
+            for parameter in self.model.parameters():
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         # Not part of the module: what is saved is the network, however it is run.
         self._run: Any = None
         self._last = 0.0
@@ -107,16 +113,20 @@ class Classifier(lightning.LightningModule):
         return self._logits(self._normalized(x))
 
     def on_train_epoch_start(self) -> None:
-        """Draw this epoch's random numbers from the seed and the epoch alone, and hold sizes.
-
-        A run that was resumed then goes on as one that was never broken.
-        """
-        torch.manual_seed((self.global_rank << 52) + (self.config.seed << 20) + self.current_epoch)
+        """Hold sizes for the epoch where the network is compiled, and start the clock."""
         self._last = time.perf_counter()
         if self._compiles():
             hold_sizes(self.model)
             if self._run is None:
                 self._run = torch.compile(self.model.forward)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Draw this step's random numbers from the seed, the process and the step alone.
+
+        A run that was resumed then goes on as one that was never broken.
+        """
+        sources = [self.config.seed, self.global_rank, self.global_step]
+        torch.manual_seed(int(np.random.SeedSequence(sources).generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the loss of one batch, and log it with the strides that led to it."""

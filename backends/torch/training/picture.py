@@ -14,7 +14,7 @@ from spectral_stride.torch.training.folder import METRICS, PICTURE
 from spectral_stride.torch.training.report import change, pair, percent
 
 # Colours that colour-blind readers can tell apart, for as many layers as a network here has.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _AXES = (("height", "-"), ("width", "--"))
 _GREY = "0.75"
 
@@ -116,7 +116,7 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
     metrics = folder / run["downsampling"] / METRICS
     _draw_strides(figure.add_subplot(grid[:, 0]), metrics, run, config["epochs"])
     limit = summary["band_limit"]
-    highest = max(summary["image_shape"][-2:]) // 2
+    highest = max(run["before"]["layers"][0]["size_in"]) // 2
     for position in range(count):
         axes = figure.add_subplot(grid[position, 1])
         _draw_mask(axes, run, config, position, limit)
@@ -124,8 +124,8 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
         axes.tick_params(labelbottom=position == count - 1)
         if position == 0:
             axes.set_title("Masks: at the start (grey), at the end (colour)", loc="left")
-    known = "" if limit is None else "; the images end at the dotted line"
-    axes.set_xlabel(f"frequency (cycles per image{known})")
+    known = "" if limit is None else "; the samples end at the dotted line"
+    axes.set_xlabel(f"frequency (cycles per sample{known})")
     figure.suptitle(_title(summary), fontweight="bold")
     path = folder / PICTURE
     figure.savefig(path, dpi=120)

@@ -11,6 +11,9 @@ _IRRELEVANT = (
     r"The '\w+' does not have many workers",
     # The user said where to compute.
     r"[GT]PU available but not used",
+    # The run goes on in its folder; its metrics are kept.
+    r"Experiment logs directory .* exists and is not empty",
+    r"Checkpoint directory .* exists and is not empty",
     # Lightning asks PyTorch's trees in the old way.
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )

@@ -44,10 +44,16 @@ def _layer_cells(run: dict[str, Any], position: int) -> list[str]:
 
 def _total_cells(run: dict[str, Any]) -> dict[str, str]:
     """What there is one of per run, by the name of its row."""
+    tasks = run["test_accuracies"]
+    each = {f"  {task}": percent(share) for task, share in tasks.items()} if len(tasks) > 1 else {}
     return {
         "test accuracy": percent(run["test_accuracy"]),
-        "MACs per image": change(_millions(run["before"]["macs"]), _millions(run["after"]["macs"])),
+        **each,
+        "MACs per sample": change(
+            _millions(run["before"]["macs"]), _millions(run["after"]["macs"])
+        ),
         "training time": f"{run['seconds']:.0f} s",
+        "training step": f"{1e3 * run['step_seconds']:.1f} ms",
     }
 
 

@@ -10,13 +10,12 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 from spectral_stride.torch.training.bar import Bar
 from spectral_stride.torch.training.config import Config, RefusedError
 from spectral_stride.torch.training.cost import Survey, survey
 from spectral_stride.torch.training.data import TrainingData
-from spectral_stride.torch.training.device import suitable_threads
+from spectral_stride.torch.training.device import is_first_process, suitable_threads
 from spectral_stride.torch.training.folder import (
     CHECKPOINT,
     RESULT,
@@ -168,7 +167,7 @@ def train_one(
         step_seconds=module.median_step(),
         threads=threads,
     )
-    if rank_zero_only.rank == 0:
+    if is_first_process():
         write_json(folder / RESULT, asdict(result))
     return result
 
@@ -182,7 +181,7 @@ def make_data(config: Config) -> TrainingData:
         config.limit or None,
         size=config.size or None,
         seconds=config.seconds or None,
-        input=config.input or None,
+        input_column=config.input or None,
         labels=[name for name in config.labels.split(",") if name] or None,
     )
 
@@ -216,7 +215,6 @@ def train(
     dict
         The summary, as written to ``summary.json``.
     """
-    first = rank_zero_only.rank == 0
     configs = [config]
     if config.baseline:
         configs.append(replace(config, downsampling="strided"))
@@ -239,6 +237,6 @@ def train(
         "test_samples": len(data.test_set),
         "runs": results,
     }
-    if first:
+    if is_first_process():
         write_json(folder / SUMMARY, summary)
     return summary
