@@ -170,10 +170,12 @@ def _prepare(out: Path) -> None:
     remedy = f"write --out {out}-2"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()) and not (out / HTML).is_file():
-            allowed = "a new or an empty folder, or one with an earlier report"
+        pictures = list(out.glob(f"{_PREFIX}*.png"))
+        # An earlier report, or the beginning of one.
+        if set(out.iterdir()) - {out / MARKDOWN, out / HTML, *pictures}:
+            allowed = "a new or an empty folder, or one with nothing but an earlier report"
             refuse("--out", f"{str(out)!r}, which holds files", allowed, remedy)
-        for old in out.glob(f"{_PREFIX}*.png"):
+        for old in pictures:
             old.unlink()
     except OSError as error:
         got = f"{str(out)!r} ({error.strerror or error})"
