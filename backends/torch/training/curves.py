@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from spectral_stride.torch.training.config import refuse
@@ -21,6 +22,9 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _AXES = (("height", "-"), ("width", "--"))
 _LOWEST = -60.0  # dB
+
+# How many times the least the largest cost is, where ticks at 1, 2 and 5 are enough.
+_WIDE = 6.0
 
 _COLUMNS = 3
 # Small pictures in one figure: more would not fit on a page.
@@ -88,11 +92,22 @@ def _markers(section: Section) -> dict[str, str]:
     return {start: _MARKERS[i % len(_MARKERS)] for i, start in enumerate(section.starts)}
 
 
+def _scale(axes: Axes) -> None:
+    """Make the costs logarithmic, with a few ticks that are written as plain numbers."""
+    axes.set_xscale("log")
+    least, most = axes.get_xlim()
+    wide = most > _WIDE * least
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if wide else MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def _draw_cost(axes: Axes, section: Section, cost: Cost) -> None:
     colours, markers = _colours(section), _markers(section)
     for curve in section.curves:
         costs, accuracies = curve.points(cost)
-        axes.plot(costs, [100 * a for a in accuracies], "-", color=colours[curve.method], lw=1.2)
+        means = [100 * accuracy for accuracy in accuracies]
+        axes.plot(costs, means, "-+", color=colours[curve.method], lw=1.2, markersize=9)
     for cell in section.cells:
         axes.plot(
             [cost(run) for run in cell.runs],
@@ -103,12 +118,12 @@ def _draw_cost(axes: Axes, section: Section, cost: Cost) -> None:
             alpha=0.6,
             color=colours[cell.method],
         )
-    axes.set_xscale("log")
-    axes.grid(alpha=0.3, which="both")
+    _scale(axes)
+    axes.grid(alpha=0.3)
 
 
 def draw_costs(section: Section) -> Figure:
-    """Draw accuracy over each cost: a marker for each training, lines through the means over seeds.
+    """Draw accuracy over each cost: a marker for each training, + and lines for means over seeds.
 
     Parameters
     ----------
@@ -193,7 +208,7 @@ def draw_histories(section: Section) -> Iterator[Figure]:
         figure.supxlabel("epoch", fontsize=9)
         figure.supylabel("stride (input samples per output sample)", fontsize=9)
         handles = _layer_handles(page[0][1])
-        figure.legend(handles=handles, loc="outside lower center", ncols=7, fontsize=8)
+        figure.legend(handles=handles, loc="outside upper center", ncols=7, fontsize=8)
         yield figure
 
 
@@ -254,5 +269,5 @@ def draw_responses(cell: Cell) -> Figure:
     axes_handles = [Line2D([], [], color="0.5", ls=style, label=axis) for axis, style in _AXES]
     nyquist = Line2D([], [], color="0.5", ls=":", label="strided Nyquist")
     handles = [*seeds, *axes_handles, nyquist]
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8)
+    figure.legend(handles=handles, loc="outside upper center", ncols=6, fontsize=8)
     return figure

@@ -74,7 +74,7 @@ def _cost_table(section: Section) -> str:
 
 def _equal_table(section: Section, name: str) -> str:
     cost = COSTS[name]
-    header = ["measured", "start", name, "accuracy", *(c.label for c in section.curves)]
+    header = ["measured", "start", "cost", "accuracy", *(c.label for c in section.curves)]
     rows = []
     for cell in sorted(section.cells, key=lambda cell: cell.cost(cost).mean):
         at, measured = cell.cost(cost).mean, cell.accuracy.mean
@@ -130,6 +130,10 @@ def _part(section: Section, title: str, number: int, out: Path) -> dict[str, Any
         (f"{cell.label}, start {cell.start}", f"{prefix}-responses-{i}.png")
         for i, cell in enumerate(section.cells, 1)
     ]
+    histories = [
+        _save(figure, out, f"{prefix}-strides-{i}.png")
+        for i, figure in enumerate(draw_histories(section), 1)
+    ]
     for cell, (_, name) in zip(section.cells, responses, strict=True):
         _save(draw_responses(cell), out, name)
     return {
@@ -142,10 +146,7 @@ def _part(section: Section, title: str, number: int, out: Path) -> dict[str, Any
         "costs_picture": _save(draw_costs(section), out, f"{prefix}-costs.png"),
         "costs": _cost_table(section),
         "equal": {name: _equal_table(section, name) for name in COSTS},
-        "histories": [
-            _save(figure, out, f"{prefix}-strides-{i}.png")
-            for i, figure in enumerate(draw_histories(section), 1)
-        ],
+        "histories": histories,
         "responses": responses,
         "commands": {_code(run.folder): run.command for run in runs},
     }
