@@ -217,6 +217,23 @@ def test_an_interrupt_stops_the_sweep(tmp_path, grid):
     assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
 
 
+def test_what_waits_and_is_no_longer_in_the_grid_does_not_run(tmp_path, grid):
+    def interrupt(config, folder):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(grid, tmp_path / "out", interrupt)
+    grid.write_text(GRID.replace("[0, 1]", "[1, 2]"))
+    fewer, again, told = Runner(), Runner(), []
+    sweep(grid, tmp_path / "out", fewer, tell=told.append)
+    assert [config.seed for config in fewer.seen] == [1, 1, 1, 2, 2, 2]
+    assert len(told) == 2 * COUNT  # nothing on what was dropped
+    grid.write_text(GRID)
+    outcomes = sweep(grid, tmp_path / "out", again)
+    assert [config.seed for config in again.seen] == [0, 0, 0]
+    assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
+
+
 def test_results_that_were_removed_are_made_again(tmp_path, grid):
     outcomes = sweep(grid, tmp_path / "out", Runner())
     (tmp_path / "out" / outcomes[2].folder / "summary.json").unlink()

@@ -11,13 +11,13 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from rich.markup import escape
@@ -98,19 +98,26 @@ class _Sweep:
     """One worker's view of a sweep."""
 
     def __init__(
-        self, points: Sequence[Point], folder: Path, storage: str | None, run: Run
+        self,
+        points: Sequence[Point],
+        folder: Path,
+        storage: str | None,
+        run: Run,
+        tell: Callable[[str], None],
     ) -> None:
         self.points = points
         self.folder = folder
         self.run = run
+        self.tell = tell
         # Behind a database the trials' folders may be on other machines.
         self.shares_folder = storage is None
         self.leases: signs.Leases = (
             signs.FileLeases(folder / LOCKS) if storage is None else signs.Heartbeats()
         )
+        self.storage = _open_storage(folder, storage)
         self.study = optuna.create_study(
             study_name=folder.resolve().name,
-            storage=_open_storage(folder, storage),
+            storage=self.storage,
             sampler=optuna.samplers.RandomSampler(),  # never asked
             direction="maximize",
             load_if_exists=True,
@@ -126,15 +133,15 @@ class _Sweep:
         trials = self.trials_of(point)
         for state in _STATES:  # in this order: what is done stays done
             for trial in reversed(trials):
-                if trial.state == state and not self.is_lost(trial):
+                if trial.state == state and self.matters(trial):
                     return trial
         return None
 
-    def is_lost(self, trial: FrozenTrial) -> bool:
-        """Whether somebody has removed the results of a trial."""
-        if trial.state != TrialState.COMPLETE or not self.shares_folder:
-            return False
-        return not (self.folder / trial.user_attrs["folder"] / SUMMARY).is_file()
+    def matters(self, trial: FrozenTrial) -> bool:
+        """Whether a trial is neither dropped from the queue nor robbed of its results."""
+        if trial.state == TrialState.COMPLETE and self.shares_folder:
+            return (self.folder / str(trial.user_attrs["folder"]) / SUMMARY).is_file()
+        return "dropped" not in trial.user_attrs
 
     def check_fixed(self) -> None:
         """Refuse a grid that differs from the earlier one in what it does not vary."""
@@ -159,13 +166,24 @@ class _Sweep:
         """Put what is neither done, nor running, nor waiting into the queue."""
         for point in self.points:
             trials = self.trials_of(point)
-            states = [trial.state for trial in trials if not self.is_lost(trial)]
+            states = [trial.state for trial in trials if self.matters(trial)]
             if {TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING} & set(states):
                 continue
             # What an earlier trial left in its folder is kept: nobody knows what it is good for.
             name = point.name if not trials else f"{point.name}-try{len(trials) + 1}"
             attributes = {"config": asdict(point.config), "folder": name}
             self.study.enqueue_trial({}, user_attrs=attributes)
+
+    def drop(self) -> None:
+        """Mark what waits and is no longer in the grid: the grid that was read last decides.
+
+        Only marked, as another worker may take it at this very moment.
+        """
+        configs = [point.config for point in self.points]
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            if _config_of(trial) not in configs:
+                with suppress(UpdateFinishedTrialError):
+                    self.storage.set_trial_user_attr(trial._trial_id, "dropped", True)
 
     def is_waiting(self) -> bool:
         """Whether the queue holds anything."""
@@ -180,7 +198,7 @@ class _Sweep:
         return any(
             other.number < trial.number
             and other.user_attrs.get("config") == trial.user_attrs["config"]
-            and not self.is_lost(other)
+            and self.matters(other)
             for other in self.study.get_trials(deepcopy=False, states=alive)
         )
 
@@ -189,8 +207,11 @@ class _Sweep:
         self.leases.take(trial.number)
         if "config" not in trial.user_attrs:
             raise optuna.TrialPruned("another worker took the last of the queue")
+        if "dropped" in trial.user_attrs:
+            raise optuna.TrialPruned("it is no longer in the grid")
         if self.is_taken(trial):
             raise optuna.TrialPruned("another worker has queued it too")
+        self.tell(f"[bold]{escape(trial.user_attrs['folder'])}[/]")
         trial.set_user_attr("machine", platform.node())
         folder = self.folder / trial.user_attrs["folder"]
         folder.mkdir(parents=True, exist_ok=True)
@@ -224,6 +245,27 @@ class _Sweep:
             kept.get("macs"),
             kept.get("error", _DIED) if state == FAILED else "",
         )
+
+    def after(self, _: optuna.Study, trial: FrozenTrial) -> None:
+        """Say what became of a trial."""
+        config = _config_of(trial)
+        if trial.state in _STATES and config is not None:
+            line = self.outcome(Point(trial.user_attrs["folder"], config)).line()
+            self.tell(f"  {_STATES[trial.state]}: {escape(line)}")
+
+    def work(self) -> None:
+        """Train until the queue is empty; then look once more for workers that died meanwhile."""
+        while True:
+            self.leases.begin()
+            try:
+                if not self.is_waiting():
+                    self.leases.bury(self.study)
+                    return
+                self.study.optimize(
+                    self.objective, n_trials=1, catch=(Exception,), callbacks=[self.after]
+                )
+            finally:
+                self.leases.end()
 
 
 def sweep(
@@ -273,37 +315,14 @@ def sweep(
         got = f"{str(folder)!r} ({error.strerror or error})"
         refuse("--out", got, "a folder that can be written", "write --out sweeps/mine")
     with _quiet_optuna():
-        work = _Sweep(points, folder, storage, run)
+        work = _Sweep(points, folder, storage, run, tell)
         work.leases.begin()
         try:
             work.leases.bury(work.study)
             work.check_fixed()
+            work.drop()
             work.enqueue()
         finally:
             work.leases.end()
-        _work(work, tell)
+        work.work()
         return [work.outcome(point) for point in points]
-
-
-def _work(work: _Sweep, tell: Callable[[str], None]) -> None:
-    """Train until the queue is empty; then look once more for workers that died meanwhile."""
-
-    def objective(trial: optuna.Trial) -> float:
-        tell(f"[bold]{escape(trial.user_attrs.get('folder', ''))}[/]")
-        return work.objective(trial)
-
-    def after(_: optuna.Study, trial: FrozenTrial) -> None:
-        config = _config_of(trial)
-        if trial.state in _STATES and config is not None:
-            line = work.outcome(Point(trial.user_attrs["folder"], config)).line()
-            tell(f"  {_STATES[trial.state]}: {escape(line)}")
-
-    while True:
-        work.leases.begin()
-        try:
-            if not work.is_waiting():
-                work.leases.bury(work.study)
-                return
-            work.study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[after])
-        finally:
-            work.leases.end()
