@@ -2,6 +2,8 @@
 
 import base64
 import csv
+import doctest
+import importlib
 import json
 from dataclasses import asdict
 from html.parser import HTMLParser
@@ -204,6 +206,13 @@ def test_every_learning_run_is_drawn_to_its_last_stride(tmp_path):
     ends = [[line.get_ydata()[-1] for line in axes.lines] for axes in panels]
     assert ends == [[1.0, 1.0, 3.0, 3.5]] * (PANELS + 1)
     assert panels[0].lines[2].get_ydata()[0] == 2.0
+
+
+@pytest.mark.parametrize("name", ["curves", "grid", "outcomes", "sections"])
+def test_examples_run(name):
+    result = doctest.testmod(importlib.import_module(f"spectral_stride.torch.training.{name}"))
+    assert result.failed == 0
+    assert result.attempted > 0
 
 
 # --- What is written ---------------------------------------------------------------------------

@@ -84,6 +84,8 @@ def test_options_that_do_not_count_do_not_multiply(grid):
 def test_a_point_is_named_after_its_choices(tmp_path):
     (point,) = points_of(tmp_path, "strides: 1,1,3x2,2,2\nramp: outside\nseed: 7")
     assert point.name.startswith("strides1,1,3x2,2,2-outside-seed7-")
+    (fast,) = points_of(tmp_path, "lr: 1000000.0\npenalty: 0.10")
+    assert fast.name.startswith("penalty0.1-lr1e+06-")
     (strided,) = points_of(tmp_path, "downsampling: strided\nramp: outside\nwidth: 4")
     assert strided.name.startswith("strided-width4-")
     assert "outside" not in strided.name

@@ -75,7 +75,7 @@ def frequency_response(
     >>> from spectral_stride.torch.training.curves import frequency_response
     >>> mask = soft_mask(8, 2.0, smoothness=2)
     >>> np.round(frequency_response(mask, 8, np.array([0.0, 0.375, 0.4375, 0.5])), 3)
-    array([1.   , 1.   , 0.861, 0.5  ])
+    array([1.   , 1.   , 0.686, 0.5  ])
     """
     impulse = np.fft.irfft(mask, n=size)
     distance = np.minimum(np.arange(size), size - np.arange(size))

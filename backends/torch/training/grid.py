@@ -130,14 +130,18 @@ def _combinations(choices: Mapping[str, list[str]]) -> Iterator[tuple[dict[str, 
         yield words, read({**words, "baseline": False})
 
 
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _name(words: Mapping[str, str], config: Config) -> str:
     content = asdict(config)
     parts = [
-        str(content[option]) if option in _SELF_EVIDENT else f"{option}{content[option]}"
+        ("" if option in _SELF_EVIDENT else option) + _word(content[option])
         for option in OPTIONS
         if option in words
     ]
-    text = re.sub(r"[^A-Za-z0-9_.,-]", "-", "-".join(parts))[:_LONGEST_NAME]
+    text = re.sub(r"[^A-Za-z0-9_.,+-]", "-", "-".join(parts))[:_LONGEST_NAME]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return f"{text}-{digest[:8]}"
 

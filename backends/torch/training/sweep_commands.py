@@ -62,7 +62,11 @@ def sweep(grid: Grid, out: Out = None, storage: Storage = None) -> None:
         return summary
 
     folder = SWEEPS / path.stem if out is None else Path(out)
-    outcomes = run_sweep(path, folder, run, storage=storage, tell=console.print)
+
+    def tell(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False)
+
+    outcomes = run_sweep(path, folder, run, storage=storage, tell=tell)
     console.print(outcome_table(outcomes))
     if any(outcome.state == FAILED for outcome in outcomes):
         raise typer.Exit(1)
