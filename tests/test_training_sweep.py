@@ -290,6 +290,24 @@ def test_a_folder_that_is_a_file(tmp_path, grid):
         sweep(grid, grid, Runner())
 
 
+def test_folders_that_a_lost_journal_has_left_are_kept(tmp_path, grid):
+    first = sweep(grid, tmp_path / "out", Runner())
+    (tmp_path / "out" / JOURNAL).unlink()
+    again = Runner()
+    outcomes = sweep(grid, tmp_path / "out", again)
+    assert len(again.seen) == COUNT
+    assert [outcome.folder for outcome in outcomes] == [f"{old.folder}-try2" for old in first]
+
+
+def test_a_folder_that_cannot_be_made_fails_its_trial(tmp_path, grid, monkeypatch):
+    def full(work, name):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("spectral_stride.torch.training.sweep._Sweep.new_folder", full)
+    outcomes = sweep(grid, tmp_path / "out", Runner())
+    assert {(o.state, o.error) for o in outcomes} == {("failed", "No space left on device")}
+
+
 # --- Several workers ---------------------------------------------------------------------------
 
 # A worker that begins when there is no file "hold", and whose trainings go on while there is a file

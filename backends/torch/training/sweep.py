@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ _STATES = {
     TrialState.WAITING: WAITING,
     TrialState.FAIL: FAILED,
 }
+# What needs no other trial.
+_ALIVE = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
 
 
 @contextmanager
@@ -92,6 +95,20 @@ def _config_of(trial: FrozenTrial) -> Config | None:
         return Config(**trial.user_attrs["config"])
     except (KeyError, TypeError):
         return None
+
+
+def _outcome(trial: FrozenTrial) -> Outcome:
+    kept = trial.user_attrs
+    state = _STATES[trial.state]
+    return Outcome(
+        kept["name"],
+        state,
+        kept.get("folder", kept["name"]),
+        kept.get("machine", ""),
+        kept.get("accuracy"),
+        kept.get("macs"),
+        kept.get("error", _DIED) if state == FAILED else "",
+    )
 
 
 class _Sweep:
@@ -165,13 +182,10 @@ class _Sweep:
     def enqueue(self) -> None:
         """Put what is neither done, nor running, nor waiting into the queue."""
         for point in self.points:
-            trials = self.trials_of(point)
-            states = [trial.state for trial in trials if self.matters(trial)]
-            if {TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING} & set(states):
+            states = {trial.state for trial in self.trials_of(point) if self.matters(trial)}
+            if states.intersection(_ALIVE):
                 continue
-            # What an earlier trial left in its folder is kept: nobody knows what it is good for.
-            name = point.name if not trials else f"{point.name}-try{len(trials) + 1}"
-            attributes = {"config": asdict(point.config), "folder": name}
+            attributes = {"config": asdict(point.config), "name": point.name}
             self.study.enqueue_trial({}, user_attrs=attributes)
 
     def drop(self) -> None:
@@ -194,13 +208,24 @@ class _Sweep:
 
         Trials are numbered by the storage, so both see the same one as the first.
         """
-        alive = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
         return any(
             other.number < trial.number
             and other.user_attrs.get("config") == trial.user_attrs["config"]
             and self.matters(other)
-            for other in self.study.get_trials(deepcopy=False, states=alive)
+            for other in self.study.get_trials(deepcopy=False, states=_ALIVE)
         )
+
+    def new_folder(self, name: str) -> Path:
+        """Make a folder for a trial.
+
+        What an earlier one left in its own is kept: nobody knows what it is good for.
+        """
+        for number in count(1):
+            folder = self.folder / (name if number == 1 else f"{name}-try{number}")
+            with suppress(FileExistsError):
+                folder.mkdir()
+                break
+        return folder
 
     def objective(self, trial: optuna.Trial) -> float:
         """Train one point and return its accuracy."""
@@ -211,10 +236,14 @@ class _Sweep:
             raise optuna.TrialPruned("it is no longer in the grid")
         if self.is_taken(trial):
             raise optuna.TrialPruned("another worker has queued it too")
-        self.tell(f"[bold]{escape(trial.user_attrs['folder'])}[/]")
+        try:
+            folder = self.new_folder(trial.user_attrs["name"])
+        except OSError as error:
+            trial.set_user_attr("error", str(error))
+            raise
+        self.tell(f"[bold]{escape(folder.name)}[/]")
+        trial.set_user_attr("folder", folder.name)
         trial.set_user_attr("machine", platform.node())
-        folder = self.folder / trial.user_attrs["folder"]
-        folder.mkdir(parents=True, exist_ok=True)
         try:
             summary = self.run(Config(**trial.user_attrs["config"]), folder)
             (trained,) = summary["runs"]
@@ -232,26 +261,13 @@ class _Sweep:
     def outcome(self, point: Point) -> Outcome:
         """Say how a point stands."""
         trial = self.last(point)
-        if trial is None:
-            return Outcome(point.name, WAITING, point.name)
-        kept = trial.user_attrs
-        state = _STATES[trial.state]
-        return Outcome(
-            point.name,
-            state,
-            kept["folder"],
-            kept.get("machine", ""),
-            kept.get("accuracy"),
-            kept.get("macs"),
-            kept.get("error", _DIED) if state == FAILED else "",
-        )
+        return Outcome(point.name, WAITING, point.name) if trial is None else _outcome(trial)
 
     def after(self, _: optuna.Study, trial: FrozenTrial) -> None:
         """Say what became of a trial."""
-        config = _config_of(trial)
-        if trial.state in _STATES and config is not None:
-            line = self.outcome(Point(trial.user_attrs["folder"], config)).line()
-            self.tell(f"  {_STATES[trial.state]}: {escape(line)}")
+        if trial.state in _STATES:
+            outcome = _outcome(trial)
+            self.tell(f"  {outcome.state}: {escape(outcome.line())}")
 
     def work(self) -> None:
         """Train until the queue is empty; then look once more for workers that died meanwhile."""
