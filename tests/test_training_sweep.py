@@ -1,0 +1,518 @@
+"""Sweeps: what a grid stands for, and what workers that fail, die or meet leave behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from spectral_stride.torch.training import job, sweep_commands
+from spectral_stride.torch.training.config import RefusedError, read
+from spectral_stride.torch.training.grid import read_grid
+from spectral_stride.torch.training.run import train
+from spectral_stride.torch.training.sweep import ERROR, JOURNAL, sweep
+
+GRID = """
+downsampling: [diffstride, strided]
+penalty: [0.1, 0.3]
+seed: [0, 1]
+"""
+# Three trainings at each of two seeds.
+COUNT = 6
+
+
+@pytest.fixture
+def grid(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID)
+    return path
+
+
+def write_summary(config, folder):
+    """What a training leaves behind, as far as a sweep looks at it."""
+    trained = {"test_accuracy": 0.5 + config.seed / 10, "after": {"macs": 1000 + config.seed}}
+    summary = {"config": asdict(config), "runs": [trained]}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return summary
+
+
+class Runner:
+    """Trains nothing, notes what it was asked for, and fails where it is told to."""
+
+    def __init__(self, fails=lambda config: False):
+        self.fails = fails
+        self.seen = []
+
+    def __call__(self, config, folder):
+        assert list(folder.iterdir()) == []
+        self.seen.append(config)
+        if self.fails(config):
+            raise RuntimeError("out of\nmemory")
+        return write_summary(config, folder)
+
+
+# --- Grids -------------------------------------------------------------------------------------
+
+
+def points_of(tmp_path, text):
+    path = tmp_path / "some.yaml"
+    path.write_text(text)
+    return read_grid(path)
+
+
+def test_options_that_do_not_count_do_not_multiply(grid):
+    points = read_grid(grid)
+    assert [(p.config.downsampling, p.config.penalty, p.config.seed) for p in points] == [
+        ("diffstride", 0.1, 0),
+        ("diffstride", 0.1, 1),
+        ("diffstride", 0.3, 0),
+        ("diffstride", 0.3, 1),
+        ("strided", 0.2, 0),
+        ("strided", 0.2, 1),
+    ]
+    assert len({point.name for point in points}) == COUNT
+    assert not any(point.config.baseline for point in points)
+
+
+def test_a_point_is_named_after_its_choices(tmp_path):
+    (point,) = points_of(tmp_path, "strides: 1,1,3x2,2,2\nramp: outside\nseed: 7")
+    assert point.name.startswith("strides1,1,3x2,2,2-outside-seed7-")
+    (fast,) = points_of(tmp_path, "lr: 1000000.0\npenalty: 0.10")
+    assert fast.name.startswith("penalty0.1-lr1e+06-")
+    (strided,) = points_of(tmp_path, "downsampling: strided\nramp: outside\nwidth: 4")
+    assert strided.name.startswith("strided-width4-")
+    assert "outside" not in strided.name
+
+
+def test_grids_are_joined(tmp_path):
+    text = """
+    - {model: resnet18, strides: ["1,1,2,2,2", "1,1,3,2,3"]}
+    - {model: resnet56, strides: "1,1,2,2", batch-size: 64}
+    - {model: resnet18, strides: "1,1,2,2,2", smoothness: 4}
+    """
+    points = points_of(tmp_path, text)
+    assert [(p.config.model, p.config.strides, p.config.batch_size) for p in points] == [
+        ("resnet18", "1,1,2,2,2", 32),
+        ("resnet18", "1,1,3,2,3", 32),
+        ("resnet56", "1,1,2,2", 64),
+    ]
+
+
+@pytest.mark.parametrize("text", ["lr: 3e-3", "lr: 0.003", "lr: '3e-3'", "lr: [0.003, 3e-3]"])
+def test_numbers_may_be_written_in_any_way(tmp_path, text):
+    (point,) = points_of(tmp_path, text)
+    assert point.config == read({"lr": "0.003", "baseline": False})
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ["got null as part 1"]),
+        ("[]", ["with nothing in it"]),
+        ("penalty", ['got "penalty" as part 1']),
+        ("- {seed: 0}\n- 3", ["got 3 as part 2"]),
+        ("seed: [0", ["allowed: a YAML file"]),
+        ("seed: !!python/name:os.system", ["allowed: a YAML file"]),
+        ("penalti: 0.1", ["an option 'penalti'", "instead: write penalty"]),
+        ("frequency: 0.1", ["an option 'frequency'", "data, model, downsampling"]),
+        ("3: 4", ["an option '3'"]),
+        ("baseline: true", ["got baseline", "write downsampling: [diffstride, strided]"]),
+        ("seed: []", ["no value for seed"]),
+        ("seed:", ["got null for seed"]),
+        ("seed: true", ["got true for seed"]),
+        ("strides: [[1, 1, 2, 2, 2]]", ["got [1, 1, 2, 2, 2] for strides", '["1,1,2,2,2"]']),
+        ("strides: [1, 1, 2, 2, 2]", ["1 strides '1'", "allowed: 5"]),
+        ("epochs: 2.5", ["--epochs: got '2.5'"]),
+        ("seed: 0\nseed: 1", ["'seed' twice"]),
+        ("batch-size: 8\nbatch_size: 9", ["'batch_size' twice"]),
+        ("{downsampling: strided, ramp: [inside, middle]}", ["--ramp: got 'middle'"]),
+        (
+            "{downsampling: [diffstride, strided], strides: '1,1,2.5,2,2'}",
+            ["whole numbers for --downsampling strided"],
+        ),
+    ],
+)
+def test_a_wrong_grid_gets_one_line_and_runs_nothing(tmp_path, text, parts):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    runner = Runner()
+    with pytest.raises(RefusedError, match=r"; allowed: .*; instead: ") as caught:
+        sweep(path, tmp_path / "out", runner)
+    for part in parts:
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert runner.seen == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", ".", "binary.yaml"])
+def test_a_grid_that_cannot_be_read(tmp_path, name):
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(RefusedError, match=r"grid: got '.*; allowed: a YAML file"):
+        read_grid(tmp_path / name)
+
+
+# --- One worker --------------------------------------------------------------------------------
+
+
+def test_every_point_runs_once_and_never_again(tmp_path, grid):
+    first, second, told = Runner(), Runner(), []
+    outcomes = sweep(grid, tmp_path / "out", first, tell=told.append)
+    assert first.seen == [point.config for point in read_grid(grid)]
+    assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
+    assert [outcome.accuracy for outcome in outcomes] == [0.5, 0.6] * 3
+    assert [outcome.macs for outcome in outcomes] == [1000, 1001] * 3
+    for outcome in outcomes:
+        assert (tmp_path / "out" / outcome.folder / "summary.json").is_file()
+    assert told[1] == "  done: 50.00 % at 0.00 M MACs"
+    assert sweep(grid, tmp_path / "out", second) == outcomes
+    assert second.seen == []
+
+
+def test_one_failure_does_not_lose_the_others_and_is_tried_again(tmp_path, grid):
+    def fails(config):
+        return config.penalty == 0.3 and config.seed == 1
+
+    first, second = Runner(fails), Runner()
+    outcomes = sweep(grid, tmp_path / "out", first)
+    assert len(first.seen) == COUNT
+    (failed,) = [outcome for outcome in outcomes if outcome.state != "done"]
+    assert (failed.state, failed.error) == ("failed", "RuntimeError: out of memory")
+    error = tmp_path / "out" / failed.folder / ERROR
+    assert "in __call__" in error.read_text()
+
+    outcomes = sweep(grid, tmp_path / "out", second)
+    assert [config for config in first.seen if fails(config)] == second.seen
+    assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
+    assert {failed.folder, f"{failed.folder}-try2"} <= {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
+    assert error.is_file()
+
+
+def test_what_the_tool_refuses_keeps_its_line(tmp_path, grid):
+    def run(config, folder):
+        raise RefusedError("training: got a loss of nan")
+
+    outcomes = sweep(grid, tmp_path / "out", run)
+    assert {outcome.error for outcome in outcomes} == {"training: got a loss of nan"}
+
+
+def test_an_interrupt_stops_the_sweep(tmp_path, grid):
+    def run(config, folder):
+        if config.seed == 1:
+            raise KeyboardInterrupt
+        return write_summary(config, folder)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(grid, tmp_path / "out", run)
+    again = Runner()
+    outcomes = sweep(grid, tmp_path / "out", again)
+    assert len(again.seen) == COUNT - 1
+    assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
+
+
+def test_what_waits_and_is_no_longer_in_the_grid_does_not_run(tmp_path, grid):
+    def interrupt(config, folder):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(grid, tmp_path / "out", interrupt)
+    grid.write_text(GRID.replace("[0, 1]", "[1, 2]"))
+    fewer, again, told = Runner(), Runner(), []
+    sweep(grid, tmp_path / "out", fewer, tell=told.append)
+    assert [config.seed for config in fewer.seen] == [1, 1, 1, 2, 2, 2]
+    assert len(told) == 2 * COUNT  # nothing on what was dropped
+    grid.write_text(GRID)
+    outcomes = sweep(grid, tmp_path / "out", again)
+    assert [config.seed for config in again.seen] == [0, 0, 0]
+    assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
+
+
+def test_results_that_were_removed_are_made_again(tmp_path, grid):
+    outcomes = sweep(grid, tmp_path / "out", Runner())
+    (tmp_path / "out" / outcomes[2].folder / "summary.json").unlink()
+    again = Runner()
+    sweep(grid, tmp_path / "out", again)
+    assert again.seen == [read_grid(grid)[2].config]
+
+
+def test_a_grid_may_grow_and_shrink(tmp_path, grid):
+    sweep(grid, tmp_path / "out", Runner())
+    grid.write_text(GRID.replace("[0, 1]", "[1, 2]") + "width: 8\nsmoothness: [4, 2]\n")
+    more = Runner()
+    outcomes = sweep(grid, tmp_path / "out", more)
+    assert Counter((c.downsampling, c.seed, c.smoothness) for c in more.seen) == {
+        ("diffstride", 1, 2.0): 2,
+        ("diffstride", 2, 4.0): 2,
+        ("diffstride", 2, 2.0): 2,
+        ("strided", 2, 4.0): 1,
+    }
+    assert [outcome.state for outcome in outcomes] == ["done"] * 10
+
+
+def test_what_a_grid_holds_fixed_stays(tmp_path, grid):
+    sweep(grid, tmp_path / "out", Runner())
+    grid.write_text(GRID + "epochs: 3\n")
+    none, more = Runner(), Runner()
+    with pytest.raises(RefusedError, match=r"epochs: 3; allowed: 30, .*epochs: \[30, 3\]"):
+        sweep(grid, tmp_path / "out", none)
+    assert none.seen == []
+    grid.write_text(GRID + "epochs: [30, 3]\n")
+    sweep(grid, tmp_path / "out", more)
+    assert [config.epochs for config in more.seen] == [3] * COUNT
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////nowhere/at/all.db", "oracle+no://x"])
+def test_a_storage_that_cannot_be_opened(tmp_path, grid, url):
+    with pytest.raises(RefusedError, match=r"--storage: got .*; allowed: a database") as caught:
+        sweep(grid, tmp_path / "out", Runner(), storage=url)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_journal(tmp_path, grid):
+    sweep(grid, tmp_path / "out", Runner())
+    with (tmp_path / "out" / JOURNAL).open("a") as file:
+        file.write('{"op_co\n{}\n')
+    with pytest.raises(RefusedError, match="a journal of Optuna"):
+        sweep(grid, tmp_path / "out", Runner())
+
+
+def test_a_folder_that_is_a_file(tmp_path, grid):
+    with pytest.raises(RefusedError, match="a folder that can be written"):
+        sweep(grid, grid, Runner())
+
+
+def test_folders_that_a_lost_journal_has_left_are_kept(tmp_path, grid):
+    first = sweep(grid, tmp_path / "out", Runner())
+    (tmp_path / "out" / JOURNAL).unlink()
+    again = Runner()
+    outcomes = sweep(grid, tmp_path / "out", again)
+    assert len(again.seen) == COUNT
+    assert [outcome.folder for outcome in outcomes] == [f"{old.folder}-try2" for old in first]
+
+
+def test_a_folder_that_cannot_be_made_fails_its_trial(tmp_path, grid, monkeypatch):
+    def full(work, name):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("spectral_stride.torch.training.sweep._Sweep.new_folder", full)
+    outcomes = sweep(grid, tmp_path / "out", Runner())
+    assert {(o.state, o.error) for o in outcomes} == {("failed", "No space left on device")}
+
+
+# --- Several workers ---------------------------------------------------------------------------
+
+# A worker that begins when there is no file "hold", and whose trainings go on while there is a file
+# "hold-SEED"; it says what it begins.
+WORKER = """
+import json, sys, time
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from spectral_stride.torch.training import leases
+from spectral_stride.torch.training.sweep import sweep
+
+leases.HEARTBEAT, leases.GRACE = 1, 2
+here, storage = Path(sys.argv[1]), sys.argv[2] or None
+
+def run(config, folder):
+    print(folder.name, flush=True)
+    time.sleep(0.2)
+    while (here / f"hold-{{config.seed}}").exists():
+        time.sleep(0.02)
+    trained = {{"test_accuracy": 0.5, "after": {{"macs": 1000}}}}
+    summary = {{"runs": [trained]}}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return summary
+
+print("ready", flush=True)
+while (here / "hold").exists():
+    time.sleep(0.02)
+outcomes = sweep(here / "grid.yaml", here / "out", run, storage=storage)
+"""
+
+
+@pytest.fixture
+def worker(tmp_path, request):
+    """A way to start workers; whatever happens they are gone in the end."""
+    started = []
+    script = WORKER.format(root=str(request.config.rootpath))
+
+    def start(storage=""):
+        command = [sys.executable, "-c", script, str(tmp_path), storage]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def storages(tmp_path):
+    return {"journal": None, "database": f"sqlite:///{tmp_path / 'sweep.db'}"}
+
+
+@pytest.mark.parametrize("kind", ["journal", "database"])
+def test_two_workers_divide_the_points(tmp_path, grid, worker, kind):
+    storage = storages(tmp_path)[kind]
+    (tmp_path / "hold").touch()
+    workers = [worker(storage or "") for _ in range(2)]
+    (tmp_path / "hold").unlink()
+    folders = [process.communicate(timeout=60)[0].split() for process in workers]
+    assert [process.returncode for process in workers] == [0, 0]
+    assert all(folders)
+    assert sorted(folders[0] + folders[1]) == sorted(point.name for point in read_grid(grid))
+    rest = Runner()
+    outcomes = sweep(grid, tmp_path / "out", rest, storage=storage)
+    assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
+    assert rest.seen == []
+
+
+def test_a_killed_worker_is_told_from_a_living_one(tmp_path, grid, worker):
+    (tmp_path / "hold-1").touch()
+    process = worker()
+    assert [process.stdout.readline().strip() for _ in range(2)] == [
+        point.name for point in read_grid(grid)[:2]
+    ]
+    # It holds its second point: another worker takes the rest of seed 0 ...
+    beside = Runner()
+    outcomes = sweep(grid, tmp_path / "out", beside)
+    assert len(beside.seen) == COUNT - 2
+    assert [outcome.state for outcome in outcomes].count("running") == 1
+    assert outcomes[1].state == "running"
+    assert outcomes[1].machine
+    # ... and once it is killed, its point.
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=10)
+    after = Runner()
+    outcomes = sweep(grid, tmp_path / "out", after)
+    assert after.seen == [read_grid(grid)[1].config]
+    assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
+    assert outcomes[1].folder == f"{outcomes[1].name}-try2"
+
+
+def test_a_worker_that_dies_while_others_work_is_seen_at_the_end(tmp_path, grid, worker):
+    (tmp_path / "hold-0").touch()
+    process = worker()
+    process.stdout.readline()
+
+    def run(config, folder):
+        process.kill()
+        process.wait(timeout=10)
+        return write_summary(config, folder)
+
+    outcomes = sweep(grid, tmp_path / "out", run)
+    assert [outcome.state for outcome in outcomes] == ["failed"] + ["done"] * (COUNT - 1)
+    assert outcomes[0].error == "its worker died, or was killed"
+
+
+def test_a_database_hears_when_a_worker_is_silent(tmp_path, grid, worker, monkeypatch):
+    storage = storages(tmp_path)["database"]
+    (tmp_path / "hold-1").touch()
+    process = worker(storage)
+    for _ in range(2):
+        process.stdout.readline()
+    monkeypatch.setattr("spectral_stride.torch.training.leases.HEARTBEAT", 1)
+    monkeypatch.setattr("spectral_stride.torch.training.leases.GRACE", 2)
+    time.sleep(3.5)  # longer than the grace that a silent worker has
+    beside = Runner()
+    outcomes = sweep(grid, tmp_path / "out", beside, storage=storage)
+    assert len(beside.seen) == COUNT - 2
+    assert outcomes[1].state == "running"
+    process.kill()
+    process.wait(timeout=10)
+    time.sleep(3.5)
+    after = Runner()
+    outcomes = sweep(grid, tmp_path / "out", after, storage=storage)
+    assert after.seen == [read_grid(grid)[1].config]
+    assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
+
+
+def test_points_that_two_workers_queued_at_once_run_once(tmp_path, grid, monkeypatch):
+    """Only behind a database, which has no lock on the queue as a whole."""
+    from spectral_stride.torch.training import sweep as module
+
+    storage = storages(tmp_path)["database"]
+    enqueue = module._Sweep.enqueue
+
+    def twice(work):
+        enqueue(work)
+        monkeypatch.setattr(work, "trials_of", lambda point: [])  # the other saw an empty queue
+        enqueue(work)
+        monkeypatch.undo()
+
+    monkeypatch.setattr(module._Sweep, "enqueue", twice)
+    runner = Runner()
+    outcomes = sweep(grid, tmp_path / "out", runner, storage=storage)
+    assert runner.seen == [point.config for point in read_grid(grid)]
+    assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
+
+
+# --- The real training, and the command --------------------------------------------------------
+
+
+def test_real_trainings(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text("{downsampling: [diffstride, strided], width: 1, epochs: 1, batch_size: 16}")
+
+    def run(config, folder):
+        return train(config, folder, "cpu", limit=32, progress=False)
+
+    outcomes = sweep(path, tmp_path / "out", run)
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+    learned, strided = outcomes
+    assert 0 <= learned.accuracy <= 1
+    assert learned.macs != strided.macs
+    for outcome, kind in ((learned, "diffstride"), (strided, "strided")):
+        folder = tmp_path / "out" / outcome.folder
+        assert (folder / kind / "metrics.csv").is_file()
+        assert len(json.loads((folder / "summary.json").read_text())["runs"]) == 1
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """The command as it is registered, with a training that fails for seed 9."""
+    runner = Runner(lambda config: config.seed == 9)
+
+    def run(config, out, console):
+        from pathlib import Path
+
+        return Path(out), runner(config, Path(out))
+
+    monkeypatch.setattr(job, "run", run)
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer()
+    app.command()(sweep_commands.sweep)
+    app.command()(sweep_commands.report)
+    return lambda *words: CliRunner().invoke(app, list(words))
+
+
+def test_the_command_says_what_ran_and_what_failed(command, tmp_path, grid):
+    result = command("sweep", str(grid))
+    assert (result.exit_code, result.exception) == (0, None)
+    assert "6 done, 0 failed, 0 running, 0 waiting" in result.stdout
+    assert (tmp_path / "sweeps" / "grid" / JOURNAL).is_file()
+    grid.write_text(GRID.replace("[0, 1]", "[0, 9]"))
+    result = command("sweep", str(grid))
+    assert result.exit_code == 1
+    assert "3 done, 3 failed" in result.stdout
+    assert "RuntimeError: out of memory" in result.stdout
+
+
+def test_the_command_looks_for_the_device_first(command, grid, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    grid.write_text("device: cuda")
+    result = command("sweep", str(grid), "--out", str(tmp_path / "out"))
+    assert isinstance(result.exception, RefusedError)
+    assert "--device: got 'cuda'" in str(result.exception)
+    assert not (tmp_path / "out").exists()
