@@ -72,8 +72,15 @@ def _kind(table: Any, name: str) -> str | None:
     is_file = isinstance(feature, dict) and "bytes" in feature
     if not is_file and feature not in (Value("binary"), Value("large_binary")):
         return None
-    cell = table[0][name] if len(table) else None
+    cell = table.select_columns(name)[0][name]
     return _sniffed(cell.get("bytes") if isinstance(cell, dict) else cell)
+
+
+def undecoded(table: Any, column: str, kind: str) -> Any:
+    """Return the table with files as they are, {"bytes": ..., "path": ...}, in one column."""
+    from datasets import Audio, Image
+
+    return table.cast_column(column, {"image": Image, "audio": Audio}[kind](decode=False))
 
 
 def _sniffed(content: bytes | None) -> str | None:

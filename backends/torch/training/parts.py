@@ -14,6 +14,7 @@ from spectral_stride.torch.training.columns import (
     find_input,
     find_labels,
     label_at,
+    undecoded,
 )
 from spectral_stride.torch.training.config import refuse
 from spectral_stride.torch.training.rows import OPTION, Rows
@@ -86,6 +87,7 @@ def choose_parts(
         if missing:
             got = f"{source}, whose split {split!r} lacks the column {min(missing)!r}"
             refuse(OPTION, got, "the same columns in both parts", f"write {TEST_SPLIT} SPLIT")
+        part = undecoded(part.select_columns([column, *names]), column, kind)
         return Rows(source, split, part, column, np.arange(len(part)), encode(part, names))
 
     train = rows(train_name)
