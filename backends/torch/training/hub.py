@@ -72,7 +72,7 @@ def open_folder(source: str, folder: Path, config: str | None = None) -> dict[st
     RefusedError
         For what `datasets` cannot make a table of.
     """
-    return _load(source, str(folder), name=config)
+    return _load(source, str(folder), folder, name=config)
 
 
 def open_parquet(source: str, file: Path) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def open_parquet(source: str, file: Path) -> dict[str, Any]:
     return _load(source, "parquet", data_files={"train": str(file)})
 
 
-def _load(source: str, path: str, **choices: Any) -> dict[str, Any]:
+def _load(source: str, path: str, folder: Path | None = None, **choices: Any) -> dict[str, Any]:
     import datasets
 
     try:
@@ -95,10 +95,10 @@ def _load(source: str, path: str, **choices: Any) -> dict[str, Any]:
     # The library has no class of its own for what it cannot open: damaged files come as errors of
     # Arrow, of the file system, of the network, or as a plain ValueError.
     except Exception as error:
-        _refuse_load(source, error)
+        _refuse_load(source, folder, error)
 
 
-def _refuse_load(source: str, error: Exception) -> NoReturn:
+def _refuse_load(source: str, folder: Path | None, error: Exception) -> NoReturn:
     """Say in one line why a source could not be opened, and what to do."""
     from datasets.exceptions import DatasetGenerationError
 
@@ -106,8 +106,14 @@ def _refuse_load(source: str, error: Exception) -> NoReturn:
     cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None
     cause = cause or error
     reason = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
-    remedy = "name another one"
-    if isinstance(error, ConnectionError):
+    remedy = "put it right, or name another one"
+    damaged = _damaged_file(folder) if folder else None
+    if damaged:
+        source, reason = str(damaged), f"it cannot be read: {reason}"
+        remedy = "replace the file"
+    elif "corresponds to no data" in str(error):
+        reason = "one of its splits has no rows"
+    elif isinstance(error, ConnectionError):
         reason = "the Hugging Face hub cannot be reached"
         remedy = "connect once, so that it is kept, or write the path of a copy: --data FOLDER"
     elif type(error).__name__ == "DatasetNotFoundError":
@@ -119,3 +125,20 @@ def _refuse_load(source: str, error: Exception) -> NoReturn:
     elif "Config name is missing" in str(error):
         remedy = f"write --data {source}:CONFIG"
     refuse(OPTION, f"{source} ({reason})", ALLOWED, remedy)
+
+
+def _damaged_file(folder: Path) -> Path | None:
+    """Find the parquet file below a folder that cannot be read, which `datasets` does not name."""
+    import datasets
+
+    for file in sorted(folder.rglob("*.parquet")):
+        try:
+            with quiet_datasets():
+                rows = datasets.load_dataset(
+                    "parquet", data_files=str(file), split="train", streaming=True
+                )
+                for _ in rows.with_format("arrow").iter(batch_size=1000):
+                    pass
+        except Exception:  # as in _load
+            return file
+    return None
