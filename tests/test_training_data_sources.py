@@ -1,6 +1,7 @@
 """Data sets of every form that a user may bring, made here, and what is said of the broken ones."""
 
 import io
+import json
 import re
 import subprocess
 import sys
@@ -312,6 +313,32 @@ def test_mean_and_std_are_exact():
     std_, mean_ = torch.std_mean(images.double(), dim=(0, 2, 3), correction=0)
     torch.testing.assert_close(mean.flatten(), mean_.float())
     torch.testing.assert_close(std.flatten(), std_.float())
+
+
+@pytest.mark.parametrize("kind", ["png", "wav"])
+def test_files_beside_a_file_of_metadata(tmp_path, kind):
+    contents = colours(10) if kind == "png" else [wav(tone(seed)) for seed in range(10)]
+    lines = []
+    for row, content in enumerate(contents):
+        (tmp_path / f"{row}.{kind}").write_bytes(content)
+        entry = {"file_name": f"{row}.{kind}", "animal": "ant" if row % 2 else "bee"}
+        lines.append(json.dumps(entry))
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    if kind == "wav":
+        refused(tmp_path, "recordings beside a file of metadata, which are not read")
+        return
+    refused(tmp_path, "write --labels animal$")
+    data = open_data(str(tmp_path), 4, 0, labels=["animal"])
+    assert data.tasks == {"animal": 2}
+    assert len(data.train_set) == 8
+
+
+def test_the_classes_of_a_test_without_labels_are_not_asked_for(tmp_path):
+    table = image_table(colours(10))
+    name = write(tmp_path / "x", train=table, test=table.remove_columns("label"))
+    data = open_data(name, 4, 0)
+    assert (len(data.train_set), len(data.test_set)) == (8, 2)
+    assert data.notes[0] == "Split 'test' has no labels, and is not used."
 
 
 # --- Audio -------------------------------------------------------------------------------------

@@ -114,11 +114,14 @@ def _refuse_load(source: str, folder: Path | None, error: Exception) -> NoReturn
     elif "corresponds to no data" in str(error):
         reason = "one of its splits has no rows"
     elif isinstance(error, ConnectionError):
-        reason = "the Hugging Face hub cannot be reached"
+        reason = "no such folder is here, and the Hugging Face hub cannot be reached"
         remedy = "connect once, so that it is kept, or write the path of a copy: --data FOLDER"
     elif type(error).__name__ == "DatasetNotFoundError":
         reason = "the hub has none of this name, or asks for a login"
         remedy = "check the name; for a set behind terms accept them and run `hf auth login`"
+    elif "'torchcodec'" in str(cause):
+        reason = "recordings beside a file of metadata, which are not read"
+        remedy = "sort them into class folders, or write them to parquet"
     elif "scripts are no longer supported" in str(error):
         reason = "it is a program, and programs from the hub are not run"
         remedy = f"write --data {source.partition(':')[0]}@refs/convert/parquet"

@@ -83,10 +83,6 @@ def choose_parts(
 
     def rows(split: str) -> Rows:
         part = _filled(source, split, splits)
-        missing = {column, *names} - set(part.features)
-        if missing:
-            got = f"{source}, whose split {split!r} lacks the column {min(missing)!r}"
-            refuse(OPTION, got, "the same columns in both parts", f"write {TEST_SPLIT} SPLIT")
         part = undecoded(part.select_columns([column, *names]), column, kind)
         return Rows(source, split, part, column, np.arange(len(part)), encode(part, names))
 
