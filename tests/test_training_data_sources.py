@@ -158,12 +158,20 @@ def test_named_columns_become_classes_in_the_order_of_their_values(tmp_path, kin
     assert data.test_set.tensors[1].flatten().tolist() == [1, 0]
 
 
-def test_bytes_without_a_type_are_looked_at(tmp_path):
-    values = {"content": colours(10), "label": [0, 1] * 5}
-    features = datasets.Features({"content": datasets.Value("binary"), "label": CLASSES})
+def in_structs(contents):
+    return [{"bytes": content, "path": f"{row}.x"} for row, content in enumerate(contents)]
+
+
+@pytest.mark.parametrize("form", [list, in_structs])
+def test_bytes_without_a_type_are_looked_at(tmp_path, form):
     file = tmp_path / "x.parquet"
-    datasets.Dataset.from_dict(values, features=features).to_parquet(file)
-    assert open_data(str(file), 2, 0).sample_shape == (3, 6, 8)
+    for contents, shape in (
+        (colours(10), (3, 6, 8)),
+        ([wav(tone(row)) for row in range(10)], (RATE,)),
+    ):
+        values = {"content": form(contents), "note": [b"?"] * 10, "kind": ["a", "b"] * 5}
+        datasets.Dataset.from_dict(values).to_parquet(file)
+        assert open_data(str(file), 2, 0, labels=["kind"]).sample_shape == shape
 
 
 def test_a_validation_split_is_the_test_where_the_test_has_no_labels(tmp_path):
@@ -394,10 +402,11 @@ def test_recordings_in_class_folders_with_channels_averaged(tmp_path, kind, endi
     [
         (wav(tone(1))[:-200], r"cut off: 1444 of 1644 bytes"),
         (wav(tone(1), kind="FLAC")[:-200], "row 1 of split 'train', which"),
+        (wav(tone(1), kind="AIFF")[:-200], r"cut off: 1454 of 1654 bytes"),
         (wav(tone(1))[:30], "cut off"),
-        (b"no sound", "cannot be decoded"),
+        (b"no sound", r"cannot be decoded \(Format not recognised"),
         (b"", "which is empty"),
-        (wav(tone(1)[:0]), "without samples"),
+        (wav(tone(1)[:0]), "without a sample"),
         (wav(np.array([0, np.nan] * 9, np.float32), subtype="FLOAT"), "no finite number, number 1"),
         (wav(tone(1), 2 * RATE), "1600 samples a second, while .*row 0 .* has 800"),
     ],
@@ -519,8 +528,11 @@ def test_columns_that_do_not_fit_are_refused_with_those_that_are_there(tmp_path)
 def test_splits_that_cannot_be_used_are_refused(tmp_path):
     table = image_table(colours(4))
     empty = table.select([])
-    refused(write(tmp_path / "a", train=empty, test=table), "one of its splits has no rows")
-    refused(write(tmp_path / "b", train=table, test=empty), "one of its splits has no rows")
+    refused(write(tmp_path / "a", train=empty, test=table), r"\(its split 'train' is empty\)")
+    refused(write(tmp_path / "b", train=table, test=empty), r"\(its split 'test' is empty\)")
+    folder_of_images(tmp_path / "d" / "train")
+    (tmp_path / "d" / "test").mkdir()
+    refused(tmp_path / "d", "d, whose split 'test' is empty")
     few = write(tmp_path / "c", train=image_table(colours(6), [0, 0, 0, 0, 0, 1]))
     refused(few, r"6 rows for 2 classes in column 'label', 1 of them of 'dog'")
 

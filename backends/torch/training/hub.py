@@ -1,6 +1,7 @@
 """A source opened with Hugging Face's `datasets`, as one table for each split, without a word."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,8 +112,8 @@ def _refuse_load(source: str, folder: Path | None, error: Exception) -> NoReturn
     if damaged:
         source, reason = str(damaged), f"it cannot be read: {reason}"
         remedy = "replace the file"
-    elif "corresponds to no data" in str(error):
-        reason = "one of its splits has no rows"
+    elif empty := re.search(r'Instruction "(.+)" corresponds to no data', str(error)):
+        reason, remedy = f"its split {empty[1]!r} is empty", "remove that split or fill it"
     elif isinstance(error, ConnectionError):
         reason = "no such folder is here, and the Hugging Face hub cannot be reached"
         remedy = "connect once, so that it is kept, or write the path of a copy: --data FOLDER"
