@@ -183,6 +183,8 @@ def test_a_validation_split_is_the_test_where_the_test_has_no_labels(tmp_path):
     assert data.notes == ("Split 'test' has no labels, and is not used.",)
     refused(name, r"row 0 of split 'test', which has no label in column 'label'", test_split="test")
     refused(name, r"--test-split: got 'dev'; .*: validation, test;", test_split="dev")
+    name = write(tmp_path / "y", train=train, validation=held, test=held)
+    assert open_data(name, 2, 0).notes == ("Not used: split validation.",)
 
 
 def test_one_of_several_configurations_is_chosen_after_a_colon(tmp_path):
@@ -489,6 +491,8 @@ def test_labels_that_cannot_be_learned_are_named_by_row(tmp_path):
     name = write(tmp_path / "new", train=train, test=test)
     refused(name, r"row 2 of split 'test', whose label 'c' no training row has in column 'kind'")
     refused(name, r"row 2 of split 'test', whose label 'z' no training", labels=["word"])
+    name = write(tmp_path / "other", train=train, test=table([0, 1], ["X", "Y"]))
+    refused(name, r"row 0 of split 'test', whose label 'X' no training", labels=["word"])
     name = write(tmp_path / "gap", train=table([0, None, 1, 1], ["x", "y", None, "x"]), test=train)
     refused(name, r"row 1 of split 'train', which has no label in column 'kind'")
     refused(name, r"row 2 of split 'train', which has no label in column 'word'", labels=["word"])

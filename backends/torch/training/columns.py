@@ -161,9 +161,8 @@ def class_names(source: str, table: Any, columns: Sequence[str]) -> dict[str, li
     names: dict[str, list[Any]] = {}
     for column in columns:
         feature, values = table.features[column], _values(table, column)
-        present = {value for value in values if value is not None}
+        present = {value for value in set(values) if not is_missing(table, column, value)}
         if isinstance(feature, ClassLabel):
-            present.discard(-1)  # what `datasets` writes for a label that is not known
             names[column] = list(range(feature.num_classes))
         else:
             names[column] = sorted(present)
@@ -187,6 +186,20 @@ def encode(table: Any, names: Mapping[str, Sequence[Any]]) -> NDArray[np.int64]:
         )
     ]
     return np.array(numbers, dtype=np.int64).reshape(len(names), len(table)).T
+
+
+def is_missing(table: Any, column: str, value: Any) -> bool:
+    """Whether a cell knows no label: None, or -1 where numbers stand for names."""
+    from datasets import ClassLabel
+
+    return value is None or (value == -1 and isinstance(table.features[column], ClassLabel))
+
+
+def has_labels(table: Any, columns: Sequence[str]) -> bool:
+    """Whether any label of a table is known."""
+    return not all(
+        is_missing(table, column, value) for column in columns for value in _values(table, column)
+    )
 
 
 def label_at(table: Any, column: str, row: int) -> Any:
