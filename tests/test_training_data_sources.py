@@ -1,5 +1,6 @@
 """Data sets of every form that a user may bring, made here, and what is said of the broken ones."""
 
+import doctest
 import io
 import json
 import re
@@ -14,6 +15,7 @@ import soundfile
 import torch
 from PIL import Image
 
+from spectral_stride.torch.training import audio, data, images, sources
 from spectral_stride.torch.training.config import RefusedError
 from spectral_stride.torch.training.decoded import LazyRows
 from spectral_stride.torch.training.images import mean_and_std
@@ -124,10 +126,13 @@ def test_one_parquet_file_keeps_a_fixed_stratified_fifth_for_the_test(tmp_path):
     assert not any(image.numpy().tobytes() in seen for image in data.test_set.tensors[0])
 
 
-def test_files_train_and_test_in_a_folder_are_the_splits(tmp_path):
-    image_table(colours(4)).to_parquet(tmp_path / "train.parquet")
-    image_table(colours(2)).to_parquet(tmp_path / "test.parquet")
-    data = open_data(str(tmp_path), 2, 0)
+def test_files_train_and_test_in_a_folder_are_the_splits(tmp_path, monkeypatch):
+    folder = tmp_path / "parquet"  # what `datasets` calls a kind of file, too
+    folder.mkdir()
+    image_table(colours(4)).to_parquet(folder / "train.parquet")
+    image_table(colours(2)).to_parquet(folder / "test.parquet")
+    monkeypatch.chdir(tmp_path)
+    data = open_data("parquet", 2, 0)
     assert (len(data.train_set), len(data.test_set)) == (4, 2)
 
 
@@ -656,6 +661,13 @@ def test_a_changed_file_is_read_again(tmp_path):
     file.unlink()
     image_table(colours(10, 70)).to_parquet(file)
     assert not torch.equal(first.train_set[0][0], open_data(str(file), 2, 0).train_set[0][0])
+
+
+@pytest.mark.parametrize("module", [audio, data, images, sources], ids=lambda it: it.__name__)
+def test_examples_run(module):
+    result = doctest.testmod(module)
+    assert result.failed == 0
+    assert result.attempted > 0
 
 
 def test_the_digits_load_neither_datasets_nor_soundfile():

@@ -41,7 +41,7 @@ def find_input(source: str, table: Any, wanted: str | None) -> tuple[str, str]:
         Where there is no such column, or more than one.
     """
     kinds = {name: _kind(table, name) for name in table.features}
-    found = [name for name, kind in kinds.items() if kind]
+    found = [(name, kind) for name, kind in kinds.items() if kind]
     columns = _listed(table)
     if wanted is not None:
         if wanted not in kinds:
@@ -55,9 +55,7 @@ def find_input(source: str, table: Any, wanted: str | None) -> tuple[str, str]:
         got = f"{source}, with {len(found)} columns of images or recordings among {columns}"
         remedy = f"write {INPUT} COLUMN" if found else "name a data set that has them"
         refuse(OPTION, got, f"one such column, or one named by {INPUT}", remedy)
-    kind = kinds[found[0]]
-    assert kind is not None
-    return found[0], kind
+    return found[0]
 
 
 def _kind(table: Any, name: str) -> str | None:
@@ -85,14 +83,14 @@ def undecoded(table: Any, column: str, kind: str) -> Any:
 
 def _sniffed(content: bytes | None) -> str | None:
     import soundfile
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if not content:
         return None
     try:
         Image.open(BytesIO(content)).close()
         return "image"
-    except UnidentifiedImageError:
+    except OSError:  # Pillow's word for no image
         pass
     try:
         soundfile.info(BytesIO(content))

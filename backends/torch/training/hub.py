@@ -73,7 +73,7 @@ def open_folder(source: str, folder: Path, config: str | None = None) -> dict[st
     RefusedError
         For what `datasets` cannot make a table of.
     """
-    return _load(source, str(folder), folder, name=config)
+    return _load(source, str(folder.resolve()), folder, name=config)
 
 
 def open_parquet(source: str, file: Path) -> dict[str, Any]:
