@@ -22,7 +22,7 @@ from spectral_stride.torch.training.rows import Rows
 
 SECONDS = 1.0
 BYTES = 4  # of a float32
-# Sizes that a program writes into a WAV's header when it cannot know the right one.
+# Sizes that a program writes into a file's header when it cannot know the right one.
 _UNKNOWN = (0, 2**32 - 1)
 _ALLOWED = "whole WAV, FLAC, OGG or MP3 files with finite samples"
 _REMEDY = "replace the file or leave it out"
@@ -85,25 +85,24 @@ class AudioReader:
 
 
 def _read(content: bytes) -> tuple[NDArray[np.float32], int]:
-    """Return the mean of a recording's channels, and its sample rate."""
-    stated = int.from_bytes(content[4:8], "little")
-    # libsndfile reads what is there of a WAV and says nothing. A last odd byte may be missing.
-    if content[:4] == b"RIFF" and stated not in _UNKNOWN and len(content) + 1 < stated + 8:
+    """Return the mean of a recording's channels, and its sample rate.
+
+    An MP3 that is cut off is read as far as it goes: the format has no length.
+    """
+    # libsndfile reads what is there of a file without compression, and says nothing.
+    stated = int.from_bytes(content[4:8], "little" if content[:4] == b"RIFF" else "big")
+    has_size = content[:4] in (b"RIFF", b"FORM") and stated not in _UNKNOWN
+    if has_size and len(content) + 1 < stated + 8:  # a last odd byte may be missing
         wrong = f"which is cut off: {len(content)} of {stated + 8} bytes"
         raise UnfitError(wrong, _ALLOWED, _REMEDY)
     try:
         with soundfile.SoundFile(BytesIO(content)) as file:
-            channels, rate, frames = (
-                file.read(dtype="float32", always_2d=True),
-                file.samplerate,
-                file.frames,
-            )
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        wrong = f"which cannot be decoded ({' '.join(str(error).split())})"
+            channels, rate = file.read(dtype="float32", always_2d=True), file.samplerate
+    except soundfile.LibsndfileError as error:
+        wrong = f"which cannot be decoded ({error.error_string})"
         raise UnfitError(wrong, _ALLOWED, _REMEDY) from error
-    if len(channels) < max(frames, 1):
-        wrong = f"which holds {len(channels)} of {frames} samples" if frames else "without samples"
-        raise UnfitError(wrong, _ALLOWED, _REMEDY)
+    if not len(channels):
+        raise UnfitError("without a sample, or cut off", _ALLOWED, _REMEDY)
     wave: NDArray[np.float32] = channels.mean(axis=1)
     if not np.isfinite(wave).all():
         wrong = f"with a sample that is no finite number, number {int(np.isfinite(wave).argmin())}"

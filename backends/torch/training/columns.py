@@ -41,7 +41,7 @@ def find_input(source: str, table: Any, wanted: str | None) -> tuple[str, str]:
         Where there is no such column, or more than one.
     """
     kinds = {name: _kind(table, name) for name in table.features}
-    found = [name for name, kind in kinds.items() if kind]
+    found = [(name, kind) for name, kind in kinds.items() if kind]
     columns = _listed(table)
     if wanted is not None:
         if wanted not in kinds:
@@ -55,9 +55,7 @@ def find_input(source: str, table: Any, wanted: str | None) -> tuple[str, str]:
         got = f"{source}, with {len(found)} columns of images or recordings among {columns}"
         remedy = f"write {INPUT} COLUMN" if found else "name a data set that has them"
         refuse(OPTION, got, f"one such column, or one named by {INPUT}", remedy)
-    kind = kinds[found[0]]
-    assert kind is not None
-    return found[0], kind
+    return found[0]
 
 
 def _kind(table: Any, name: str) -> str | None:
@@ -72,20 +70,27 @@ def _kind(table: Any, name: str) -> str | None:
     is_file = isinstance(feature, dict) and "bytes" in feature
     if not is_file and feature not in (Value("binary"), Value("large_binary")):
         return None
-    cell = table[0][name] if len(table) else None
+    cell = table.select_columns(name)[0][name]
     return _sniffed(cell.get("bytes") if isinstance(cell, dict) else cell)
+
+
+def undecoded(table: Any, column: str, kind: str) -> Any:
+    """Return the table with files as they are, {"bytes": ..., "path": ...}, in one column."""
+    from datasets import Audio, Image
+
+    return table.cast_column(column, {"image": Image, "audio": Audio}[kind](decode=False))
 
 
 def _sniffed(content: bytes | None) -> str | None:
     import soundfile
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if not content:
         return None
     try:
         Image.open(BytesIO(content)).close()
         return "image"
-    except UnidentifiedImageError:
+    except OSError:  # Pillow's word for no image
         pass
     try:
         soundfile.info(BytesIO(content))
@@ -154,9 +159,8 @@ def class_names(source: str, table: Any, columns: Sequence[str]) -> dict[str, li
     names: dict[str, list[Any]] = {}
     for column in columns:
         feature, values = table.features[column], _values(table, column)
-        present = {value for value in values if value is not None}
+        present = {value for value in set(values) if not is_missing(table, column, value)}
         if isinstance(feature, ClassLabel):
-            present.discard(-1)  # what `datasets` writes for a label that is not known
             names[column] = list(range(feature.num_classes))
         else:
             names[column] = sorted(present)
@@ -180,6 +184,20 @@ def encode(table: Any, names: Mapping[str, Sequence[Any]]) -> NDArray[np.int64]:
         )
     ]
     return np.array(numbers, dtype=np.int64).reshape(len(names), len(table)).T
+
+
+def is_missing(table: Any, column: str, value: Any) -> bool:
+    """Whether a cell knows no label: None, or -1 where numbers stand for names."""
+    from datasets import ClassLabel
+
+    return value is None or (value == -1 and isinstance(table.features[column], ClassLabel))
+
+
+def has_labels(table: Any, columns: Sequence[str]) -> bool:
+    """Whether any label of a table is known."""
+    return not all(
+        is_missing(table, column, value) for column in columns for value in _values(table, column)
+    )
 
 
 def label_at(table: Any, column: str, row: int) -> Any:

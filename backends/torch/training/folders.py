@@ -56,8 +56,9 @@ def read_class_folders(folder: Path) -> ClassFolders:
     parts = {path.name: path for path in inner} if in_splits else {TRAIN[0]: folder}
     listed = {name: _files(path) for name, path in parts.items()}
     kind = _kind(folder, [file for pairs in listed.values() for file, _ in pairs])
-    column = {"image": Image(decode=False), "audio": Audio(decode=False)}[kind]
-    features = Features({kind: column, LABEL: Value("string")})
+    column = {"image": Image, "audio": Audio}[kind](decode=False)
+    # Made of names and cast afterwards: what encodes audio needs a package that we do not.
+    words = Features({kind: Value("string"), LABEL: Value("string")})
     splits: dict[str, Any] = {}
     left_out: list[Path] = []
     for name, pairs in listed.items():
@@ -68,7 +69,7 @@ def read_class_folders(folder: Path) -> ClassFolders:
             got = f"{parts[name] / min(empty)}, which holds no {kind} file"
             refuse(OPTION, got, _ALLOWED, "fill that folder or remove it")
         cells = {kind: [str(file) for file, _ in kept], LABEL: [label for _, label in kept]}
-        splits[name] = Dataset.from_dict(cells, features=features)
+        splits[name] = Dataset.from_dict(cells, features=words).cast_column(kind, column)
     notes: tuple[str, ...] = ()
     if left_out:
         notes = (f"Left out, for they are no {kind} files: {len(left_out)}, like {left_out[0]}",)

@@ -1,6 +1,7 @@
 """A source opened with Hugging Face's `datasets`, as one table for each split, without a word."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ def open_folder(source: str, folder: Path, config: str | None = None) -> dict[st
     RefusedError
         For what `datasets` cannot make a table of.
     """
-    return _load(source, str(folder), name=config)
+    return _load(source, str(folder.resolve()), folder, name=config)
 
 
 def open_parquet(source: str, file: Path) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def open_parquet(source: str, file: Path) -> dict[str, Any]:
     return _load(source, "parquet", data_files={"train": str(file)})
 
 
-def _load(source: str, path: str, **choices: Any) -> dict[str, Any]:
+def _load(source: str, path: str, folder: Path | None = None, **choices: Any) -> dict[str, Any]:
     import datasets
 
     try:
@@ -95,10 +96,10 @@ def _load(source: str, path: str, **choices: Any) -> dict[str, Any]:
     # The library has no class of its own for what it cannot open: damaged files come as errors of
     # Arrow, of the file system, of the network, or as a plain ValueError.
     except Exception as error:
-        _refuse_load(source, error)
+        _refuse_load(source, folder, error)
 
 
-def _refuse_load(source: str, error: Exception) -> NoReturn:
+def _refuse_load(source: str, folder: Path | None, error: Exception) -> NoReturn:
     """Say in one line why a source could not be opened, and what to do."""
     from datasets.exceptions import DatasetGenerationError
 
@@ -106,16 +107,42 @@ def _refuse_load(source: str, error: Exception) -> NoReturn:
     cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None
     cause = cause or error
     reason = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
-    remedy = "name another one"
-    if isinstance(error, ConnectionError):
-        reason = "the Hugging Face hub cannot be reached"
+    remedy = "put it right, or name another one"
+    damaged = _damaged_file(folder) if folder else None
+    if damaged:
+        source, reason = str(damaged), f"it cannot be read: {reason}"
+        remedy = "replace the file"
+    elif empty := re.search(r'Instruction "(.+)" corresponds to no data', str(error)):
+        reason, remedy = f"its split {empty[1]!r} is empty", "remove that split or fill it"
+    elif isinstance(error, ConnectionError):
+        reason = "no such folder is here, and the Hugging Face hub cannot be reached"
         remedy = "connect once, so that it is kept, or write the path of a copy: --data FOLDER"
     elif type(error).__name__ == "DatasetNotFoundError":
         reason = "the hub has none of this name, or asks for a login"
         remedy = "check the name; for a set behind terms accept them and run `hf auth login`"
+    elif "'torchcodec'" in str(cause):
+        reason = "recordings beside a file of metadata, which are not read"
+        remedy = "sort them into class folders, or write them to parquet"
     elif "scripts are no longer supported" in str(error):
         reason = "it is a program, and programs from the hub are not run"
         remedy = f"write --data {source.partition(':')[0]}@refs/convert/parquet"
     elif "Config name is missing" in str(error):
         remedy = f"write --data {source}:CONFIG"
     refuse(OPTION, f"{source} ({reason})", ALLOWED, remedy)
+
+
+def _damaged_file(folder: Path) -> Path | None:
+    """Find the parquet file below a folder that cannot be read, which `datasets` does not name."""
+    import datasets
+
+    for file in sorted(folder.rglob("*.parquet")):
+        try:
+            with quiet_datasets():
+                rows = datasets.load_dataset(
+                    "parquet", data_files=str(file), split="train", streaming=True
+                )
+                for _ in rows.with_format("arrow").iter(batch_size=1000):
+                    pass
+        except Exception:  # as in _load
+            return file
+    return None

@@ -25,9 +25,9 @@ GREY = {"1", "L", "LA", "La"}
 COLOUR = {"CMYK", "HSV", "LAB", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "YCbCr"}
 RGB = 3
 LEVELS = 256
-# Training images whose pixels are counted for mean and spread: of those in memory, and of those
-# that have to be decoded for it.
-COUNTED, COUNTED_LAZILY = 10_000, 500
+# What is counted for mean and spread: bytes of training images that are in memory (more than all
+# of CIFAR), and training images that have to be decoded for it.
+COUNTED, COUNTED_LAZILY = 2**28, 500
 
 
 @dataclass
@@ -211,7 +211,7 @@ class Images(TrainingData):
         channels = 1 if reader.modes <= GREY else RGB
         if channels == 1:
             parts = [part[:, :1].clone() for part in parts]
-        step = -(-len(train) // COUNTED)
+        step = -(-parts[0].numel() // COUNTED)
         self.mean, self.std = mean_and_std(parts[0][::step])
         self.train_set, self.test_set = (
             labelled(part, rows) for part, rows in zip(parts, (train, test), strict=True)

@@ -13,7 +13,10 @@ from spectral_stride.torch.training.columns import (
     encode,
     find_input,
     find_labels,
+    has_labels,
+    is_missing,
     label_at,
+    undecoded,
 )
 from spectral_stride.torch.training.config import refuse
 from spectral_stride.torch.training.rows import OPTION, Rows
@@ -82,15 +85,13 @@ def choose_parts(
 
     def rows(split: str) -> Rows:
         part = _filled(source, split, splits)
-        missing = {column, *names} - set(part.features)
-        if missing:
-            got = f"{source}, whose split {split!r} lacks the column {min(missing)!r}"
-            refuse(OPTION, got, "the same columns in both parts", f"write {TEST_SPLIT} SPLIT")
+        part = undecoded(part.select_columns([column, *names]), column, kind)
         return Rows(source, split, part, column, np.arange(len(part)), encode(part, names))
 
     train = rows(train_name)
     _refuse_unknown(train, names, np.argwhere(train.labels < 0))
-    notes = []
+    notes: list[str] = []
+    hidden: list[str] = []
     for name in [test_split] if test_split else TEST_NAMES:
         if name not in splits or name == train_name:
             if test_split:
@@ -99,13 +100,17 @@ def choose_parts(
                 refuse(TEST_SPLIT, repr(name), f"splits of {source}: {others}", remedy)
             continue
         test = rows(name)
-        if not test_split and (test.labels < 0).all():
+        if not test_split and not has_labels(test.table, list(names)):
+            hidden.append(name)
             notes.append(f"Split {name!r} has no labels, and is not used.")
             continue
         known = [
             np.isin(ours, seen) for ours, seen in zip(test.labels.T, train.labels.T, strict=True)
         ]
         _refuse_unknown(test, names, np.argwhere(~np.stack(known, axis=1)))
+        unused = [other for other in splits if other not in (train_name, name, *hidden)]
+        if unused:
+            notes.append(f"Not used: split {', '.join(unused)}.")
         return Parts(train, test, kind, tasks, tuple(notes))
     train, test = _fifth(train, names)
     notes.append("No split for the test: a fixed fifth of the training rows is kept for it.")
@@ -134,7 +139,7 @@ def _refuse_unknown(rows: Rows, names: Mapping[str, Any], where: NDArray[np.int6
     row, task = (int(number) for number in where[0])
     column = list(names)[task]
     value = label_at(rows.table, column, row)
-    if value is None or value == -1:
+    if is_missing(rows.table, column, value):
         got, allowed = "which has no label", "a label in every row"
     else:
         got, allowed = f"whose label {value!r} no training row has", "labels that training has"

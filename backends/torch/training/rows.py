@@ -26,7 +26,8 @@ class Rows:
     split : str
         Name of the split.
     table : datasets.Dataset
-        All of the split's rows; the column holds bytes, or {"bytes": ..., "path": ...}.
+        All of the split's rows; cells of the column are {"bytes": ..., "path": ...}, either of
+        which may be None.
     column : str
         Of the images or recordings.
     numbers : int64 array of shape (rows,)
@@ -57,8 +58,8 @@ class Rows:
     def name(self, place: int) -> str:
         """Name a row for a message: its file, or its number in the split."""
         cell = self._cell(place)
-        path = cell.get("path") if isinstance(cell, dict) else None
-        if path and cell.get("bytes") is None:
+        path = cell["path"] if cell else None
+        if path and cell["bytes"] is None:
             return str(path)
         inner = f" ({path})" if path else ""
         return f"{self.source}: row {self.numbers[place]} of split {self.split!r}{inner}"
@@ -83,16 +84,14 @@ class Rows:
         return self.table[int(self.numbers[place])][self.column]
 
     def _bytes(self, place: int, cell: Any) -> bytes:
-        path = None
-        if isinstance(cell, dict):
-            path, cell = cell.get("path"), cell.get("bytes")
-        if cell is None and path:
+        content, path = (cell["bytes"], cell["path"]) if cell else (None, None)
+        if content is None and path:
             try:
-                cell = Path(path).read_bytes()
+                content = Path(path).read_bytes()
             except OSError as error:
                 reason = error.strerror or type(error).__name__
                 refuse(OPTION, f"{path} ({reason})", "files that can be read", "put it right")
-        if not cell:
+        if not content:
             got = f"{self.name(place)}, which is empty"
             refuse(OPTION, got, f"a file in every row of column {self.column!r}", "leave it out")
-        return bytes(cell)
+        return bytes(content)
