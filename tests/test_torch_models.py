@@ -1,4 +1,4 @@
-"""Every network: sizes, parameters, heads, gradients, compilers; blocks against their formulas."""
+"""Every network: sizes, parameters, heads, gradients, precision; blocks against their formulas."""
 
 import itertools
 import math
@@ -8,11 +8,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_stride.torch import (
     DiffStride,
-    ResNet,
     SpectralPool,
     audio_net,
     efficientnet_b0,
@@ -157,18 +155,19 @@ def test_a_pair_of_strides_is_that_of_height_and_width(build, shape, places, ram
 
 
 @every_network
-def test_places_are_in_forward_order_and_of_one_kind(build, shape, places):
-    kinds = {"diffstride": DiffStride, "spectral": SpectralPool, "strided": nn.Identity}
-    for kind, layer in kinds.items():
-        net, calls = build(downsampling=kind), []
-        downs = net.downsamplings()
-        assert places - 1 <= len(downs) <= places  # an identity shortcut has none
-        for name, down in downs.items():
-            assert type(down.layer) is layer
-            down.register_forward_hook(lambda *_, name=name: calls.append(name))
-        with torch.no_grad():
-            net.eval()(torch.zeros(1, *shape))
-        assert list(dict.fromkeys(calls)) == list(downs)
+@pytest.mark.parametrize("kind", KINDS)
+def test_places_are_in_forward_order_and_of_one_kind(build, shape, places, kind):
+    layers = {"diffstride": DiffStride, "spectral": SpectralPool, "strided": nn.Identity}
+    calls = []
+    net = build(downsampling=kind).eval()
+    downs = net.downsamplings()
+    assert places - 1 <= len(downs) <= places  # an identity shortcut has none
+    for name, down in downs.items():
+        assert type(down.layer) is layers[kind]
+        down.register_forward_hook(lambda *_, name=name: calls.append(name))
+    with torch.no_grad():
+        net(torch.zeros(1, *shape))
+    assert list(dict.fromkeys(calls)) == list(downs)
 
 
 @every_network
@@ -320,6 +319,33 @@ def test_a_sequence_of_one_stays_a_sequence():
     assert isinstance(resnet18((7,), width=2)(draw(1, 3, 16, 16)), tuple)
 
 
+@pytest.mark.parametrize(
+    ("build", "arguments", "message"),
+    [
+        (
+            efficientnet_b0,
+            {"strides": (2, 2)},
+            r"5: one for each of stem, stage2, stage3, stage4, s",
+        ),
+        (efficientnet_b0, {"dropout": 1.5}, r"dropout: got 1\.5; allowed: a share, from 0 to 1; "),
+        (efficientnet_b0, {"stochastic_depth": -0.1}, r"stochastic_depth: got -0\.1; "),
+        (efficientnet_b0, {"width": 0}, r"width: got 0; allowed: an integer of at least 1"),
+        (efficientnet_b0, {"num_classes": 0}, r"num_classes: got 0; "),
+        (audio_net, {"strides": (2, 2)}, r"6: one for each of stage1, .*\(2, 2, 1, 2, 1, 2\)"),
+        (audio_net, {"width": 0}, r"width: got 0; "),
+        (audio_net, {"sample_rate": 0}, r"sample_rate: got 0; .* write sample_rate=16000"),
+        (audio_net, {"bands": 0}, r"bands: got 0; "),
+        (audio_net, {"num_classes": []}, r"num_classes: got no task; "),
+        (resnet50, {"strides": 6 * (1.5,), "downsampling": "strided"}, r"allowed: whole numbers"),
+        (resnet50, {"downsampling": "stride"}, r"downsampling: got 'stride'; .*'strided'"),
+        (resnet18_imagenet, {"strides": (2, 2, 0.5, 2, 2, 2)}, r"strides: got 0\.5"),
+    ],
+)
+def test_errors(build, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build(**arguments)
+
+
 # --- Learning ---------------------------------------------------------------------------------
 
 
@@ -351,7 +377,7 @@ def test_a_step_moves_each_axis_by_its_own_gradient(build, shape, places):
         torch.testing.assert_close(down.layer.strides.detach(), 1.5 - 0.1 * weight)
 
 
-# --- Precision, memory, compilers ---------------------------------------------------------------
+# --- Precision, memory, held sizes ------------------------------------------------------------
 
 
 @every_network
@@ -400,15 +426,3 @@ def test_held_sizes_stay_while_strides_move(build, shape, places):
     assert sizes(net, x) == before
     hold_sizes(net)
     assert sizes(net, x) != before
-
-
-@every_network
-def test_exported_with_a_free_batch(build, shape, places):
-    if build.func is resnet56:
-        pytest.skip("nine times the blocks of resnet18, which tests/test_torch_compile.py exports")
-    net = seeded(build, ramp="inside").eval()
-    free = ({0: torch.export.Dim("batch")},)
-    with torch.no_grad():
-        program = torch.export.export(net, (draw(2, *shape),), dynamic_shapes=free)
-        x = draw(5, *shape)
-        torch.testing.assert_close(program.module()(x), net(x))
