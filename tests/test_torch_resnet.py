@@ -125,6 +125,19 @@ def test_every_parameter_learns():
         ({"strides": (1, 1, (2, 2, 2), 2, 2)}, r"allowed: one number, or two for height and width"),
         ({"ramp": "beside"}, r"ramp: got 'beside'"),
         ({"width": 0}, r"channels: got 0; allowed: an integer of at least 1"),
+        ({"num_classes": 0}, r"num_classes: got 0; allowed: an integer of at least 1"),
+        ({"num_classes": ()}, r"num_classes: got no task; allowed: a number of classes, or one"),
+        ({"num_classes": (10, -1)}, r"num_classes: got -1; "),
+        ({"block": "wide"}, r"block: got 'wide'; allowed: 'preactivation', 'basic', 'bottleneck'"),
+        ({"stem": "larg"}, r"stem: got 'larg'; allowed: 'small', 'large'; .*stem='large'"),
+        (
+            {"stem": "large"},
+            r"allowed: 6: one for each of stem, pool, stage1, .*\(1, 2, 2, 2, 2, 2\)",
+        ),
+        (
+            {"block": "bottleneck", "width": 6},
+            r"channels: got 6; allowed: multiples of 4 .*write 8",
+        ),
     ],
 )
 def test_errors(arguments, message):
@@ -136,6 +149,24 @@ def test_a_misspelt_option_is_refused_by_every_kind():
     for downsampling in ("diffstride", "spectral", "strided"):
         with pytest.raises(TypeError, match="smoothnes"):
             resnet18(width=4, downsampling=downsampling, smoothnes=2.0)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        (0, r"blocks: got 0; "),
+        ((1, 0), r"blocks: got 0; "),
+        ((1, 2, 3), r"blocks: got 3 numbers; allowed: 2: one number for each stage"),
+    ],
+)
+def test_wrong_numbers_of_blocks(blocks, message):
+    with pytest.raises(ValueError, match=message):
+        ResNet((2, 4, 8), blocks, (1, 2, 2))
+
+
+def test_each_stage_has_its_number_of_blocks():
+    net = ResNet((2, 4, 8), (1, 3), (1, 2, 2))
+    assert [len(stage) for stage in net.stages] == [1, 3]
 
 
 def test_generic_network():

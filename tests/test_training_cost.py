@@ -1,11 +1,16 @@
 """Multiply-accumulates and map sizes, against numbers worked out by hand."""
 
+import math
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from spectral_stride.torch import DiffStride, resnet18
+from spectral_stride.torch import DiffStride, audio_net, efficientnet_b0, resnet18, resnet50
+from spectral_stride.torch.downsampling import Downsampling, Shrink
+from spectral_stride.torch.network import Network
 from spectral_stride.torch.training.cost import multiply_accumulates, survey
 
 
@@ -53,6 +58,69 @@ def test_sizes_and_strides_of_each_layer(downsampling):
     assert [layer.size_out for layer in layers] == [(32, 32), (11, 16), (6, 8), (2, 3)]
     assert [layer.size_in for layer in layers] == [(32, 32), (32, 32), (11, 16), (6, 8)]
     assert net.training
+
+
+def test_sizes_are_those_of_the_call_whatever_lies_between():
+    """A pooling without a downsampling of its own, and maps that get larger."""
+
+    class Toy(Network):
+        def __init__(self):
+            super().__init__()
+            self.stem = self.place((2, 1))
+            self.between = nn.Sequential(nn.AvgPool2d(3), nn.Upsample(scale_factor=(1, 2)))
+            self.stages = nn.Sequential(self.place((2, 3)))
+
+        def place(self, stride):
+            down = Downsampling("strided", stride)
+            return Shrink(nn.Conv2d(1, 1, 1, down.conv_stride), down)
+
+        def forward(self, x):
+            return self.stages(self.between(self.stem(x)))
+
+    stem, stage = survey(Toy(), (1, 24, 12)).layers
+    assert (stem.name, stem.size_in, stem.size_out) == ("stem", (24, 12), (12, 12))
+    assert (stage.name, stage.size_in, stage.size_out) == ("stage1", (4, 8), (2, 3))
+
+
+def test_the_layers_of_a_network_for_large_images():
+    layers = survey(resnet50(width=2, downsampling="strided"), (3, 64, 64)).layers
+    names = ["stem", "pool", "stage1", "stage2", "stage3", "stage4"]
+    assert [layer.name for layer in layers] == names
+    assert [layer.size_in[0] for layer in layers] == [64, 32, 16, 16, 8, 4]
+    assert [layer.size_out[0] for layer in layers] == [32, 16, 16, 8, 4, 2]
+
+
+def test_the_layers_of_efficientnet():
+    layers = survey(efficientnet_b0(width=2, ramp="inside"), (3, 64, 64)).layers
+    assert [layer.name for layer in layers] == ["stem", "stage2", "stage3", "stage4", "stage6"]
+    assert [layer.size_out[0] for layer in layers] == [32, 16, 8, 4, 2]
+
+
+def test_multiply_accumulates_of_the_audio_network():
+    """Half a second at 8 kHz: the spectrogram, each block at its size, and both heads."""
+    strides = [(2, 2), (1, 1), (1, 1), (2, 1), (1, 1), (1, 1)]
+    net = audio_net((10, 6), width=2, downsampling="strided", strides=strides)
+    found = survey(net, (4000,))
+    frames, bins = 1 + 4000 // 80, 200 // 2 + 1
+    macs = round(frames * 2.5 * 200 * math.log2(200)) // 2 + frames * bins * 64
+    size, channels = (51, 64), [1, 2, 4, 8, 8, 16, 16]
+    sizes = [size]
+    for (before, after), stride in zip(pairwise(channels), strides, strict=True):
+        macs += math.prod(size) * 3 * before * after
+        size = tuple(-(-n // s) for n, s in zip(size, stride, strict=True))
+        macs += math.prod(size) * 3 * after * after
+        sizes.append(size)
+    assert found.macs == macs + 16 * 10 + 16 * 6
+    assert [layer.name for layer in found.layers] == [f"stage{n}" for n in range(1, 7)]
+    assert [(layer.size_in, layer.size_out) for layer in found.layers] == [*pairwise(sizes)]
+
+
+def test_the_usual_figures():
+    """For 224 x 224 pixels torchvision documents 4.09 and 0.39 thousand million."""
+    for build, wanted in [(resnet50, 4.09e9), (efficientnet_b0, 0.39e9)]:
+        with torch.device("meta"):
+            net = build(downsampling="strided")
+        assert multiply_accumulates(net, (3, 224, 224)) == pytest.approx(wanted, rel=0.02)
 
 
 def test_a_survey_changes_nothing():

@@ -66,9 +66,12 @@ def mel_filters(sample_rate: int, window_size: int, bands: int) -> torch.Tensor:
     """
     top = hz_to_mel(sample_rate / 2)
     edges = torch.tensor(
-        [mel_to_hz(top * edge / (bands + 1)) for edge in range(bands + 2)], dtype=torch.float64
+        [mel_to_hz(top * edge / (bands + 1)) for edge in range(bands + 2)],
+        dtype=torch.float64,
+        device="cpu",
     )
-    bins = torch.arange(window_size // 2 + 1, dtype=torch.float64) * (sample_rate / window_size)
+    bins = torch.arange(window_size // 2 + 1, dtype=torch.float64, device="cpu")
+    bins *= sample_rate / window_size
     low, peak, high = edges[:-2], edges[1:-1], edges[2:]
     rise = (bins[:, None] - low) / (peak - low)
     fall = (high - bins[:, None]) / (high - peak)
@@ -135,9 +138,11 @@ class LogMel(nn.Module):
             remedy = "take fewer bands or a longer window"
             checks.refuse(ValueError, "bands", bands, allowed, remedy)
         # Built anew wherever the layer is: a checkpoint need not hold them.
-        taper = torch.hann_window(self.window_size, dtype=torch.float64).float()
-        self.register_buffer("window", taper, persistent=False)
-        self.register_buffer("filters", filters.float(), persistent=False)
+        taper = torch.hann_window(self.window_size, dtype=torch.float64)
+        self.register_buffer("window", taper.float(), persistent=False)
+        # They were made on the CPU, to be looked at.
+        filters = filters.to(taper.device, torch.float32)
+        self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the spectrogram, time before frequency."""
