@@ -6,7 +6,25 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 # What the extra "train" installs, by the names to import.
-NEEDED = ("torch", "lightning", "matplotlib", "rich", "scipy", "sklearn", "tensorboard", "typer")
+NEEDED = (
+    "torch",
+    "datasets",
+    "filelock",
+    "jinja2",
+    "lightning",
+    "markdown_it",
+    "matplotlib",
+    "optuna",
+    "PIL",
+    "rich",
+    "scipy",
+    "sklearn",
+    "soundfile",
+    "sqlalchemy",
+    "tensorboard",
+    "typer",
+    "yaml",
+)
 
 
 def main(words: Sequence[str] | None = None) -> int:

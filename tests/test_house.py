@@ -32,7 +32,13 @@ ADAPTERS = {
 FRAMEWORK_NAMESPACES = {"array_api_compat.cupy", "array_api_compat.dask", "array_api_compat.torch"}
 
 # Where the name to import is not the name to install.
-IMPORT_NAMES = {"cupy_cuda13x": "cupy", "scikit_learn": "sklearn"}
+IMPORT_NAMES = {
+    "cupy_cuda13x": "cupy",
+    "markdown_it_py": "markdown_it",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit_learn": "sklearn",
+}
 
 
 def packages_of(*extras: str) -> set[str]:
@@ -228,7 +234,7 @@ def test_core_modules_do_not_import_each_other_in_a_circle():
         ("backends/torch/layers.py", "import spectral_stride.jax", "no other adapter"),
         ("backends/torch/layers.py", "from ..jax import diffstride", "no other adapter"),
         ("backends/cupy/functional.py", "import numpy as np", "the extra installs: cupy"),
-        ("backends/torch/training/data.py", "import pandas", "the extra installs: lightning"),
+        ("backends/torch/training/data.py", "import pandas", "the extra installs: PIL"),
         ("benchmarks/cost.py", "import backends.torch", "has one name"),
         ("tests/test_layers.py", "from backends.torch import layers", "has one name"),
     ],

@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-m", "spectral_stride"]
 def asked(monkeypatch):
     """What would be run, in place of running it."""
     seen = []
-    monkeypatch.setattr(job, "run", lambda config, out, console: seen.append((config, out)))
+    monkeypatch.setattr(job, "run", lambda config, out, console, resume: seen.append((config, out)))
     return seen
 
 
@@ -86,7 +86,7 @@ def test_the_baseline_is_trained_where_it_can_be(downsampling, strides, baseline
 
 WRONG = {
     "--data": ["mnist"],
-    "--model": ["resnet50"],
+    "--model": ["resnet19"],
     "--downsampling": ["max"],
     "--strides": [
         "1,2",
@@ -168,7 +168,7 @@ def test_a_folder_that_cannot_be_written(capsys, tmp_path):
 
 
 def test_what_the_library_refuses_is_one_line_too(capsys, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise RefusedError("strides: got\nsomething")
 
     monkeypatch.setattr(job, "run", refuse)
@@ -176,7 +176,7 @@ def test_what_the_library_refuses_is_one_line_too(capsys, monkeypatch):
 
 
 def test_a_failing_disk_is_one_line(capsys, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(job, "run", fail)

@@ -121,7 +121,7 @@ def test_numbers_may_be_written_in_any_way(tmp_path, text):
         ("seed: [0", ["allowed: a YAML file"]),
         ("seed: !!python/name:os.system", ["allowed: a YAML file"]),
         ("penalti: 0.1", ["an option 'penalti'", "instead: write penalty"]),
-        ("frequency: 0.1", ["an option 'frequency'", "data, model, downsampling"]),
+        ("frequency: 0.1", ["an option 'frequency'", "data, input, labels"]),
         ("3: 4", ["an option '3'"]),
         ("baseline: true", ["got baseline", "write downsampling: [diffstride, strided]"]),
         ("seed: []", ["no value for seed"]),
@@ -463,10 +463,12 @@ def test_points_that_two_workers_queued_at_once_run_once(tmp_path, grid, monkeyp
 
 def test_real_trainings(tmp_path):
     path = tmp_path / "grid.yaml"
-    path.write_text("{downsampling: [diffstride, strided], width: 1, epochs: 1, batch_size: 16}")
+    path.write_text(
+        "{downsampling: [diffstride, strided], width: 1, epochs: 1, batch_size: 16, limit: 32}"
+    )
 
     def run(config, folder):
-        return train(config, folder, "cpu", limit=32, progress=False)
+        return train(config, folder, "cpu", progress=False)
 
     outcomes = sweep(path, tmp_path / "out", run)
     assert [outcome.state for outcome in outcomes] == ["done", "done"]

@@ -18,6 +18,7 @@ from spectral_stride.torch.training.config import (
 )
 from spectral_stride.torch.training.models import MODELS
 from spectral_stride.torch.training.recipes import RECIPES
+from spectral_stride.torch.training.sweep_commands import report, sweep
 
 app = typer.Typer(add_completion=False, help="Train networks that learn their strides.")
 
@@ -221,6 +222,9 @@ def train(
         config = resumed(resume)
     job.run(config, out, Console(), resume=resume)
 
+
+app.command()(sweep)
+app.command()(report)
 
 _NOT_CHOICES = ("out", "resume")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spectral_stride.torch.training.config import refuse
 from spectral_stride.torch.training.gather import Run
-from spectral_stride.torch.training.picture import _mask, _stride_history
+from spectral_stride.torch.training.picture import mask_of, stride_history
 from spectral_stride.torch.training.report import pair
 from spectral_stride.torch.training.sections import Cell, Cost, Section
 
@@ -156,7 +156,7 @@ def _title(run: Run, cell: Cell) -> str:
 
 def _history(run: Run) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
     try:
-        return _stride_history(run.metrics, {"after": {"layers": run.layers_after}})
+        return stride_history(run.metrics, {"after": {"layers": run.layers_after}})
     except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
         got = f"{str(run.metrics)!r} ({type(error).__name__}: {error})"
         allowed = "the metrics of a finished training, with its strides at each step"
@@ -219,7 +219,7 @@ def _draw_response(
     frequencies = np.linspace(0.0, 0.5, 513)
     kind = {"downsampling": run.config["downsampling"]}
     for (_, style), size, stride in zip(_AXES, layer["size_in"], layer["stride"], strict=True):
-        mask = _mask(kind, dict(run.config), size, stride)
+        mask = mask_of(kind, dict(run.config), size, stride)
         response = np.abs(frequency_response(mask, size, frequencies))
         bins = np.arange(len(mask)) / size
         mask_axes.plot(bins, mask, style, color=colour, marker=".", markersize=4, lw=0.8, alpha=0.8)

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # ships no annotations
+import yaml
 
 from spectral_stride.torch.training.config import Config, RefusedError, read, refuse
 

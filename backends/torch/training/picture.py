@@ -19,9 +19,7 @@ _AXES = (("height", "-"), ("width", "--"))
 _GREY = "0.75"
 
 
-def _stride_history(
-    path: Path, run: dict[str, Any]
-) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+def stride_history(path: Path, run: dict[str, Any]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
     """Read steps, and for every "layer/axis" the strides before each step and after the last."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["train/loss"]]
@@ -35,7 +33,7 @@ def _stride_history(
     return np.append(steps, steps[-1] + 1), history
 
 
-def _mask(run: dict[str, Any], config: dict[str, Any], size: int, stride: float) -> NDArray[Any]:
+def mask_of(run: dict[str, Any], config: dict[str, Any], size: int, stride: float) -> NDArray[Any]:
     """What each frequency 0 .. size // 2 of a layer's input is multiplied by."""
     if run["downsampling"] == "diffstride":
         mask = soft_mask(size, stride, smoothness=config["smoothness"], ramp=config["ramp"])
@@ -48,7 +46,7 @@ def _mask(run: dict[str, Any], config: dict[str, Any], size: int, stride: float)
 
 
 def _draw_strides(axes: Axes, path: Path, run: dict[str, Any], epochs: int) -> None:
-    steps, history = _stride_history(path, run)
+    steps, history = stride_history(path, run)
     when = steps * (epochs / steps[-1])
     for number, layer in enumerate(run["after"]["layers"]):
         colour = _COLOURS[number % len(_COLOURS)]
@@ -70,10 +68,10 @@ def _draw_mask(
     """Draw one layer's masks over the frequency in cycles per image, which all layers share."""
     before, after = run["before"]["layers"][position], run["after"]["layers"][position]
     colour = _COLOURS[position % len(_COLOURS)]
-    start = _mask(run, config, before["size_in"][0], before["stride"][0])
+    start = mask_of(run, config, before["size_in"][0], before["stride"][0])
     axes.fill_between(np.arange(len(start)), start, color=_GREY, alpha=0.5, linewidth=0)
     for number, (_, style) in enumerate(_AXES):
-        mask = _mask(run, config, after["size_in"][number], after["stride"][number])
+        mask = mask_of(run, config, after["size_in"][number], after["stride"][number])
         axes.plot(mask, style, color=colour, marker="o", markersize=3)
     if limit is not None:
         axes.axvline(limit, color="black", linewidth=1, linestyle=":")
