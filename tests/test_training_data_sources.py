@@ -3,6 +3,7 @@
 import doctest
 import io
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -313,6 +314,20 @@ def test_a_worker_says_which_row_is_damaged_in_one_line(tmp_path):
     with pytest.raises(RefusedError) as caught:
         list(data.test_dataloader())
     assert re.fullmatch(r"--data: got .*row 1 of split 'test', .*; instead: .*", str(caught.value))
+
+
+def test_images_decoded_when_asked_for_all_have_the_channels_of_the_first_ones(tmp_path):
+    grey = [png(pixels(seed, (6, 8))) for seed in range(4)]
+    some = image_table([*colours(3), grey[0]])
+    name = write(tmp_path / "some", train=some, test=image_table(grey))
+    data = open_data(name, 2, 0, size=5, memory=100)
+    assert data.sample_shape == data.train_set[3][0].shape == data.test_set[0][0].shape == (3, 5, 5)
+    name = write(tmp_path / "none", train=image_table(grey), test=some)
+    data = open_data(name, 2, 0, size=5, memory=100)
+    assert data.sample_shape == data.test_set[3][0].shape == (1, 5, 5)
+    assert data.mean.shape == (1, 1, 1)
+    with pytest.raises(RefusedError, match="row 0 of split 'test', in colour"):
+        data.test_set[0]
 
 
 def test_a_limit_is_spread_over_the_classes(tmp_path):
@@ -652,6 +667,25 @@ def test_nothing_is_written_to_the_screen_and_what_was_set_is_set_again(tmp_path
     refused("nobody/none-such", "hub cannot be reached")
     assert capfd.readouterr() == ("", "")
     assert not datasets.are_progress_bars_disabled()
+
+
+def test_the_logs_of_datasets_say_nothing(tmp_path):
+    table = image_table(colours(4))
+    name = write(tmp_path / "x", train=table, test=table)
+    file = tmp_path / "x" / "data" / "test-00000-of-00001.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = logging.getLogger("datasets")
+    level = logger.level
+    logger.addHandler(handler)
+    try:
+        refused(name, "it cannot be read")
+    finally:
+        logger.removeHandler(handler)
+    assert records == []
+    assert logger.level == level
 
 
 def test_a_changed_file_is_read_again(tmp_path):
