@@ -42,6 +42,7 @@ def test_even_steps_in_mel_are_librosas():
     top = hz_to_mel(11025)
     found = [mel_to_hz(top * step / 39) for step in range(40)]
     assert found == pytest.approx(wanted, abs=6e-4)
+    assert [hz_to_mel(hz) / top * 39 for hz in wanted] == pytest.approx(range(40), abs=1e-4)
 
 
 def toolbox_filters(sample_rate, window_size, bands):

@@ -288,11 +288,71 @@ def test_the_pooling_takes_the_maximum_and_then_the_stride(kind):
 
 def test_the_audio_block_is_time_then_frequency():
     net = audio_net(width=2, ramp="inside")
-    kernels = [m.kernel_size for m in net.modules() if isinstance(m, nn.Conv2d)]
-    assert kernels == [(3, 1), (1, 3)] * 6
+    kernels = [(m.kernel_size, m.padding) for m in net.modules() if isinstance(m, nn.Conv2d)]
+    assert kernels == [((3, 1), (1, 0)), ((1, 3), (0, 1))] * 6
     strided = audio_net(width=2, downsampling="strided", strides=[(2, 1)] * 6)
     strides = [m.stride for m in strided.modules() if isinstance(m, nn.Conv2d)]
     assert strides == [(1, 1), (2, 1)] * 6
+
+
+# --- Whole networks -----------------------------------------------------------------------------
+
+
+def pooled(maps, classifier):
+    (head,) = classifier.tasks
+    return maps.mean(dim=(2, 3)) @ head.weight.T + head.bias
+
+
+def test_a_residual_network_that_activates_last():
+    net = randomized(resnet18_imagenet(5, width=2, downsampling="strided"))
+    x = draw(2, 3, 40, 40).double()
+    shrink, norm, _ = net.stem
+    y = functional.conv2d(x, shrink.operation.weight, stride=2, padding=3)
+    y = functional.max_pool2d(functional.relu(norm(y)), 3, stride=2, padding=1)
+    torch.testing.assert_close(net(x), pooled(net.stages(y), net.classifier))
+
+
+def test_a_residual_network_that_activates_first():
+    net = randomized(resnet18(5, width=2, downsampling="strided"))
+    x = draw(2, 3, 16, 16).double()
+    y = net.stages(functional.conv2d(x, net.stem[0].operation.weight, padding=1))
+    torch.testing.assert_close(net(x), pooled(functional.relu(net.last[0](y)), net.classifier))
+
+
+def test_efficientnet_from_stem_to_head():
+    net = randomized(efficientnet_b0(5, width=4, downsampling="strided"))
+    x = draw(2, 3, 40, 40).double()
+    shrink, norm, _ = net.stem
+    y = functional.conv2d(x, shrink.operation.weight, stride=2, padding=1)
+    y = net.stages(functional.silu(norm(y)))
+    y = functional.silu(net.last[1](functional.conv2d(y, net.last[0].weight)))
+    torch.testing.assert_close(net(x), pooled(y, net.classifier))
+
+
+def test_dropout_hides_features_from_the_head():
+    net = efficientnet_b0(5, width=2, dropout=1.0)
+    bias = net.classifier.tasks[0].bias
+    torch.testing.assert_close(net(draw(2, 3, 32, 32)), bias.expand(2, 5))
+
+
+def test_a_block_that_is_left_out_is_the_identity():
+    block, x = _InvertedBottleneck(4, 4, _Stage(6, 3, 4, 1, False), None, 1.0), draw(2, 4, 6, 6)
+    assert torch.equal(block(x), x)
+    assert not torch.equal(block.eval()(x), x)
+
+
+def test_the_audio_network_from_spectrogram_to_head():
+    """The convolution along the second axis has the stride, and the heads see each maximum."""
+    net = randomized(audio_net(5, width=2, downsampling="strided"))
+    x = draw(2, 2000).double()
+    y = net.frontend(x)[:, None]
+    for block, stride in zip(net.stages, (2, 2, 1, 2, 1, 2), strict=True):
+        along_time, time_norm, _, shrink, norm, _ = block
+        y = functional.conv2d(y, along_time.weight, padding=(1, 0))
+        y = functional.relu(time_norm(y))
+        y = functional.conv2d(y, shrink.operation.weight, stride=stride, padding=(0, 1))
+        y = functional.relu(norm(y))
+    torch.testing.assert_close(net(x), net.classifier(y.flatten(2).max(dim=2).values))
 
 
 # --- Heads ------------------------------------------------------------------------------------
