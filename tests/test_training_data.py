@@ -76,20 +76,22 @@ def test_what_a_run_asks_of_a_data_set_is_there(digits):
     assert labels.shape == (len(digits.train_set), 1)
 
 
-def test_whole_batches_come_in_the_order_of_a_plain_shuffled_loader(digits):
-    plain = DataLoader(
-        digits.train_set,
-        32,
-        shuffle=True,
-        generator=torch.Generator().manual_seed(0),
-        drop_last=True,
-    )
+def test_whole_batches_are_those_of_a_plain_loader_and_follow_the_epoch(digits):
+    """One look-up a batch, and the same samples as one by one; another order in every epoch."""
     loader = digits.train_dataloader()
-    for _ in range(2):
+    seen = []
+    for epoch in range(2):
+        loader.sampler.set_epoch(epoch)
+        plain = DataLoader(digits.train_set, 32, sampler=loader.sampler.sampler, drop_last=True)
         pairs = list(zip(loader, plain, strict=True))
         for ours, theirs in pairs:
             assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-    assert len(pairs) == len(loader) == 14
+        assert len(pairs) == len(loader) == 14
+        seen.append(torch.cat([labels for (_, labels), _ in pairs]))
+    assert not torch.equal(*seen)
+    again = Digits(32, seed=0).train_dataloader()
+    again.sampler.set_epoch(1)
+    assert torch.equal(torch.cat([labels for _, labels in again]), seen[1])
 
 
 def test_what_is_in_memory_moves_to_a_device(digits):

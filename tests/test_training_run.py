@@ -96,8 +96,9 @@ def test_the_configuration_repeats_the_run(finished, tmp_path):
     folder, summary, _ = finished
     stored = json.loads((folder / "config.json").read_text())
     words = shlex.split(stored["command"])[2:]
-    assert "--baseline" in words
-    pairs = [word for word in words if word != "--baseline"]
+    switches = {"--baseline": True, "--no-flip": False}
+    assert switches.keys() <= set(words)
+    pairs = [word for word in words if word not in switches]
     options = dict(zip(pairs[::2], pairs[1::2], strict=True))
     config = read({name[2:].replace("-", "_"): value for name, value in options.items()})
     assert config == read(stored["config"]) == read(TINY)

@@ -54,6 +54,14 @@ Input = Annotated[str | None, _option("Column of the images or recordings.", "CO
 Labels = Annotated[
     str | None, _option("Columns of the labels; each is a task of its own.", "COLUMN,...")
 ]
+TestSplit = Annotated[
+    str | None,
+    _option(
+        "Split to test on: without it test, or else validation, or else a fifth of the training "
+        "samples.",
+        "NAME",
+    ),
+]
 Size = Annotated[str | None, _option("Bring images to this height and width.", "PIXELS")]
 Seconds = Annotated[str | None, _option("Bring recordings to this length.", "NUMBER")]
 Limit = Annotated[str | None, _option("Only the first samples of training and test.", "N")]
@@ -173,6 +181,7 @@ def train(
     data: Data = _DEFAULT.data,
     input: Input = None,
     labels: Labels = None,
+    test_split: TestSplit = None,
     size: Size = None,
     seconds: Seconds = None,
     limit: Limit = None,

@@ -59,6 +59,8 @@ class Config:
         "digits", a path, or an id of the Hugging Face hub.
     input, labels : str
         Columns of the data, where they cannot be told by their types; labels between commas.
+    test_split : str
+        Name of the split to test on, where it is not the usual one.
     size : int
         Side in pixels that images are brought to; 0 leaves them as they are.
     seconds : float
@@ -82,6 +84,7 @@ class Config:
     data: str = DIGITS
     input: str = ""
     labels: str = ""
+    test_split: str = ""
     size: int = 0
     seconds: float = 0.0
     limit: int = 0
@@ -244,6 +247,7 @@ _CHECKS: dict[str, Callable[[str, Any, Any], Any]] = {
     "data": _source,
     "input": _text,
     "labels": _text,
+    "test_split": _text,
     "size": _whole(0, why=" (0 leaves images as they are)"),
     "seconds": _real(),
     "limit": _whole(0, why=" (0 is all)"),

@@ -183,6 +183,7 @@ def make_data(config: Config) -> TrainingData:
         seconds=config.seconds or None,
         input_column=config.input or None,
         labels=[name for name in config.labels.split(",") if name] or None,
+        test_split=config.test_split or None,
     )
 
 
@@ -219,10 +220,11 @@ def train(
     if config.baseline:
         configs.append(replace(config, downsampling="strided"))
     results = []
+    data = make_data(config)
+    for note in data.notes:
+        tell(note)
     for number, each in enumerate(configs, 1):
         tell(f"Training {number} of {len(configs)}: {each.model}, {each.downsampling}")
-        # Made anew, so that the second training sees the samples in the order of the first.
-        data = make_data(config)
         inner = folder / each.downsampling
         if (inner / RESULT).exists():
             results.append(read_json(inner / RESULT))
