@@ -186,8 +186,10 @@ def randomized(module):
     generator = torch.Generator().manual_seed(1)
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d):
-            for values in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+            for values in (norm.weight.data, norm.running_var):
                 values.uniform_(0.5, 1.5, generator=generator)
+            for values in (norm.bias.data, norm.running_mean):
+                values.uniform_(-0.5, 0.5, generator=generator)
     return module.double().eval()
 
 
@@ -209,6 +211,20 @@ def test_blocks_that_activate_last(kind, bottleneck):
     shortcut = down.layer(functional.conv2d(x, block.shortcut.weight, stride=stride))
     wanted = functional.relu(block.shortcut_norm(shortcut) + y)
     torch.testing.assert_close(block(x), wanted)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, None])
+def test_blocks_that_activate_first(kind):
+    down = Downsampling(kind, 2) if kind else None
+    block = randomized(BLOCKS["preactivation"](4, 8 if down else 4, down))
+    x = draw(2, 4, 12, 12).double()
+    stride, resample = (down.conv_stride, down.layer) if down else (1, nn.Identity())
+    active = functional.relu(block.norm1(x))
+    y = resample(functional.conv2d(active, block.conv1.weight, stride=stride, padding=1))
+    y = functional.conv2d(functional.relu(block.norm2(y)), block.conv2.weight, padding=1)
+    if down:
+        x_small = resample(functional.conv2d(active, block.shortcut.weight, stride=stride))
+    torch.testing.assert_close(block(x), y + (x_small if down else x))
 
 
 @pytest.mark.parametrize("name", ["basic", "bottleneck"])
@@ -307,6 +323,7 @@ def test_a_residual_network_that_activates_last():
     net = randomized(resnet18_imagenet(5, width=2, downsampling="strided"))
     x = draw(2, 3, 40, 40).double()
     shrink, norm, _ = net.stem
+    norm.bias.data.sub_(2.0)  # so that some maxima are below zero
     y = functional.conv2d(x, shrink.operation.weight, stride=2, padding=3)
     y = functional.max_pool2d(functional.relu(norm(y)), 3, stride=2, padding=1)
     torch.testing.assert_close(net(x), pooled(net.stages(y), net.classifier))

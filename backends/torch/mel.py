@@ -105,9 +105,12 @@ class LogMel(nn.Module):
     `forward` maps waveforms of shape (batch, samples) to (batch, 1 + samples // hop, bands), always
     in float32 or above. Frame t is centered on sample t * hop, with zeros beyond both ends.
 
-    The numbers p are those of librosa 0.10 and later (``librosa.feature.melspectrogram`` with n_fft
-    and hop_length as here, everything else by default): Hann window, Slaney's mel scale, triangles
-    of area 1.
+    The numbers p are those of librosa 0.10 and later: ``librosa.feature.melspectrogram`` with
+    n_fft, hop_length and n_mels as here, everything else by default. That is a Hann window,
+    Slaney's mel scale, and triangles of area 1.
+
+    Under `torch.compile` it stays in the graph; PyTorch's default backend has no code of its own
+    for the complex transform, and warns that it calls the usual one.
 
     Source: Slaney, "Auditory Toolbox", Interval Research technical report 1998-010.
 

@@ -9,9 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from spectral_stride import checks
-from spectral_stride.torch.downsampling import DOWNSAMPLINGS as DOWNSAMPLINGS
-from spectral_stride.torch.downsampling import Downsampling as Downsampling
-from spectral_stride.torch.downsampling import Shrink, Stride, convolution, pair
+from spectral_stride.torch.downsampling import Downsampling, Shrink, Stride, convolution, pair
 from spectral_stride.torch.network import Classes, Heads, Logits, Network, check_places, initialize
 
 STEMS = ("small", "large")
@@ -169,8 +167,8 @@ class ResNet(Network):
         self.stem = nn.Sequential(
             Shrink(convolution(in_channels, channels[0], kernel_size, first), first)
         )
-        early = block != "preactivation"
-        if early:
+        activates_last = block != "preactivation"
+        if activates_last:
             self.stem.extend([nn.BatchNorm2d(channels[0]), nn.ReLU()])
         self.pool: nn.Module = nn.Identity()
         if large:
@@ -188,7 +186,9 @@ class ResNet(Network):
             self.stages.append(nn.Sequential(entry, *rest))
             width = stage_channels
         # Where blocks begin with their activation, nothing has activated what leaves the last one.
-        self.last = nn.Sequential() if early else nn.Sequential(nn.BatchNorm2d(last), nn.ReLU())
+        self.last = nn.Sequential()
+        if not activates_last:
+            self.last.extend([nn.BatchNorm2d(last), nn.ReLU()])
         self.classifier = Heads(last, num_classes)
         initialize(self)
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 import spectral_stride
 from spectral_stride.checks import RAMPS
-from spectral_stride.torch.resnet import DOWNSAMPLINGS
+from spectral_stride.torch.downsampling import DOWNSAMPLINGS
 from spectral_stride.torch.training.config import (
     DEVICES,
     WIDEST,
@@ -73,7 +73,8 @@ Downsampling = Annotated[
 Strides = Annotated[
     str | None,
     _option(
-        "Where the strides start: one for the stem and one for each stage, or height x width as "
+        "Where the strides start: one for each place where the network gets smaller, or height x "
+        "width as "
         f"in 1,1,3x2,2,2. Without it a poor choice: {_POOR}.",
         "S,S,...",
     ),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from spectral_stride import checks
-from spectral_stride.torch.resnet import DOWNSAMPLINGS
+from spectral_stride.torch.downsampling import DOWNSAMPLINGS
 from spectral_stride.torch.training.models import MODELS
 from spectral_stride.torch.training.recipes import RECIPES, Recipe
 
@@ -230,7 +230,7 @@ def _check_strides(config: Config) -> str:
     text = config.strides or poor
     pairs, count = read_strides(text), len(poor.split(","))
     if len(pairs) != count:
-        allowed = f"{count} for --model {config.model}: one for the stem and one for each stage"
+        allowed = f"{count} for --model {config.model}: one for each place where it gets smaller"
         refuse("--strides", f"{len(pairs)} strides {text!r}", allowed, f"write --strides {poor}")
     whole = all(number == int(number) for pair in pairs for number in pair)
     if config.downsampling == "strided" and not whole:
