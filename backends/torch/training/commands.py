@@ -74,8 +74,7 @@ Strides = Annotated[
     str | None,
     _option(
         "Where the strides start: one for each place where the network gets smaller, or height x "
-        "width as "
-        f"in 1,1,3x2,2,2. Without it a poor choice: {_POOR}.",
+        f"width as in 1,1,3x2,2,2. Without it a poor choice: {_POOR}.",
         "S,S,...",
     ),
 ]

@@ -118,6 +118,6 @@ def write_config(folder: Path, config: Config, device: str) -> None:
         "command": config.command(),
         "config": asdict(config),
         "versions": {"python": platform.python_version(), **versions},
-        "machine": {"system": platform.platform(), "device": device},
+        "machine": {"system": f"{platform.system()} {platform.machine()}", "device": device},
     }
     write_json(folder / CONFIG, content)

@@ -120,7 +120,7 @@ def _part(section: Section, title: str, number: int, out: Path) -> dict[str, Any
     setting = [
         f"{name.replace('_', ' ')} {value}"
         for name, value in section.setting.items()
-        if name not in ("model", "data")
+        if name not in ("model", "data") and value != ""
     ]
 
     def of(task: str) -> Callable[[Run], float]:
