@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune
 
 from spectral_stride import make_plan
 from spectral_stride.torch import (
@@ -181,6 +182,44 @@ def test_a_layer_takes_any_convolution_in_front_of_it(kernel_size):
 def test_convolutions_that_it_does_not_take(conv, error, message):
     with pytest.raises(error, match=message):
         DiffStride()(torch.ones(1, 3, 8, 8), conv)
+
+
+class Standardized(nn.Conv2d):
+    """A convolution whose forward pass is its own."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias)
+
+
+def hooked():
+    conv = nn.Conv2d(3, 32, 3, padding=1)
+    conv.register_forward_hook(lambda module, args, y: 2 * y)
+    return conv
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        Standardized(3, 32, 3, padding=1),
+        hooked(),
+        prune.random_unstructured(nn.Conv2d(3, 32, 3, padding=1), "weight", 0.5),
+        torch.nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 32, 3, padding=1)).eval(),
+        nn.LazyConv2d(32, 3, padding=1),
+    ],
+    ids=["forward", "hook", "pruned", "parametrized", "lazy"],
+)
+def test_what_calling_a_convolution_does_is_done(conv):
+    down, x = DiffStride(2.0, ramp="inside"), torch.randn(2, 3, 16, 16)
+    for _ in range(2):
+        down(x, conv).square().sum().backward()
+    torch.testing.assert_close(down(x, conv), down(conv(x)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [DiffStride((2.0,)), DiffStride(2.0, axes=(1, 2))])
+def test_other_axes_than_those_of_the_kernel(layer):
+    conv, x = nn.Conv2d(3, 32, 3, padding=1), torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(layer(x, conv), layer(conv(x)))
 
 
 def test_half_precision_parameters_resample_in_full():

@@ -5,11 +5,20 @@ import pickle
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 
+import spectral_stride as core
 from spectral_stride import make_plan
-from spectral_stride.torch import DiffStride, SpectralPool, diffstride, hold_sizes, spectral_pool
+from spectral_stride.torch import (
+    DiffStride,
+    SpectralPool,
+    built,
+    diffstride,
+    hold_sizes,
+    spectral_pool,
+)
 
 STRIDES = (1.63, 2.21)
 SHARED = pytest.mark.parametrize("shared", [False, True])
@@ -226,3 +235,40 @@ def test_copies_of_held_layers_hold():
         assert hold_sizes(other)
         assert other(x).shape < expected.shape
     assert layer(x).shape == expected.shape
+
+
+TRANSFORMS = {
+    "grad": lambda f: torch.func.grad(lambda x: f(x).square().sum()),
+    "jvp": lambda f: lambda x: torch.func.jvp(f, (x,), (x,))[1],
+    "jacrev": lambda f: lambda x: torch.func.jacrev(f)(x[0]),
+    "vmap of grad": lambda f: torch.func.vmap(torch.func.grad(lambda x: f(x).square().sum())),
+    "vmap": torch.func.vmap,
+    "functionalize": torch.func.functionalize,
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_constant_strides_under_a_transform_that_comes_first(name):
+    """What is kept of a map is made outside of transforms and modes, or not kept."""
+    x = torch.randn(3, 12, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def function(x):
+        return diffstride(x, (2.5, 1.7))
+
+    exact = torch.from_numpy(core.diffstride(x.numpy(), (2.5, 1.7)))
+    built._kept.cache_clear()
+    first = TRANSFORMS[name](function)(x)
+    torch.testing.assert_close(function(x), exact)
+    assert type(function(x)) is torch.Tensor
+    torch.testing.assert_close(TRANSFORMS[name](function)(x), first)
+
+
+def test_a_fake_mode_leaves_nothing_behind():
+    layer = DiffStride((2.5, 1.7), trainable=False)
+    x = torch.randn(3, 12, 10)
+    built._kept.cache_clear()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        layer(x)
+    y = layer(x)
+    assert type(y) is torch.Tensor
+    torch.testing.assert_close(y, torch.from_numpy(core.diffstride(x.numpy(), (2.5, 1.7))))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from spectral_stride.torch import DiffStride, audio_net, efficientnet_b0, resnet18, resnet50
+from spectral_stride.torch import DiffStride, audio_net, built, efficientnet_b0, resnet18, resnet50
 from spectral_stride.torch.downsampling import Downsampling, Shrink
 from spectral_stride.torch.network import Network
 from spectral_stride.torch.training.cost import multiply_accumulates, survey
@@ -128,3 +128,13 @@ def test_a_survey_changes_nothing():
     before = {name: value.clone() for name, value in net.state_dict().items()}
     survey(net, (1, 32, 32))
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_matrices_that_are_kept_do_not_change_the_count():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), DiffStride(2.0, ramp="inside"))
+    built._kept.cache_clear()
+    first = multiply_accumulates(net, (3, 96, 96))
+    assert multiply_accumulates(net, (3, 96, 96)) == first
+    net(torch.zeros(1, 3, 96, 96))
+    assert multiply_accumulates(net, (3, 96, 96)) == first
+    assert first == 96 * 96 * 8 * 27 + 8 * (96 * 96 * 48 + 48 * 96 * 48)

@@ -335,7 +335,7 @@ def test_only_unfinished_runs_make_a_report_too(tmp_path):
     write_config(tmp_path / "runs" / "a", read({}))
     markdown, _ = write_report([tmp_path / "runs"], tmp_path / "out")
     assert "# Learned strides: 0 trainings" in markdown.read_text()
-    assert "## Not finished" in markdown.read_text()
+    assert "## Failed or not finished" in markdown.read_text()
 
 
 def break_summary(change):

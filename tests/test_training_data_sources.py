@@ -284,6 +284,7 @@ def test_size_keeps_the_centre(tmp_path):
     assert data.std.flatten().tolist() == [1, 1, 1]  # nothing to divide by
 
 
+@pytest.mark.filterwarnings("ignore:os.fork\\(\\) was called:RuntimeWarning")
 def test_images_that_do_not_fit_in_memory_are_decoded_when_asked_for(tmp_path):
     name = write(tmp_path / "x", train=image_table(colours(6)), test=image_table(colours(3)))
     refused(name, "9 images of 6 x 8 pixels take more than .* --size 6", memory=1000)
@@ -302,6 +303,7 @@ def test_images_that_do_not_fit_in_memory_are_decoded_when_asked_for(tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:os.fork\\(\\) was called:RuntimeWarning")
 def test_a_worker_says_which_row_is_damaged_in_one_line(tmp_path):
     contents = colours(4)
     name = write(

@@ -37,6 +37,10 @@ def test_options_change_a_recipe():
     [
         ({"recipe": "papr"}, "--recipe: got 'papr'; allowed: small, paper, fast"),
         ({"label_smoothing": "1"}, "--label-smoothing: got '1'; allowed: a share from 0"),
+        (
+            {"flip": "no"},
+            "--flip: got 'no'; allowed: yes or no; instead: write --flip, or --no-flip",
+        ),
         ({"precision": "16"}, "--precision: got '16'; allowed: 32, bf16; instead: write"),
         ({"data": "digitz"}, "--data: got 'digitz'; allowed: digits, a path that exists, or an id"),
     ],

@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -79,6 +81,8 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_as_if_it_had_not_been(unbroken
     time.sleep(0.2)  # some steps into the next epoch
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+    with (folder / "diffstride" / "metrics.csv").open("a") as file:
+        file.write("1")  # a process may die in the middle of a row
     done = torch.load(checkpoint, weights_only=True)["epoch"] + 1
     assert done < 4
     assert not (folder / "summary.json").exists()
@@ -94,6 +98,18 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_as_if_it_had_not_been(unbroken
     for name in ("after", "test_accuracy", "test_accuracies"):
         assert first[name] == second[name]
     assert second["seconds"] > 0
+
+
+def test_killed_before_the_test_it_is_tested(unbroken, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken, folder)
+    before = json.loads((folder / "summary.json").read_text())["runs"][0]
+    for path in (folder / "summary.json", folder / "diffstride" / "result.json"):
+        path.unlink()
+    run("--resume", folder)
+    after = json.loads((folder / "summary.json").read_text())["runs"][0]
+    assert after == before | {"step_seconds": after["step_seconds"]}
+    assert after["step_seconds"] > 0
 
 
 def test_a_finished_run_is_not_trained_again(unbroken):
@@ -117,6 +133,20 @@ def test_what_cannot_go_on(words, tmp_path):
     assert line.startswith("spectral-stride: error: --resume: got ")
 
 
+def test_a_checkpoint_that_is_cut_off_is_refused_in_one_line(unbroken, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken, folder)
+    (folder / "diffstride" / "result.json").unlink()
+    path = folder / "diffstride" / "checkpoints" / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:1000])
+    words = [*COMMAND, "--resume", str(folder)]
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "--resume: got" in line
+    assert path.exists()  # nothing is lost
+
+
 def test_two_processes_share_a_run(tmp_path):
     folder = tmp_path / "run"
     words = [*WORDS, "--devices", "2", "--epochs", "1", "--baseline", "--batch-size", "20"]
@@ -126,3 +156,27 @@ def test_two_processes_share_a_run(tmp_path):
     assert [one["downsampling"] for one in summary["runs"]] == ["diffstride", "strided"]
     # 320 images, 20 for each of two processes: 8 steps.
     assert [step for step, _ in steps(folder)] == list(range(8))
+
+
+def test_two_machines_share_a_run(tmp_path):
+    """As a user starts them: the same command on each, and which machine it is in the variables."""
+    folder = tmp_path / "run"
+    words = [*COMMAND, *WORDS, "--epochs", "1", "--nodes", "2", "--out", str(folder)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = ENVIRONMENT | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            words,
+            env=common | {"NODE_RANK": str(node)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for node in range(2)
+    ]
+    shown = [process.communicate(timeout=240) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], shown
+    assert ["test accuracy" in out for out, _ in shown] == [True, False]
+    assert [step for step, _ in steps(folder)] == list(range(10))

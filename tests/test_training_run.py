@@ -179,3 +179,13 @@ def test_lightning_is_quiet_only_inside():
     assert logger.level == level
     with pytest.warns(UserWarning, match="GPU available"):
         warnings.warn("GPU available but not used. Set it", UserWarning, stacklevel=1)
+
+
+def test_what_is_refused_leaves_the_folder_free(tmp_path):
+    folder, console = tmp_path / "run", Console(quiet=True)
+    config = read(TINY | {"model": "audio", "strides": "1,1,1,1,1,1"})
+    with pytest.raises(RefusedError, match="--model: got 'audio'"):
+        job.run(config, str(folder), console)
+    assert list(folder.iterdir()) == []
+    job.run(read(TINY | {"epochs": "1", "limit": "32", "baseline": False}), str(folder), console)
+    assert (folder / "summary.json").exists()

@@ -122,6 +122,8 @@ def test_numbers_may_be_written_in_any_way(tmp_path, text):
         ("seed: !!python/name:os.system", ["allowed: a YAML file"]),
         ("penalti: 0.1", ["an option 'penalti'", "instead: write penalty"]),
         ("frequency: 0.1", ["an option 'frequency'", "data, input, labels"]),
+        ("flip: 'no'", ["for flip", "true or false"]),
+        ("devices: 2", ["devices", "start the sweep once for each device"]),
         ("3: 4", ["an option '3'"]),
         ("baseline: true", ["got baseline", "write downsampling: [diffstride, strided]"]),
         ("seed: []", ["no value for seed"]),

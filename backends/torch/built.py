@@ -16,8 +16,26 @@ Strides = torch.Tensor | tuple[float, ...]
 # as PyTorch's (0.33 and 0.64 ms for two axes of 32 samples), but for the matrices of longer axes it
 # would wake threads of its own beside PyTorch's.
 LONGEST_ON_HOST = 64
-# Maps whose arrays are kept: more than a network has layers, and at most a few MB.
+# Maps whose arrays are kept, more than a network has layers; and the numbers in the matrices of one
+# that is. Feature maps have less than 100 000, so that all are some MB.
 KEPT = 64
+LARGEST_KEPT = 2**18
+
+
+def nothing_interferes() -> bool:
+    """Whether a tensor that is made now is a plain one: under a transform or a mode it is not."""
+    return not (
+        torch.compiler.is_compiling()
+        or transformed()
+        or torch._C._len_torch_dispatch_stack() > 0  # a fake mode, for one
+    )
+
+
+def transformed() -> bool:
+    """Whether a transform is active: they hide from each other what they will ask for."""
+    return (
+        torch.autograd.forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+    )
 
 
 def build(
@@ -26,7 +44,8 @@ def build(
     """Build what these strides make of each axis, without history."""
     point = strides.detach()
     if (
-        type(point) is not torch.Tensor  # a fake one has no values
+        not nothing_interferes()
+        or type(point) is not torch.Tensor
         or point.device.type != "cpu"
         or "fft" in plan.methods
         or max(plan.sizes) > LONGEST_ON_HOST
@@ -41,13 +60,18 @@ def kept(strides: Strides, plan: Plan, taps: tuple[Taps, ...] | None, x: torch.T
 
     Strides in a tensor are known by their values where reading them waits for no device.
     """
+    matrices = zip(plan.sizes, plan.out_sizes, plan.methods, strict=True)
+    numbers = sum(size * out_size for size, out_size, method in matrices if method == "matmul")
+    dtype = working_dtype(torch, x.dtype)
+    if not nothing_interferes() or numbers > LARGEST_KEPT:
+        if not isinstance(strides, torch.Tensor):
+            strides = torch.tensor(strides, dtype=dtype, device=x.device)
+        return factors(strides, plan, taps, learn=False)
     if isinstance(strides, torch.Tensor):
-        if torch.compiler.is_compiling() or type(strides.detach()) is not torch.Tensor:
-            return factors(strides, plan, taps, learn=False)
-        if strides.device.type != "cpu":
+        if type(strides.detach()) is not torch.Tensor or strides.device.type != "cpu":
             return build(strides, plan, taps, learn=False)
         strides = tuple(strides.tolist())
-    return _kept(strides, single_plan(plan), taps, working_dtype(torch, x.dtype), x.device)
+    return _kept(strides, single_plan(plan), taps, dtype, x.device)
 
 
 @lru_cache(KEPT)

@@ -86,7 +86,7 @@ def resampled_convolution(
 
 def resamples_first(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:
     """Whether that order is the faster one, by counted and weighted multiply-accumulates."""
-    if "fft" in plan.methods or 1 in plan.sizes:
+    if "fft" in plan.methods or 1 in plan.sizes or plan.axes != (x.ndim - 2, x.ndim - 1):
         return False
     (height, width), (tall, wide), (rows, columns) = (x.shape[-2:], plan.sizes, plan.out_sizes)
     k_h, k_w = conv.kernel_size
@@ -107,3 +107,14 @@ def check_convolution(conv: Any) -> None:
     if conv.stride != (1, 1):
         remedy = "write stride=1: the layer has the stride"
         checks.refuse(ValueError, "conv", f"stride {conv.stride}", "stride 1", remedy)
+
+
+def is_plain(conv: nn.Conv2d) -> bool:
+    """Whether calling a convolution does what its parameters say, and nothing else.
+
+    Hooks, as those of pruning and of layers whose parameters are still to come, and a forward pass
+    of another kind need the call itself.
+    """
+    hooks = (conv._forward_pre_hooks, conv._forward_hooks)
+    backward = (conv._backward_pre_hooks, conv._backward_hooks)
+    return type(conv).forward is nn.Conv2d.forward and not any((*hooks, *backward))

@@ -13,7 +13,7 @@ from spectral_stride.gradients import backward, forward, push
 from spectral_stride.operator import resample
 from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range, permuted_plan, pool_plan
 from spectral_stride.taps import Taps
-from spectral_stride.torch.built import Strides, build, kept
+from spectral_stride.torch.built import Strides, build, kept, transformed
 from spectral_stride.torch.memory import logical_order, stored_order
 from spectral_stride.torch.products import fastest
 
@@ -112,13 +112,6 @@ def _every_axis(values: Sequence[Any], parts: Factors) -> list[Any]:
     return [None if part is None or part.ramp is None else next(left) for part in parts]
 
 
-def _transformed() -> bool:
-    """Whether a transform is active: they hide from each other what they will ask for."""
-    return (
-        torch.autograd.forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
-    )
-
-
 def check_tensor(x: Any) -> None:
     """Refuse what is no tensor."""
     if not isinstance(x, torch.Tensor):
@@ -145,7 +138,7 @@ def _autocast(x: torch.Tensor, plan: Plan) -> torch.Tensor:
 def may_learn(strides: Strides) -> bool:
     """Whether a derivative in the strides may be asked for."""
     return isinstance(strides, torch.Tensor) and (
-        _transformed() or (strides.requires_grad and torch.is_grad_enabled())
+        transformed() or (strides.requires_grad and torch.is_grad_enabled())
     )
 
 
@@ -158,7 +151,7 @@ def _resample(
         return _fixed(x, kept(strides, plan, taps, x), plan)
     assert isinstance(strides, torch.Tensor)
     if not torch.compiler.is_compiling():
-        built = None if _transformed() else build(strides, plan, taps)
+        built = None if transformed() else build(strides, plan, taps)
         y, *_ = _Resample.apply(x, strides, plan, taps, built)  # type: ignore[no-untyped-call]
         return y
     # A Function with a jvp cannot be compiled. The same first derivatives come out of the map
@@ -177,7 +170,7 @@ def _fixed(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
     if (
         x.requires_grad
         and torch.is_grad_enabled()
-        and not _transformed()
+        and not transformed()
         and not torch.compiler.is_compiling()
     ):
         y, *_ = _Resample.apply(x, None, plan, None, parts)  # type: ignore[no-untyped-call]

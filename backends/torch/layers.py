@@ -23,6 +23,7 @@ from spectral_stride.torch.convolution import (
     Convolution,
     check_convolution,
     convolved_shape,
+    is_plain,
     resampled_convolution,
 )
 from spectral_stride.torch.functional import check_tensor, diffstride, may_learn
@@ -229,6 +230,8 @@ class DiffStride(nn.Module):
         if conv is not None:
             with checks.named(type(self).__name__):
                 check_convolution(conv)
+            if not is_plain(conv):
+                return self._forward(conv(x), None)
         return self._forward(x, conv)
 
     def _forward(self, x: torch.Tensor, conv: Convolution | None) -> torch.Tensor:

@@ -195,6 +195,12 @@ def _text(option: str, value: Any, default: Any) -> str:
     return str(value)
 
 
+def _switch(option: str, value: Any, default: Any) -> bool:
+    if not isinstance(value, bool):
+        refuse(option, repr(value), "yes or no", f"write {option}, or --no-{option[2:]}")
+    return value
+
+
 def _smoothness(option: str, value: Any, default: Any) -> float:
     number = _real()(option, value, default)
     if 0.0 < number < checks.NARROWEST_RAMP:
@@ -265,6 +271,8 @@ _CHECKS: dict[str, Callable[[str, Any, Any], Any]] = {
     "label_smoothing": _share,
     "mixup": _real(),
     "shift": _share,
+    "flip": _switch,
+    "baseline": _switch,
     "precision": _choice("32", "bf16"),
     "width": _whole(1, WIDEST),
     "seed": _whole(0, LARGEST_SEED),

@@ -1,5 +1,6 @@
 """Where to compute: a device that this machine has, and a number of threads that suits the work."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -59,5 +60,7 @@ def suitable_threads(macs_per_step: int) -> Iterator[int]:
 
 def is_first_process() -> bool:
     """Whether this is the process of a run that writes files and speaks to the user."""
-    # Lightning sets it from the environment of whatever has started the process.
-    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+    # Lightning sets the first from the environment of whatever has started the process, where that
+    # says it; where a user has started one on each machine, the others say which machine it is.
+    machine = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
+    return bool(getattr(rank_zero_only, "rank", 0) == 0) and machine == "0"

@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -29,7 +31,8 @@ _PACKAGES = ("spectral-stride", "torch", "lightning", "datasets", "numpy", "scik
 def _default_folder(config: Config) -> Path:
     """Return a new path under ``runs`` that says what was run, and when."""
     stamp = datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    first = RUNS / f"{stamp}-{config.data}-{config.model}-{config.downsampling}"
+    data = re.sub(r"[^\w.-]+", "-", Path(config.data).name)
+    first = RUNS / f"{stamp}-{data}-{config.model}-{config.downsampling}"
     path, count = first, 1
     while path.exists():
         count += 1
@@ -93,12 +96,23 @@ def resumed(folder: str) -> Config:
     """
     path = Path(folder) / CONFIG
     try:
-        words = read_json(path)["config"]
+        content = read_json(path)
+        words = content["config"]
+        data = Path(content["directory"], words["data"])
     except (OSError, ValueError, KeyError) as error:
         got = f"{folder!r} ({type(error).__name__} for {CONFIG})"
         refuse("--resume", got, "the folder of a run", "write --resume runs/NAME")
     os.environ[_SHARED] = str(Path(folder).absolute())
-    return read(words)
+    # A path is that of the directory in which the run was started.
+    return read(words | ({"data": str(data)} if data.exists() else {}))
+
+
+def discard(folder: Path) -> None:
+    """Leave the folder of a run that was refused as `make_folder` found it."""
+    if not any(path.is_file() for path in folder.rglob("*") if path.name != CONFIG):
+        (folder / CONFIG).unlink(missing_ok=True)
+        for path in folder.iterdir():
+            shutil.rmtree(path)
 
 
 def read_json(path: Path) -> Any:
@@ -107,8 +121,10 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file that a person can read too."""
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    """Write a file that a person can read too: all of it, or nothing."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, path)
 
 
 def write_config(folder: Path, config: Config, device: str) -> None:
@@ -116,6 +132,7 @@ def write_config(folder: Path, config: Config, device: str) -> None:
     versions = {name: version(name) for name in _PACKAGES}
     content = {
         "command": config.command(),
+        "directory": str(Path.cwd()),
         "config": asdict(config),
         "versions": {"python": platform.python_version(), **versions},
         "machine": {"system": f"{platform.system()} {platform.machine()}", "device": device},

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from spectral_stride.torch.training.config import Config, RefusedError, read, refuse
+from spectral_stride.torch.training.config import SWITCHES, Config, RefusedError, read, refuse
 
 # What a training has no use for where its strides are not learned.
 LEARNED_ONLY = ("ramp", "smoothness", "penalty", "stride_lr")
@@ -80,10 +80,15 @@ def _load(path: Path) -> Any:
         refuse("grid", f"{str(path)!r} ({reason})", "a YAML file", f"write {_EXAMPLE}")
 
 
-def _values(option: str, value: Any) -> list[str]:
+def _values(option: str, value: Any) -> list[Any]:
     """Return an option's values as words, as `config.read` takes them from a command line."""
     values = value if isinstance(value, list) else [value]
     for each in values:
+        if option in SWITCHES:
+            if not isinstance(each, bool):
+                got = f"{json.dumps(each, default=str)} for {option}"
+                refuse("grid", got, "true or false, or a list of them", f"write {option}: true")
+            continue
         # A number is taken as it was written down: YAML's true is no 1, and 2.5 epochs no 2.
         if isinstance(each, bool) or not isinstance(each, str | int | float):
             got = f"{json.dumps(each, default=str)} for {option}"
@@ -91,7 +96,7 @@ def _values(option: str, value: Any) -> list[str]:
             refuse("grid", got, "a word or a number, or a list of them", remedy)
     if not values:
         refuse("grid", f"no value for {option}", "one or more", f"leave {option} out, or write one")
-    return [str(each) for each in values]
+    return values if option in SWITCHES else [str(each) for each in values]
 
 
 def _option(name: Any) -> str:
@@ -100,6 +105,9 @@ def _option(name: Any) -> str:
     if option == "baseline":
         allowed = "options of spectral-stride train but baseline: each point is one training"
         refuse("grid", "baseline", allowed, "write downsampling: [diffstride, strided]")
+    if option in ("devices", "nodes"):
+        allowed = "trainings in one process each"
+        refuse("grid", option, allowed, "start the sweep once for each device: workers share it")
     if option not in OPTIONS:
         near = get_close_matches(option, OPTIONS, 1)
         remedy = f"write {near[0]}" if near else f"write {_EXAMPLE}"
@@ -107,11 +115,11 @@ def _option(name: Any) -> str:
     return option
 
 
-def _choices(number: int, content: Any) -> dict[str, list[str]]:
+def _choices(number: int, content: Any) -> dict[str, list[Any]]:
     if not isinstance(content, Mapping) or not content:
         got = f"{json.dumps(content, default=str)} as part {number}"
         refuse("grid", got, "option: value, or option: [values]", f"write {_EXAMPLE}")
-    choices: dict[str, list[str]] = {}
+    choices: dict[str, list[Any]] = {}
     for name, value in content.items():
         option = _option(name)
         if option in choices:
@@ -120,7 +128,7 @@ def _choices(number: int, content: Any) -> dict[str, list[str]]:
     return choices
 
 
-def _combinations(choices: Mapping[str, list[str]]) -> Iterator[tuple[dict[str, str], Config]]:
+def _combinations(choices: Mapping[str, list[Any]]) -> Iterator[tuple[dict[str, str], Config]]:
     """Yield what counts of each combination, and its configuration."""
     for values in product(*choices.values()):
         words = dict(zip(choices, values, strict=True))

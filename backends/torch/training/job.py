@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.console import Console
 
-from spectral_stride.torch.training.config import Config
+from spectral_stride.torch.training.config import Config, RefusedError
 from spectral_stride.torch.training.device import find_device, is_first_process
-from spectral_stride.torch.training.folder import PICTURE, make_folder, write_config
+from spectral_stride.torch.training.folder import PICTURE, discard, make_folder, write_config
 from spectral_stride.torch.training.picture import draw
 from spectral_stride.torch.training.report import result_table
 from spectral_stride.torch.training.run import train
@@ -48,7 +48,12 @@ def run(
         write_config(folder, config, device)
     if not config.baseline and config.downsampling != "strided":
         console.print("No baseline of strided convolutions.")
-    summary = train(config, folder, device, progress=console.is_terminal, tell=console.print)
+    try:
+        summary = train(config, folder, device, progress=console.is_terminal, tell=console.print)
+    except RefusedError:
+        if first and resume is None:
+            discard(folder)
+        raise
     if first:
         draw(folder, summary)
     console.print(result_table(summary))

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.nn.functional import cross_entropy
 
+from spectral_stride.torch.layers import DiffStride
 from spectral_stride.torch.optim import param_groups
 from spectral_stride.torch.sizes import hold_sizes
 from spectral_stride.torch.training.augment import flipped, mixed, shifted
@@ -95,6 +96,9 @@ class Classifier(lightning.LightningModule):
         self._last = 0.0
         self._steps: list[float] = []
         self.seconds = 0.0
+        self._median_before = math.nan
+        # Of each layer with strides, where an earlier process had them: see `on_train_start`.
+        self._met: list[tuple[list[float], list[float] | None]] = []
 
     @classmethod
     def build(cls, config: Config, data: Any) -> "Classifier":
@@ -155,16 +159,26 @@ class Classifier(lightning.LightningModule):
         self._last = now
 
     def median_step(self) -> float:
-        """Median time of the training steps of this process, in seconds; NaN without any."""
-        return statistics.median(self._steps) if self._steps else math.nan
+        """Median time of the training steps of this process, or else of the one before."""
+        return statistics.median(self._steps) if self._steps else self._median_before
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the time that went into the training so far."""
-        checkpoint["seconds"] = self.seconds
+        """Keep what a run that goes on needs besides the parameters."""
+        checkpoint["seconds"], checkpoint["step_seconds"] = self.seconds, self.median_step()
+        checkpoint["met"] = [(one._start, one._reach) for one in self._layers()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting it."""
-        self.seconds = checkpoint["seconds"]
+        """Go on from it."""
+        self.seconds, self._median_before = checkpoint["seconds"], checkpoint["step_seconds"]
+        self._met = checkpoint["met"]
+
+    def on_train_start(self) -> None:
+        """Let strides reach as far as they could: loading a parameter forgets the inputs met."""
+        for layer, (start, reach) in zip(self._layers(), self._met, strict=False):
+            layer._start, layer._reach = start, reach
+
+    def _layers(self) -> list[DiffStride]:
+        return [one for one in self.model.modules() if isinstance(one, DiffStride)]
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the share of test samples that are classified rightly, of each task and overall."""
@@ -238,7 +252,9 @@ class Classifier(lightning.LightningModule):
         run = self._run if self.training and self._run is not None else self.model
         try:
             logits: tuple[torch.Tensor, ...] = run(x)
-        except ValueError as error:  # a stride that is not finite
+        except ValueError as error:
+            if all(bool(layer.strides.isfinite().all()) for layer in self._layers()):
+                raise RefusedError(str(error)) from error
             raise self._diverged("strides that are not finite") from error
         return logits
 

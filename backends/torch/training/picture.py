@@ -122,8 +122,8 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
         axes.tick_params(labelbottom=position == count - 1)
         if position == 0:
             axes.set_title("Masks: at the start (grey), at the end (colour)", loc="left")
-    known = "" if limit is None else "; the samples end at the dotted line"
-    axes.set_xlabel(f"frequency (cycles per sample{known})")
+    known = "" if limit is None else "; the samples hold nothing beyond the dotted line"
+    axes.set_xlabel(f"frequency (cycles along the whole axis{known})")
     figure.suptitle(_title(summary), fontweight="bold")
     path = folder / PICTURE
     figure.savefig(path, dpi=120)

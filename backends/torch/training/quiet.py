@@ -11,6 +11,8 @@ _IRRELEVANT = (
     r"The '\w+' does not have many workers",
     # The user said where to compute.
     r"[GT]PU available but not used",
+    # Every process tests all samples: there is nothing to add up.
+    r"It is recommended to use `self.log\(.*sync_dist=True",
     # The run goes on in its folder; its metrics are kept.
     r"Experiment logs directory .* exists and is not empty",
     r"Checkpoint directory .* exists and is not empty",

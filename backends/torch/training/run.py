@@ -223,6 +223,8 @@ def train(
     data = make_data(config)
     for note in data.notes:
         tell(note)
+    if data.sample_rate is not None and (config.flip or config.shift):
+        tell("Recordings are neither mirrored nor moved: --flip and --shift change nothing.")
     for number, each in enumerate(configs, 1):
         tell(f"Training {number} of {len(configs)}: {each.model}, {each.downsampling}")
         inner = folder / each.downsampling

@@ -40,7 +40,8 @@ ReportOut = Annotated[str, typer.Option("--out", help="Folder for the report.", 
 def sweep(grid: Grid, out: Out = None, storage: Storage = None) -> None:
     """Train every point of a grid, once.
 
-    Start it again to go on after an interruption: what has finished stays. Start it several times,
+    Start it again to go on after an interruption: what has finished stays, what has failed is tried
+    again. Start it several times,
     on several machines, to work side by side.
     """
     from spectral_stride.torch.training.device import find_device
