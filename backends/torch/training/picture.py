@@ -65,7 +65,7 @@ def _draw_strides(axes: Axes, path: Path, run: dict[str, Any], epochs: int) -> N
 def _draw_mask(
     axes: Axes, run: dict[str, Any], config: dict[str, Any], position: int, limit: float | None
 ) -> None:
-    """Draw one layer's masks over the frequency in cycles per image, which all layers share."""
+    """Draw one layer's masks over the frequency in cycles per axis, which all layers share."""
     before, after = run["before"]["layers"][position], run["after"]["layers"][position]
     colour = _COLOURS[position % len(_COLOURS)]
     start = mask_of(run, config, before["size_in"][0], before["stride"][0])
@@ -122,8 +122,8 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
         axes.tick_params(labelbottom=position == count - 1)
         if position == 0:
             axes.set_title("Masks: at the start (grey), at the end (colour)", loc="left")
-    known = "" if limit is None else "; the samples hold nothing beyond the dotted line"
-    axes.set_xlabel(f"frequency (cycles along the whole axis{known})")
+    known = "" if limit is None else "; the data end at the dotted line"
+    axes.set_xlabel(f"frequency (cycles per axis{known})")
     figure.suptitle(_title(summary), fontweight="bold")
     path = folder / PICTURE
     figure.savefig(path, dpi=120)
