@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict
 
 import pytest
@@ -458,6 +459,33 @@ def test_points_that_two_workers_queued_at_once_run_once(tmp_path, grid, monkeyp
     outcomes = sweep(grid, tmp_path / "out", runner, storage=storage)
     assert runner.seen == [point.config for point in read_grid(grid)]
     assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_was_broken_off_goes_on_in_its_folder(tmp_path, error):
+    """And what has failed begins in a new one."""
+    path = tmp_path / "grid.yaml"
+    path.write_text("seed: [0, 1]")
+    seen = []
+
+    def run(config, folder):
+        seen.append((config.seed, folder.name, (folder / "config.json").exists()))
+        (folder / "config.json").write_text("{}")
+        if len(seen) == 1:
+            raise error
+        return write_summary(config, folder)
+
+    with suppress(KeyboardInterrupt):
+        sweep(path, tmp_path / "out", run)
+    outcomes = sweep(path, tmp_path / "out", run)
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+    first, again = (one for one in seen if one[0] == 0)
+    assert first[2] is False
+    if error is KeyboardInterrupt:
+        assert again == (0, first[1], True)
+        assert not (tmp_path / "out" / first[1] / ERROR).exists()
+    else:
+        assert again == (0, f"{first[1]}-try2", False)
 
 
 # --- The real training, and the command --------------------------------------------------------

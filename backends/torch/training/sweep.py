@@ -26,7 +26,7 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from spectral_stride.torch.training import leases as signs
 from spectral_stride.torch.training.config import Config, RefusedError, refuse
-from spectral_stride.torch.training.folder import SUMMARY
+from spectral_stride.torch.training.folder import CONFIG, SUMMARY
 from spectral_stride.torch.training.grid import OPTIONS, Point, counts, read_grid
 from spectral_stride.torch.training.outcomes import DONE, FAILED, RUNNING, WAITING, Outcome
 
@@ -38,6 +38,8 @@ ERROR = "error.txt"
 
 _PAUSE = 0.3  # seconds
 _DIED = "its worker died, or was killed"
+# How the reason begins where a user has stopped a trial.
+_INTERRUPTED = "KeyboardInterrupt"
 _STATES = {
     TrialState.COMPLETE: DONE,
     TrialState.RUNNING: RUNNING,
@@ -227,6 +229,19 @@ class _Sweep:
                 break
         return folder
 
+    def folder_of(self, trial: optuna.Trial) -> Path:
+        """Return the folder of an earlier trial that was broken off, to go on in; or a new one."""
+        for earlier in reversed(self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))):
+            kept = earlier.user_attrs
+            if "folder" not in kept or kept.get("config") != trial.user_attrs["config"]:
+                continue
+            folder = self.folder / str(kept["folder"])
+            stopped = str(kept.get("error", _INTERRUPTED)).startswith(_INTERRUPTED)
+            if stopped and (folder / CONFIG).is_file() and not (folder / SUMMARY).exists():
+                (folder / ERROR).unlink(missing_ok=True)
+                return folder
+        return self.new_folder(trial.user_attrs["name"])
+
     def objective(self, trial: optuna.Trial) -> float:
         """Train one point and return its accuracy."""
         self.leases.take(trial.number)
@@ -237,7 +252,7 @@ class _Sweep:
         if self.is_taken(trial):
             raise optuna.TrialPruned("another worker has queued it too")
         try:
-            folder = self.new_folder(trial.user_attrs["name"])
+            folder = self.folder_of(trial)
         except OSError as error:
             trial.set_user_attr("error", str(error))
             raise

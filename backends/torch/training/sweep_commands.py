@@ -40,8 +40,8 @@ ReportOut = Annotated[str, typer.Option("--out", help="Folder for the report.", 
 def sweep(grid: Grid, out: Out = None, storage: Storage = None) -> None:
     """Train every point of a grid, once.
 
-    Start it again to go on after an interruption: what has finished stays, what has failed is tried
-    again. Start it several times,
+    Start it again to go on after an interruption: what has finished stays, what was broken off goes
+    on after its last whole epoch, what has failed is tried again. Start it several times,
     on several machines, to work side by side.
     """
     from spectral_stride.torch.training.device import find_device
@@ -52,6 +52,7 @@ def sweep(grid: Grid, out: Out = None, storage: Storage = None) -> None:
         find_device(device)
     # Only now: these take seconds to import, and a wrong grid has been refused by here.
     from spectral_stride.torch.training import job
+    from spectral_stride.torch.training.folder import CONFIG
     from spectral_stride.torch.training.outcomes import FAILED, outcome_table
     from spectral_stride.torch.training.sweep import sweep as run_sweep
 
@@ -59,7 +60,10 @@ def sweep(grid: Grid, out: Out = None, storage: Storage = None) -> None:
     silent = Console(quiet=True)
 
     def run(config: Config, folder: Path) -> dict[str, Any]:
-        _, summary = job.run(config, str(folder), silent)
+        if (folder / CONFIG).exists():  # it was broken off
+            _, summary = job.run(config, None, silent, resume=str(folder))
+        else:
+            _, summary = job.run(config, str(folder), silent)
         return summary
 
     folder = SWEEPS / path.stem if out is None else Path(out)
