@@ -488,6 +488,24 @@ def test_what_was_broken_off_goes_on_in_its_folder(tmp_path, error):
         assert again == (0, f"{first[1]}-try2", False)
 
 
+def test_what_cannot_go_on_begins_anew(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text("seed: 0")
+    names = []
+
+    def run(config, folder):
+        names.append(folder.name)
+        (folder / "config.json").write_text("{}")
+        if len(names) < 3:
+            raise (KeyboardInterrupt, RuntimeError)[len(names) - 1]
+        return write_summary(config, folder)
+
+    for _ in range(3):
+        with suppress(KeyboardInterrupt):
+            sweep(path, tmp_path / "out", run)
+    assert names == [names[0], names[0], f"{names[0]}-try2"]
+
+
 # --- The real training, and the command --------------------------------------------------------
 
 

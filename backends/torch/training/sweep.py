@@ -231,11 +231,13 @@ class _Sweep:
 
     def folder_of(self, trial: optuna.Trial) -> Path:
         """Return the folder of an earlier trial that was broken off, to go on in; or a new one."""
-        for earlier in reversed(self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))):
+        last = {}  # of the trials that were in a folder, the last one decides
+        for earlier in self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
             kept = earlier.user_attrs
-            if "folder" not in kept or kept.get("config") != trial.user_attrs["config"]:
-                continue
-            folder = self.folder / str(kept["folder"])
+            if "folder" in kept and kept.get("config") == trial.user_attrs["config"]:
+                last[str(kept["folder"])] = kept
+        for name, kept in last.items():
+            folder = self.folder / name
             stopped = str(kept.get("error", _INTERRUPTED)).startswith(_INTERRUPTED)
             if stopped and (folder / CONFIG).is_file() and not (folder / SUMMARY).exists():
                 (folder / ERROR).unlink(missing_ok=True)
