@@ -118,7 +118,7 @@ class Factor:
         return self._matrix
 
     def reads(self) -> Array:
-        """Rows Q, shape (2r, N); with taps (2r, N): what the ramp reads off the input."""
+        """Rows Q, shape (2r, N); with taps (2r k, N): what the ramp reads off the input."""
         if self._reads is None:
             assert self.ramp is not None
             rows = waves(self.ramp, self.size)

@@ -588,3 +588,11 @@ def test_what_is_kept_from_inference_serves_in_training():
     (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
     dx.square().sum().backward()
     assert x.grad.isfinite().all()
+
+
+def test_large_matrices_are_not_kept(monkeypatch):
+    monkeypatch.setattr(built, "LARGEST_KEPT", 1)
+    built._kept.cache_clear()
+    with torch.no_grad():
+        DiffStride(2.0)(torch.ones(1, 24, 24))
+    assert built._kept.cache_info().currsize == 0

@@ -14,6 +14,7 @@ from spectral_stride.torch.training import job
 from spectral_stride.torch.training.config import RefusedError, read
 from spectral_stride.torch.training.data import Digits
 from spectral_stride.torch.training.device import suitable_threads
+from spectral_stride.torch.training.folder import resumed, write_config
 from spectral_stride.torch.training.lit import Classifier
 from spectral_stride.torch.training.picture import draw
 from spectral_stride.torch.training.quiet import quiet_lightning
@@ -189,3 +190,29 @@ def test_what_is_refused_leaves_the_folder_free(tmp_path):
     assert list(folder.iterdir()) == []
     job.run(read(TINY | {"epochs": "1", "limit": "32", "baseline": False}), str(folder), console)
     assert (folder / "summary.json").exists()
+
+
+def test_strides_reach_as_far_after_a_resumption():
+    """A layer notes how large a stride its inputs could use; loading its parameter forgets it."""
+    data = Digits(8, seed=0, limit=32)
+    before, after = (Classifier.build(read(TINY), data) for _ in range(2))
+    for layer in before._layers():
+        layer._reach = [77.0, 66.0]
+    checkpoint = {}
+    before.on_save_checkpoint(checkpoint)
+    after.on_load_checkpoint(checkpoint)
+    after.load_state_dict(before.state_dict())
+    assert all(layer._reach is None for layer in after._layers())
+    after.on_train_start()
+    assert [layer._reach for layer in after._layers()] == [[77.0, 66.0]] * 4
+
+
+def test_the_digits_are_resumed_beside_a_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "images").mkdir()
+    for data, expected in (("digits", "digits"), ("images", str(tmp_path / "images"))):
+        folder = tmp_path / f"run-{data}"
+        folder.mkdir()
+        write_config(folder, read({"data": data}), "cpu")
+        assert resumed(str(folder)).data == expected

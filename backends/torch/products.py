@@ -10,6 +10,7 @@ from torch.nn import functional
 from spectral_stride.gradients import Pairing, paired
 from spectral_stride.operator import Product, apply_rows
 from spectral_stride.plan import Plan
+from spectral_stride.torch.built import transformed
 
 # Numbers in the input from which on a convolution is the faster one: below, its call costs more.
 LEAST_INPUT = 2**18
@@ -86,8 +87,7 @@ def fastest(x: torch.Tensor | None) -> Kernels:
         and x.numel() > 0
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and not torch.is_grad_enabled()
-        and not torch._C._are_functorch_transforms_active()
-        and torch.autograd.forward_ad._current_level < 0
+        and not transformed()
     ):
         return Kernels(by_convolution, by_dot)
     return Kernels(apply_rows, paired)

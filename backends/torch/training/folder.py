@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from spectral_stride.torch.training.config import Config, read, refuse
+from spectral_stride.torch.training.config import DIGITS, Config, read, refuse
 from spectral_stride.torch.training.device import is_first_process
 
 RUNS = Path("runs")
@@ -103,8 +103,9 @@ def resumed(folder: str) -> Config:
         got = f"{folder!r} ({type(error).__name__} for {CONFIG})"
         refuse("--resume", got, "the folder of a run", "write --resume runs/NAME")
     os.environ[_SHARED] = str(Path(folder).absolute())
-    # A path is that of the directory in which the run was started.
-    return read(words | ({"data": str(data)} if data.exists() else {}))
+    # A path is that of the directory in which the run was started; the digits are no path.
+    is_path = words["data"] != DIGITS and data.exists()
+    return read(words | ({"data": str(data)} if is_path else {}))
 
 
 def discard(folder: Path) -> None:
