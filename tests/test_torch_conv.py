@@ -154,6 +154,25 @@ def test_the_cheaper_order_is_taken():
         assert convolution.resamples_first(conv, x, plan) is expected
 
 
+@pytest.mark.parametrize(
+    ("channels", "size", "stride", "expected"),
+    [
+        # Each of these orders took half to two thirds of the other's time.
+        ((64, 128), 32, 1.5, False),
+        ((64, 128), 32, 2.6, True),
+        ((64, 32), 32, 2.0, False),
+        ((128, 256), 16, 1.2, False),
+        ((128, 256), 16, 2.0, True),
+        ((3, 64), 112, 1.2, True),
+    ],
+)
+def test_the_order_that_was_measured_to_be_faster_is_taken(channels, size, stride, expected):
+    conv = nn.Conv2d(*channels, 3, padding=1, device="meta")
+    x = torch.ones(1, channels[0], size, size, device="meta")
+    plan = make_plan(convolution.convolved_shape(conv, x), (stride, stride), ramp="inside")
+    assert convolution.resamples_first(conv, x, plan) is expected
+
+
 @pytest.mark.usefixtures("order")
 @pytest.mark.parametrize("kernel_size", [1, 3])
 def test_a_layer_takes_any_convolution_in_front_of_it(kernel_size):
