@@ -8,6 +8,7 @@ on the ramp depend on the stride: dA/ds = P^T diag(d) Q over those alone, with d
 
 import math
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import NamedTuple
 
 from array_api_compat import array_namespace, device
@@ -16,6 +17,10 @@ from spectral_stride.arrays import Array, working_dtype
 from spectral_stride.mask import cutoff, mask_on, ramp_bins, slope_on
 from spectral_stride.plan import Plan
 from spectral_stride.taps import Taps, shifted
+
+# Smallest share m of a bin in the output from which it is read back: the rounding of the output
+# grows by 1/m. Ramps 4 bins wide end below it for one stride in 16, drawn at random.
+LEAST_SHARE = 1 / 64
 
 # Some libraries count in 32 bits: no phase on its way to a residue modulo N may reach 2^31.
 _PHASE_BITS = 30
@@ -78,6 +83,14 @@ class Ramp(NamedTuple):
     slope: Array
 
 
+class Source(Enum):
+    """What is kept of an axis with a ramp, for the derivatives in its stride."""
+
+    PASSING = "the ramp's coefficients Q t of what comes to the axis"
+    OUTPUT = "the same of the output, found in it: E y"
+    SAMPLES = "the output itself"
+
+
 class Factor:
     """One axis of the map: each of its arrays is built when it is first asked for, and once.
 
@@ -93,6 +106,11 @@ class Factor:
         As of the plan.
     taps : Taps, optional
         The kernel of a convolution that is taken into A and Q.
+
+    Attributes
+    ----------
+    source : Source
+        What is kept for the derivatives in the stride; see `settle`.
     """
 
     def __init__(
@@ -106,9 +124,11 @@ class Factor:
     ) -> None:
         self.mask, self.ramp = mask, ramp
         self.size, self.out_size, self.norm, self.taps = size, out_size, norm, taps
+        self.source = Source.PASSING
         self._matrix: Array | None = None
         self._reads: Array | None = None
         self._writes: Array | None = None
+        self._reads_output: Array | None = None
 
     def matrix(self) -> Array:
         """A, shape (n, N); with taps (k n, N)."""
@@ -125,27 +145,78 @@ class Factor:
             self._reads = rows if self.taps is None else shifted(rows, self.taps)
         return self._reads
 
+    def reads_output(self) -> Array:
+        """Rows E = diag(N/(gain n m)) P, shape (2r, n): they find Q x in A x."""
+        if self._reads_output is None:
+            assert self.ramp is not None
+            height = gain(self.norm, self.size, self.out_size) * self.out_size / self.size
+            level = 1 / (height * self.shares())
+            self._reads_output = _doubled(level) * waves(self.ramp, self.out_size)
+        return self._reads_output
+
     def writes(self) -> Array:
-        """Rows diag(d) P, shape (2r, n): what it puts on the output."""
+        """Rows diag(d) P, shape (2r, n): what it puts on the output; E^T diag(d) P of samples."""
         if self._writes is None:
             assert self.ramp is not None
-            xp, slope = array_namespace(self.mask), self.ramp.slope
-            levels = xp.expand_dims(xp.concat([slope, slope], axis=0), axis=1)
-            self._writes = levels * waves(self.ramp, self.out_size)
+            rows = _doubled(self.ramp.slope) * waves(self.ramp, self.out_size)
+            if self.source is Source.SAMPLES:
+                rows = array_namespace(rows).matmul(transposed(self.reads_output()), rows)
+            self._writes = rows
         return self._writes
+
+    def shares(self) -> Array:
+        """Shares m of the ramp's bins, 1 where they do not depend on the stride."""
+        assert self.ramp is not None
+        xp = array_namespace(self.mask)
+        share = xp.take(self.mask, self.ramp.bins, axis=0)
+        return xp.where(self.ramp.slope != 0, share, xp.ones_like(share))
 
     def placed(self, convert: Callable[[Array], Array]) -> "Factor":
         """Return the same factor, built already, with every array taken to another library."""
         ramp = self.ramp and Ramp(*(convert(one) for one in self.ramp))
         same = Factor(convert(self.mask), ramp, self.size, self.out_size, self.norm, self.taps)
+        same.source = self.source
         same._matrix = convert(self.matrix())
         if ramp is not None:
-            same._reads, same._writes = convert(self.reads()), convert(self.writes())
+            same._writes = convert(self.writes())
+            if self.source is Source.PASSING:
+                same._reads = convert(self.reads())
+            elif self.source is Source.OUTPUT:
+                same._reads_output = convert(self.reads_output())
         return same
 
 
 # Of each planned axis; None for one that is left as it is.
 Factors = tuple[Factor | None, ...]
+
+
+def settle(parts: Factors, *, clamped: bool) -> None:
+    """Keep what is in the output, if every bin on every ramp has its share in it.
+
+    Then there is less to read and to keep. This reads values on the host, so it is for arrays that
+    are there already. With ``clamped`` strides the output itself is not kept: its second derivative
+    in the stride of an axis would need that of the clamped mask, which is none, to be straight
+    through as well.
+    """
+    learning = []
+    amount = 0.0
+    for part in parts:
+        if part is None or part.ramp is None:
+            continue
+        if float(array_namespace(part.mask).min(part.shares())) < LEAST_SHARE:
+            return
+        learning.append(part)
+        amount += 2 * part.ramp.bins.shape[0] / part.out_size
+    # Of short axes the coefficients are more than the samples.
+    source = Source.SAMPLES if amount > 1 and not clamped else Source.OUTPUT
+    for part in learning:
+        part.source = source
+
+
+def _doubled(level: Array) -> Array:
+    """Values of bins as a column, for their cosines and once more for their sines."""
+    xp = array_namespace(level)
+    return xp.expand_dims(xp.concat([level, level], axis=0), axis=1)
 
 
 def waves(ramp: Ramp, size: int) -> Array:

@@ -7,6 +7,12 @@ all that a stride needs of t_i are the coefficients q_i = Q_i t_i, taken on the 
 u_0 = g and u_i = A_i^T u_{i-1}, its gradient is the sum of d_i q_i p_i with p_i = P_i u_{i-1}, and
 that of x is u_d. Forwards its tangent joins behind the axis, as P_i^T (d_i q_i ds_i). No (n x N)
 matrix of cotangents is formed, nor a spectrum beyond the ramp.
+
+The coefficients are in the output as well, times the m of their bin: with E P^T diag(w m gain/N) =
+1 they are E_i y, of the axis i resampled along all others, and go with p_i = P_i g. Where no m is
+close to zero that is the same sum over fewer samples. Of short axes 2r coefficients are more than n
+samples; then y is kept itself, and goes with E_i^T diag(d_i) P_i g. Who has the values of the masks
+at hand decides (`factors.settle`).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +22,15 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 
 from spectral_stride import checks
 from spectral_stride.arrays import Array, DType, bind, cast, namespace_of, stride_vector
-from spectral_stride.factors import Factors, factors, transposed
-from spectral_stride.operator import Product, apply_rows, apply_to_each, coefficients, sweep
+from spectral_stride.factors import Factors, Source, factors, transposed
+from spectral_stride.operator import (
+    PLAIN,
+    Kernels,
+    apply_rows,
+    apply_to_each,
+    coefficients,
+    sweep,
+)
 from spectral_stride.plan import Plan, PlanOptions
 
 
@@ -26,13 +39,23 @@ def forward(
     parts: Factors,
     plan: Plan,
     *,
-    product: Product = apply_rows,
+    kernels: Kernels = PLAIN,
 ) -> tuple[Array, list[Array | None]]:
     """Return y and, of each axis with a ramp, its coefficients q; None for the others.
 
     Where a factor has the taps of a convolution, y is left to its kernel.
     """
-    return sweep(x, parts, plan, product=product)
+    y, q = sweep(x, parts, plan, kernels=kernels)
+    copy = None
+    for position, factor in enumerate(parts):
+        if factor is not None and factor.source is Source.OUTPUT:
+            rows, axis = factor.reads_output(), plan.axes[position]
+            q[position] = apply_to_each(rows, y, axis, factor, kernels)
+        elif factor is not None and factor.source is Source.SAMPLES:
+            # A copy, one for all of them: what becomes of y is up to the caller.
+            copy = array_namespace(y).asarray(y, copy=True) if copy is None else copy
+            q[position] = copy
+    return y, q
 
 
 def paired(
@@ -67,15 +90,17 @@ def backward(
     *,
     dq: Sequence[Array | None] | None = None,
     into_x: bool = True,
-    product: Product = apply_rows,
+    kernels: Kernels = PLAIN,
     pair: Pairing = paired,
 ) -> tuple[Array | None, Array | None]:
     """Gradients of <g, y> in x and in the strides, from the coefficients that `forward` returned.
 
-    With cotangents ``dq`` of these, of <g, y> + sum of <dq_i, q_i>; None stands for zeros. The
-    stride gradient has shape (len(axes),) and the given dtype. Without ``into_x`` that of x is not
-    computed, and None.
+    With cotangents ``dq`` of these, of <g, y> + sum of <dq_i, q_i>; None stands for zeros, and what
+    axes share has its cotangent once. The stride gradient has shape (len(axes),) and the given
+    dtype. Without ``into_x`` that of x is not computed, and None.
     """
+    if any(factor is not None and factor.source is not Source.PASSING for factor in parts):
+        return _backward_from_output(g, q, parts, plan, dtype, dq, into_x, kernels, pair)
     also: list[Array | None] = [None] * len(parts)
     for position, (factor, one) in enumerate(zip(parts, dq or also, strict=True)):
         if factor is not None and one is not None:
@@ -84,10 +109,57 @@ def backward(
     if not into_x:
         # The last axis is met and left as it is: all that is wanted of it are its coefficients.
         within[-1] = also[-1] = None
-    u, p = sweep(g, tuple(within), plan, also=also, adjoint=True, product=product)
+    u, p = sweep(g, tuple(within), plan, also=also, adjoint=True, kernels=kernels)
     if not into_x and u is not None and last is not None and last.ramp is not None:
-        p[-1] = coefficients(u, last, plan.axes[-1], True, product)
+        p[-1] = coefficients(u, last, plan.axes[-1], True, kernels)
     return u if into_x else None, pair(p, q, plan, dtype)
+
+
+def _backward_from_output(
+    g: Array | None,
+    q: Sequence[Array | None],
+    parts: Factors,
+    plan: Plan,
+    dtype: DType,
+    dq: Sequence[Array | None] | None,
+    into_x: bool,
+    kernels: Kernels,
+    pair: Pairing,
+) -> tuple[Array | None, Array | None]:
+    """`backward` from what was found in the output."""
+    # A cotangent of it goes back to there.
+    back: list[Array | None] = [None] * len(parts)
+    for position, (factor, one) in enumerate(zip(parts, dq or back, strict=True)):
+        if factor is not None and one is not None and factor.source is Source.OUTPUT:
+            rows = transposed(factor.reads_output())
+            one = apply_to_each(rows, one, plan.axes[position], factor)
+        back[position] = one
+    # The strides come first, one after the other: what they need is gone before dx is there.
+    ds = None
+    for position, factor in enumerate(parts):
+        if factor is None or factor.ramp is None:
+            continue
+        # Coefficients do not depend on the stride of their own axis, samples do.
+        other = [
+            one for at, one in enumerate(back) if at != position or factor.source is Source.SAMPLES
+        ]
+        met = _sum([g, *other])
+        if met is not None:
+            p: list[Array | None] = [None] * len(parts)
+            p[position] = coefficients(met, factor, plan.axes[position], True, kernels)
+            ds = _sum([ds, pair(p, q, plan, dtype)])
+            del p
+    u = _sum([g, *back]) if into_x else None
+    return sweep(u, parts, plan, adjoint=True, kernels=kernels)[0], ds
+
+
+def _sum(terms: Sequence[Array | None]) -> Array | None:
+    """Sum of arrays, where None stands for zeros."""
+    total = None
+    for term in terms:
+        if term is not None:
+            total = term if total is None else total + term
+    return total
 
 
 def push(
@@ -97,7 +169,11 @@ def push(
     parts: Factors,
     plan: Plan,
 ) -> tuple[Array | None, list[Array | None]]:
-    """Tangents of what `forward` returns along (dx, dstrides); None stands for zeros."""
+    """Tangents of what `forward` returns along (dx, dstrides); None stands for zeros.
+
+    Of factors whose coefficients are taken on the way.
+    """
+    assert all(factor is None or factor.source is Source.PASSING for factor in parts)
     also: list[Array | None] = [None] * len(parts)
     for position, (factor, values) in enumerate(zip(parts, q, strict=True)):
         if dstrides is None or factor is None or factor.ramp is None or values is None:

@@ -2,12 +2,21 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from array_api_compat import array_namespace, device
 
 from spectral_stride import checks
 from spectral_stride.arrays import Array, cast, is_chunked, is_half, whole
-from spectral_stride.factors import Factor, Factors, Ramp, bin_weights, gain, transposed
+from spectral_stride.factors import (
+    Factor,
+    Factors,
+    Ramp,
+    Source,
+    bin_weights,
+    gain,
+    transposed,
+)
 from spectral_stride.plan import Plan
 from spectral_stride.taps import joined, split
 
@@ -47,17 +56,27 @@ def _rfft(x: Array, axis: int, norm: str) -> Array:
         raise
 
 
-# How rows are applied: `apply_rows`, or what a library has that is faster.
-Product = Callable[[Array, Array, int], Array]
+class Kernels(NamedTuple):
+    """What multiplies: the core's own products, or what a library has that is faster.
+
+    ``along(rows, x, axis)`` is `apply_rows`. ``whole(matrices, x, axes)`` applies one matrix to
+    each axis at once, or is None where axis by axis is faster.
+    """
+
+    along: Callable[[Array, Array, int], Array] = apply_rows
+    whole: Callable[[Sequence[Array | None], Array, Sequence[int]], Array | None] | None = None
+
+
+PLAIN = Kernels()
 
 
 def apply_to_each(
-    rows: Array, x: Array, axis: int, factor: Factor, product: Product = apply_rows
+    rows: Array, x: Array, axis: int, factor: Factor, kernels: Kernels = PLAIN
 ) -> Array:
     """Apply rows to the samples of each tap by itself."""
     if factor.taps is None:
-        return product(rows, x, axis)
-    return joined(product(rows, split(x, axis, factor.taps), axis + 1), axis)
+        return kernels.along(rows, x, axis)
+    return joined(kernels.along(rows, split(x, axis, factor.taps), axis + 1), axis)
 
 
 def _coefficients_in(spectrum: Array, ramp: Ramp, axis: int, *, weighted: bool) -> Array:
@@ -110,7 +129,7 @@ def sweep(
     *,
     also: Sequence[Array | None] | None = None,
     adjoint: bool = False,
-    product: Product = apply_rows,
+    kernels: Kernels = PLAIN,
 ) -> tuple[Array | None, list[Array | None]]:
     """Apply A axis by axis, from the last to the first, or A^T from the first to the last.
 
@@ -124,54 +143,75 @@ def sweep(
         What is added behind each axis, or None.
     adjoint : bool
         A^T in place of A.
-    product : callable
-        What applies a matrix along an axis.
+    kernels : Kernels
+        What applies the matrices.
 
     Returns
     -------
     y : array or None
         Of x's dtype; None for zeros.
     found : list
-        Of each axis with a ramp, Q times what it meets; with ``adjoint`` diag(d) P times that.
+        Of each axis that `meets`, Q times what comes to it; with ``adjoint`` diag(d) P times that.
     """
     found: list[Array | None] = [None] * len(parts)
+    nothing_joins = all(one is None for one in also or ())
+    if x is not None and kernels.whole is not None and nothing_joins:
+        y = _whole(x, parts, plan, adjoint, kernels)
+        if y is not None:
+            return y, found
     # Forward from the last axis to the first: rows of the last axis are contiguous and A @ (x @
     # B^T) is the order that compilers lower well.
     positions = range(len(parts))
     for position in positions if adjoint else reversed(positions):
         factor = parts[position]
         if x is not None and factor is not None:
-            x, found[position] = _axis(x, factor, plan, position, adjoint, product)
+            x, found[position] = _axis(x, factor, plan, position, adjoint, kernels)
         extra = None if also is None else also[position]
         if extra is not None:
             x = extra if x is None else x + extra
     return x, found
 
 
+def meets(factor: Factor | None) -> bool:
+    """Whether an axis has a ramp whose coefficients are taken on the way."""
+    return factor is not None and factor.ramp is not None and factor.source is Source.PASSING
+
+
+def _whole(x: Array, parts: Factors, plan: Plan, adjoint: bool, kernels: Kernels) -> Array | None:
+    """Apply all axes at once, where nothing is wanted on the way."""
+    assert kernels.whole is not None
+    if any(meets(part) for part in parts) or "fft" in plan.methods:
+        return None
+    matrices = [part and part.matrix() for part in parts]
+    if adjoint:
+        matrices = [matrix if matrix is None else transposed(matrix) for matrix in matrices]
+    return kernels.whole(matrices, x, plan.axes)
+
+
 def coefficients(
-    x: Array, factor: Factor, axis: int, adjoint: bool, product: Product = apply_rows
+    x: Array, factor: Factor, axis: int, adjoint: bool, kernels: Kernels = PLAIN
 ) -> Array:
     """Q x of one axis with a ramp; with ``adjoint`` diag(d) P x."""
     if adjoint:
-        return apply_to_each(factor.writes(), x, axis, factor, product)
-    return product(factor.reads(), x, axis)
+        return apply_to_each(factor.writes(), x, axis, factor, kernels)
+    return kernels.along(factor.reads(), x, axis)
 
 
 def _axis(
-    x: Array, factor: Factor, plan: Plan, position: int, adjoint: bool, product: Product
+    x: Array, factor: Factor, plan: Plan, position: int, adjoint: bool, kernels: Kernels
 ) -> tuple[Array, Array | None]:
     """One axis of a sweep, in the form that the plan has for it."""
     axis = plan.axes[position]
     xp, dtype = array_namespace(x), x.dtype
     # Some libraries' FFT fails on an empty batch.
     by_fft = plan.methods[position] == "fft" and factor.taps is None and 0 not in x.shape
-    found, ramp = None, factor.ramp
+    found, ramp = None, factor.ramp if meets(factor) else None
     if ramp is not None and (not by_fft or is_chunked(x)):  # chunks are not indexed by an array
-        found = coefficients(x, factor, axis, adjoint, product)
+        found = coefficients(x, factor, axis, adjoint, kernels)
         ramp = None
     if not by_fft:
         matrix = factor.matrix()
-        return product(transposed(matrix) if adjoint else matrix, x, axis), found
+        return kernels.along(transposed(matrix) if adjoint else matrix, x, axis), found
     if plan.method == "auto" and is_half(xp, dtype):
         # Half-precision FFTs exist on few devices and sizes; nobody asked for one here.
         x = xp.astype(x, xp.float32)
@@ -183,7 +223,7 @@ def resample(
     x: Array,
     parts: Factors,
     plan: Plan,
-    product: Product = apply_rows,
+    kernels: Kernels = PLAIN,
 ) -> Array:
     """Apply A along every planned axis."""
-    return sweep(x, parts, plan, product=product)[0]
+    return sweep(x, parts, plan, kernels=kernels)[0]

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 import spectral_stride as ss
+from spectral_stride.factors import Source, factors, settle
+from spectral_stride.gradients import backward, forward
 from spectral_stride.testing import oracles
 from spectral_stride.testing.cases import cases
 from tests.drawn import for_all
@@ -116,12 +119,12 @@ def test_tangents_that_are_left_out_are_zero(xp, method):
     x, dx = (xp.asarray(rng.normal(size=(5, 8))) for _ in range(2))
     s, ds = xp.asarray([1.5, 2.0]), xp.asarray([0.25, -1.0])
     zero_x, zero_s = xp.asarray(np.zeros((5, 8))), xp.asarray([0.0, 0.0])
-    for given, full in [
+    for tangents, full in [
         ((None, ds), (zero_x, ds)),
         ((dx, None), (dx, zero_s)),
         ((None, None), (zero_x, zero_s)),
     ]:
-        _, dy = xp.jvp(x, s, *given, ramp="inside", method=method)
+        _, dy = xp.jvp(x, s, *tangents, ramp="inside", method=method)
         _, expected = xp.jvp(x, s, *full, ramp="inside", method=method)
         assert_array(dy, to_numpy(expected), like=x, atol=1e-15)
 
@@ -177,3 +180,44 @@ def test_strides_without_gradient_in_numpy_may_be_numbers_of_any_kind():
     wanted = ss.diffstride(x, (2.0, 3.0))
     for strides in ([2, 3], (np.float32(2), np.int64(3)), np.array([2, 3])):
         np.testing.assert_array_equal(ss.diffstride(x, strides), wanted)
+
+
+@given(cases(dtypes=("float64",)), st.booleans(), st.booleans())
+def test_what_is_kept_of_the_output_gives_the_same_gradients(case, clamped, into_x):
+    """Its coefficients, or its samples where these are fewer, for those of what comes in."""
+    plan = case.options.get("plan") or ss.make_plan(case.shape, case.strides, **case.options)
+    x, g, s = case.values(case.shape), case.values(case.out_shape, 1), np.asarray(case.strides)
+    found = []
+    for parts in (factors(s, plan), factors(s, plan)):
+        if found:
+            settle(parts, clamped=clamped)
+        y, q = forward(x, parts, plan)
+        found.append((y, *backward(g, q, parts, plan, s.dtype, into_x=into_x)))
+    sources = {part.source.name for part in parts if part is not None and part.ramp is not None}
+    event(", ".join(sources))
+    (y, dx, ds), (same_y, same_dx, same_ds) = found
+    np.testing.assert_array_equal(y, same_y)
+    assert (dx is None) == (same_dx is None) == (not into_x)
+    if into_x:
+        np.testing.assert_array_equal(dx, same_dx)
+    assert (ds is None) == (same_ds is None)
+    if ds is not None:
+        np.testing.assert_allclose(ds, same_ds, rtol=0, atol=4 * case.stride_atol(x, g))
+
+
+def test_which_of_the_three_is_kept():
+    """Coefficients of what comes in where a share is too small, samples where they are fewer."""
+
+    def kept(size, stride, *, clamped=False, smoothness=4.0):
+        plan = ss.make_plan((size, size), (stride, stride), smoothness=smoothness)
+        parts = factors(np.full(2, stride), plan)
+        settle(parts, clamped=clamped)
+        return {part.source for part in parts}
+
+    assert kept(32, 2.0) == {Source.OUTPUT}
+    assert kept(12, 2.0) == {Source.SAMPLES}
+    assert kept(12, 2.0, clamped=True) == {Source.OUTPUT}
+    # With the cutoff at 8.01 the ramp ends on bin 13, whose share is 0.0025; at 8.2 it is 0.05.
+    assert kept(32, 16 / 8.01) == {Source.PASSING}
+    assert kept(32, 16 / 8.2) == {Source.OUTPUT}
+    assert kept(32, 2.0, smoothness=0) == {Source.PASSING}

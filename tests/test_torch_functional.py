@@ -16,7 +16,15 @@ from spectral_stride import make_plan
 from spectral_stride.gradients import paired
 from spectral_stride.operator import apply_rows
 from spectral_stride.torch import diffstride, products, spectral_pool
-from spectral_stride.torch.products import by_convolution, by_dot, fastest
+from spectral_stride.torch.built import build
+from spectral_stride.torch.products import (
+    FAST,
+    PLAIN,
+    by_convolution,
+    by_dot,
+    by_whole_image,
+    fastest,
+)
 
 # Inside the bounds of every size below, and on no corner of a mask: differences see a smooth map.
 STRIDES = (1.63, 2.21)
@@ -69,18 +77,62 @@ def test_spectral_pool_derivatives(method):
     assert gradgradcheck(function, (draw(*SHAPE),))
 
 
-def test_saves_the_ramps_coefficients_alone_and_only_for_the_strides():
-    """Of an axis the backward pass keeps 8 numbers in place of 32; nothing for fixed strides."""
+# On 32 and 12 samples; the last has a bin on the ramp with a share of 0.0025 in the output.
+KEPT = {
+    "OUTPUT": ((2, 3, 32, 32), (1.9, 2.1)),
+    "SAMPLES": ((2, 3, 12, 12), (1.9, 2.1)),
+    "PASSING": ((2, 3, 32, 32), (16 / 8.01, 2.1)),
+}
 
-    def saved(strides):
+
+def sources(shape, strides):
+    """What is kept of the axes, by name."""
+    plan = make_plan(shape, strides)
+    parts = build(torch.tensor(strides).double(), plan, None, hold_output=True)
+    return {part.source.name for part in parts}
+
+
+def test_saves_what_the_strides_need_and_only_for_them():
+    """Of an axis the backward pass keeps 8 numbers in place of 24 or 32, or one copy of y."""
+
+    def saved(shape, strides):
         kept = []
         with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda tensor: tensor):
-            diffstride(x, strides)
-        return sorted(tensor.untyped_storage().nbytes() // 8 for tensor in kept)
+            y = diffstride(draw(*shape), strides)
+        assert all(tensor.data_ptr() != y.data_ptr() for tensor in kept)
+        return y, sorted(tensor.untyped_storage().nbytes() // 8 for tensor in kept)
 
-    x = draw(4, 3, 32, 32)
-    assert saved(stride_parameter(2.0, 2.0)) == [2, 12 * 8 * 24, 12 * 32 * 8]
-    assert saved(stride_parameter(2.0, 2.0).detach()) == []
+    for name, (shape, strides) in KEPT.items():
+        assert sources(shape, strides) == {name}
+        assert saved(shape, torch.tensor(strides).double())[1] == []
+    found = {name: saved(shape, stride_parameter(*s)) for name, (shape, s) in KEPT.items()}
+    assert found["OUTPUT"][1] == [2, 6 * 8 * 24, 6 * 26 * 8]
+    assert found["PASSING"][1] == [2, 6 * 8 * 24, 6 * 32 * 8]
+    y, numbers = found["SAMPLES"]
+    assert numbers == [2, y.numel()]
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_derivatives_from_what_is_kept(name):
+    """First and second ones, eager and batched; y may be changed in place."""
+    shape, strides = KEPT[name]
+    x, s = draw(*shape)[:1, :1].detach().requires_grad_(), stride_parameter(*strides)
+    assert gradcheck(diffstride, (x, s), check_batched_grad=True, fast_mode=True)
+    assert gradgradcheck(diffstride, (x, s), check_batched_grad=True, fast_mode=True)
+    plain, changed = (diffstride(x, s) for _ in range(2))
+    expected = torch.autograd.grad(plain.sum(), (x, s))
+    changed.mul_(3)
+    found = torch.autograd.grad(changed.sum(), (x, s))
+    torch.testing.assert_close(found, tuple(3 * one for one in expected))
+
+
+def test_strides_alone_may_learn():
+    """Their gradient is the same where x has none, and x is then not swept over."""
+    for shape, strides in KEPT.values():
+        x, s = draw(*shape), stride_parameter(*strides)
+        _, expected = torch.autograd.grad(diffstride(x, s).square().sum(), (x, s))
+        (found,) = torch.autograd.grad(diffstride(x.detach(), s).square().sum(), s)
+        torch.testing.assert_close(found, expected)
 
 
 class Sizes(TorchDispatchMode):
@@ -146,8 +198,10 @@ def test_torch_func_transforms():
     singly = [diffstride(row, one, plan=plan) for row, one in zip(x, both, strict=True)]
     torch.testing.assert_close(pairs, torch.stack(singly))
 
+    wide = draw(2, 1, 14, 12, requires_grad=False)  # on which these strides are within their bounds
+
     def energy(strides):
-        return diffstride(x.detach(), strides).square().sum()
+        return diffstride(wide, strides).square().sum()
 
     (expected,) = torch.autograd.grad(energy(s), s)
     torch.testing.assert_close(torch.func.grad(energy)(s.detach()), expected)
@@ -267,18 +321,19 @@ def test_refuses_other_arrays():
         spectral_pool(np.ones(8), (4,))
 
 
-@pytest.fixture
-def always(monkeypatch):
+@pytest.fixture(params=[1, 2**24], ids=["by axis", "by whole images"])
+def always(monkeypatch, request):
     """The faster kernels at every size, and not only where they are faster."""
     for name in ("LEAST_INPUT", "LEAST_ROWS"):
         monkeypatch.setattr(products, name, 1)
+    monkeypatch.setattr(products, "LARGEST_WHOLE", request.param)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 24, 32), (5, 40), (2, 1, 3, 1, 24), (64,), (2, 3, 8)])
 def test_the_faster_product_is_the_product(shape, always):
     """Where values alone are asked for, in float32 on the CPU, and along every axis."""
     x = draw(*shape, dtype=torch.float32, requires_grad=False)
-    plain, fast = (apply_rows, paired), (by_convolution, by_dot)
+    plain, fast = PLAIN, FAST
     assert fastest(x) == plain  # PyTorch may differentiate it
     with torch.no_grad():
         assert fastest(x) == fast
@@ -289,6 +344,24 @@ def test_the_faster_product_is_the_product(shape, always):
             found = by_convolution(rows, x, axis)
             assert found.is_contiguous() == apply_rows(rows, x, axis).is_contiguous()
             torch.testing.assert_close(found, apply_rows(rows, x, axis), rtol=1e-5, atol=1e-5)
+
+
+def test_products_over_whole_images():
+    """Over all of the last axes at once; left to each axis where that is not known to be faster."""
+    x = draw(64, 128, 8, 12, dtype=torch.float32, requires_grad=False)
+    first, second = (draw(4, size, requires_grad=False) for size in (8, 12))
+    for matrices in ([first, second], [None, second], [first, None], [first.T.mT, second]):
+        found = by_whole_image(matrices, x, (2, 3))
+        expected = x.double()
+        for axis, rows in zip((2, 3), matrices, strict=True):
+            expected = expected if rows is None else apply_rows(rows, expected, axis)
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4)
+    assert by_whole_image([second], x, (3,)) is None
+    assert by_whole_image([first, second], x.mT, (3, 2)) is None
+    assert by_whole_image([first, first], x.permute(2, 0, 1, 3), (0, 1)) is None
+    assert by_whole_image([first, second], x[:1], (2, 3)) is None  # its call would cost more
+    long = draw(32, 12, requires_grad=False)
+    assert by_whole_image([draw(32, 8, requires_grad=False), long], x, (2, 3)) is None
 
 
 @pytest.mark.parametrize("held", [(True, True), (True, False), (False, False)])

@@ -5,8 +5,8 @@ from functools import lru_cache
 import torch
 
 from spectral_stride.arrays import working_dtype
-from spectral_stride.factors import Factors, factors
-from spectral_stride.plan import Plan, single_plan
+from spectral_stride.factors import Factors, factors, settle
+from spectral_stride.plan import Plan, single_plan, stride_bounds
 from spectral_stride.taps import Taps
 
 # Strides as a tensor, or as numbers that the host knows.
@@ -39,20 +39,30 @@ def transformed() -> bool:
 
 
 def build(
-    strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None, *, learn: bool = True
+    strides: torch.Tensor,
+    plan: Plan,
+    taps: tuple[Taps, ...] | None,
+    *,
+    learn: bool = True,
+    hold_output: bool = False,
 ) -> Factors:
-    """Build what these strides make of each axis, without history."""
+    """Build what these strides make of each axis, without history.
+
+    With ``hold_output`` what is kept is taken from the output, where that can be decided without
+    waiting for a device; not where coefficients come with a spectrum that is there anyway.
+    """
     point = strides.detach()
-    if (
-        not nothing_interferes()
-        or type(point) is not torch.Tensor
-        or point.device.type != "cpu"
-        or "fft" in plan.methods
-        or max(plan.sizes) > LONGEST_ON_HOST
-    ):
+    if not nothing_interferes() or type(point) is not torch.Tensor or point.device.type != "cpu":
         return factors(point, plan, taps, learn=learn)
-    parts = factors(point.numpy(), plan, taps, learn=learn)
-    return tuple(part and part.placed(torch.from_numpy) for part in parts)
+    on_host = "fft" not in plan.methods and max(plan.sizes) <= LONGEST_ON_HOST
+    parts = factors(point.numpy() if on_host else point, plan, taps, learn=learn)
+    if hold_output and "fft" not in plan.methods:
+        bounds = [
+            stride_bounds(size, smoothness=plan.smoothness, ramp=plan.ramp) for size in plan.sizes
+        ]
+        pairs = zip(point.tolist(), bounds, strict=True)
+        settle(parts, clamped=any(not low <= one <= high for one, (low, high) in pairs))
+    return tuple(part and part.placed(torch.from_numpy) for part in parts) if on_host else parts
 
 
 def kept(strides: Strides, plan: Plan, taps: tuple[Taps, ...] | None, x: torch.Tensor) -> Factors:

@@ -8,7 +8,7 @@ import torch
 
 from spectral_stride import checks
 from spectral_stride.arrays import bind, namespace_of
-from spectral_stride.factors import Factors, all_pass, factors
+from spectral_stride.factors import Factors, Source, all_pass, factors
 from spectral_stride.gradients import backward, forward, push
 from spectral_stride.operator import resample
 from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range, permuted_plan, pool_plan
@@ -37,7 +37,7 @@ class _Resample(torch.autograd.Function):
         built: Factors | None,
     ) -> tuple[torch.Tensor, ...]:
         parts = _parts(strides, plan, taps, built)
-        y, q = forward(x, parts, plan, product=fastest(x).product)
+        y, q = forward(x, parts, plan, kernels=fastest(x)[0])
         # Where every axis has one sample there is nothing to do, and PyTorch wants a view.
         return (y.view_as(x) if y is x else y, *_only_ramps(q, parts))
 
@@ -56,18 +56,19 @@ class _Resample(torch.autograd.Function):
         # What was built for the forward pass has no history: a backward pass that will be
         # differentiated builds its own.
         again = strides is not None and torch.is_grad_enabled()
-        product, pair = fastest(g)
+        kernels, pair = fastest(g)
         with _without_autocast(ctx.device):
-            parts = _parts(strides, ctx.plan, ctx.taps, None if again else ctx.built)
+            rebuild = _again if again else _parts
+            parts = rebuild(strides, ctx.plan, ctx.taps, ctx.built)
             dx, dstrides = backward(
                 g,
                 _every_axis(saved, parts),
                 parts,
                 ctx.plan,
                 None if strides is None else strides.dtype,
-                dq=_every_axis(dq, parts),
+                dq=_every_axis(dq, parts, once=True),
                 into_x=ctx.needs_input_grad[0],
-                product=product,
+                kernels=kernels,
                 pair=pair,
             )
         if not ctx.needs_input_grad[1]:
@@ -100,16 +101,51 @@ def _parts(
     return factors(strides, plan, taps) if built is None else built
 
 
+def _again(
+    strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None, built: Factors | None
+) -> Factors:
+    """Build with a history, for what the forward pass kept."""
+    parts = factors(strides, plan, taps)
+    for part, before in zip(parts, built or parts, strict=True):
+        if part is not None and before is not None:
+            part.source = before.source
+    return parts
+
+
+def _places(parts: Factors) -> list[int | None]:
+    """Of each axis with a ramp, which of the kept tensors is its own; the output is one for all."""
+    places: list[int | None] = []
+    count, output = 0, None
+    for part in parts:
+        if part is None or part.ramp is None:
+            places.append(None)
+        elif part.source is Source.SAMPLES and output is not None:
+            places.append(output)
+        else:
+            output = count if part.source is Source.SAMPLES else output
+            places.append(count)
+            count += 1
+    return places
+
+
 def _only_ramps(values: Sequence[Any], parts: Factors) -> list[Any]:
-    """Of one value per axis, those of the axes that have a ramp."""
-    pairs = zip(values, parts, strict=True)
-    return [value for value, part in pairs if part is not None and part.ramp is not None]
+    """Of one value per axis, those of the axes that have a ramp; once what they share."""
+    kept: dict[int, Any] = {}
+    for value, place in zip(values, _places(parts), strict=True):
+        if place is not None:
+            kept.setdefault(place, value)
+    return list(kept.values())
 
 
-def _every_axis(values: Sequence[Any], parts: Factors) -> list[Any]:
-    """Undo `_only_ramps`, with None at the other axes."""
-    left = iter(values)
-    return [None if part is None or part.ramp is None else next(left) for part in parts]
+def _every_axis(values: Sequence[Any], parts: Factors, *, once: bool = False) -> list[Any]:
+    """Undo `_only_ramps`, with None at the other axes; ``once`` also where it was given already."""
+    left: list[Any] = list(values)
+    found = []
+    for place in _places(parts):
+        found.append(None if place is None else left[place])
+        if once and place is not None:
+            left[place] = None
+    return found
 
 
 def check_tensor(x: Any) -> None:
@@ -151,7 +187,9 @@ def _resample(
         return _fixed(x, kept(strides, plan, taps, x), plan)
     assert isinstance(strides, torch.Tensor)
     if not torch.compiler.is_compiling():
-        built = None if transformed() else build(strides, plan, taps)
+        # In half precision the output is too coarse to divide by a small share in it.
+        fine = x.dtype in (torch.float32, torch.float64)
+        built = None if transformed() else build(strides, plan, taps, hold_output=fine)
         y, *_ = _Resample.apply(x, strides, plan, taps, built)  # type: ignore[no-untyped-call]
         return y
     # A Function with a jvp cannot be compiled. The same first derivatives come out of the map
@@ -176,7 +214,7 @@ def _fixed(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
         y, *_ = _Resample.apply(x, None, plan, None, parts)  # type: ignore[no-untyped-call]
         return y
     # Linear in x, and PyTorch's own derivatives of it are exact.
-    y = resample(x, parts, plan, fastest(x).product)
+    y = resample(x, parts, plan, fastest(x)[0])
     return y
 
 
@@ -234,8 +272,8 @@ def diffstride(
     Saved for the backward pass are, of each axis, the coefficients of the bins on its ramp: 2R/N of
     what arrives at an axis of N samples, and only where the strides require gradients. The stride
     gradient follows the rules of `spectral_stride.vjp` on corners and bounds. Second derivatives in
-    the strides are those of the smooth pieces; under `torch.compile` and `torch.export` they are
-    zero.
+    the strides are those of the smooth pieces, and for a stride outside of its bounds nothing to
+    rely on; under `torch.compile` and `torch.export` they are zero.
 
     Examples
     --------
