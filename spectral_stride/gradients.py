@@ -11,8 +11,9 @@ matrix of cotangents is formed, nor a spectrum beyond the ramp.
 The coefficients are in the output as well, times the m of their bin: with E P^T diag(w m gain/N) =
 1 they are E_i y, of the axis i resampled along all others, and go with p_i = P_i g. Where no m is
 close to zero that is the same sum over fewer samples. Of short axes 2r coefficients are more than n
-samples; then y is kept itself, and goes with E_i^T diag(d_i) P_i g. Who has the values of the masks
-at hand decides (`factors.settle`).
+samples; then y is kept itself, and the gradient is the sum of C_i times g y^T, with the (n x n)
+matrix C_i = P_i^T diag(d_i) E_i. Who has the values of the masks at hand decides what is kept
+(`factors.settle`).
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 
 from spectral_stride import checks
 from spectral_stride.arrays import Array, DType, bind, cast, namespace_of, stride_vector
-from spectral_stride.factors import Factors, Source, factors, transposed
+from spectral_stride.factors import Factor, Factors, Source, factors, transposed
 from spectral_stride.operator import (
     PLAIN,
     Kernels,
@@ -32,6 +33,7 @@ from spectral_stride.operator import (
     sweep,
 )
 from spectral_stride.plan import Plan, PlanOptions
+from spectral_stride.taps import split
 
 
 def forward(
@@ -41,20 +43,18 @@ def forward(
     *,
     kernels: Kernels = PLAIN,
 ) -> tuple[Array, list[Array | None]]:
-    """Return y and, of each axis with a ramp, its coefficients q; None for the others.
+    """Return y and, of each axis with a ramp, what `backward` needs of it; None for the others.
 
-    Where a factor has the taps of a convolution, y is left to its kernel.
+    That may be y itself, which is then not to be changed. Where a factor has the taps of a
+    convolution, y is left to its kernel.
     """
     y, q = sweep(x, parts, plan, kernels=kernels)
-    copy = None
     for position, factor in enumerate(parts):
         if factor is not None and factor.source is Source.OUTPUT:
             rows, axis = factor.reads_output(), plan.axes[position]
             q[position] = apply_to_each(rows, y, axis, factor, kernels)
         elif factor is not None and factor.source is Source.SAMPLES:
-            # A copy, one for all of them: what becomes of y is up to the caller.
-            copy = array_namespace(y).asarray(y, copy=True) if copy is None else copy
-            q[position] = copy
+            q[position] = y
     return y, q
 
 
@@ -95,9 +95,9 @@ def backward(
 ) -> tuple[Array | None, Array | None]:
     """Gradients of <g, y> in x and in the strides, from the coefficients that `forward` returned.
 
-    With cotangents ``dq`` of these, of <g, y> + sum of <dq_i, q_i>; None stands for zeros, and what
-    axes share has its cotangent once. The stride gradient has shape (len(axes),) and the given
-    dtype. Without ``into_x`` that of x is not computed, and None.
+    With cotangents ``dq`` of these, of <g, y> + sum of <dq_i, q_i>; None stands for zeros, and that
+    of y is in g. The stride gradient has shape (len(axes),) and the given dtype. Without ``into_x``
+    that of x is not computed, and None.
     """
     if any(factor is not None and factor.source is not Source.PASSING for factor in parts):
         return _backward_from_output(g, q, parts, plan, dtype, dq, into_x, kernels, pair)
@@ -130,27 +130,44 @@ def _backward_from_output(
     # A cotangent of it goes back to there.
     back: list[Array | None] = [None] * len(parts)
     for position, (factor, one) in enumerate(zip(parts, dq or back, strict=True)):
-        if factor is not None and one is not None and factor.source is Source.OUTPUT:
+        if factor is not None and one is not None:
             rows = transposed(factor.reads_output())
-            one = apply_to_each(rows, one, plan.axes[position], factor)
-        back[position] = one
+            back[position] = apply_to_each(rows, one, plan.axes[position], factor)
     # The strides come first, one after the other: what they need is gone before dx is there.
     ds = None
     for position, factor in enumerate(parts):
         if factor is None or factor.ramp is None:
             continue
-        # Coefficients do not depend on the stride of their own axis, samples do.
-        other = [
-            one for at, one in enumerate(back) if at != position or factor.source is Source.SAMPLES
-        ]
-        met = _sum([g, *other])
-        if met is not None:
+        # Coefficients do not depend on the stride of their own axis.
+        met = _sum([g, *back[:position], *back[position + 1 :]])
+        if met is None:
+            continue
+        if factor.source is Source.SAMPLES:
+            one = _turned(met, q[position], factor, plan.axes[position], kernels)
+            ds = _sum([ds, _at(position, cast(one, dtype), len(parts))])
+        else:
             p: list[Array | None] = [None] * len(parts)
             p[position] = coefficients(met, factor, plan.axes[position], True, kernels)
             ds = _sum([ds, pair(p, q, plan, dtype)])
             del p
     u = _sum([g, *back]) if into_x else None
     return sweep(u, parts, plan, adjoint=True, kernels=kernels)[0], ds
+
+
+def _turned(g: Array, y: Array, factor: Factor, axis: int, kernels: Kernels) -> Array:
+    """Sum of g times C y along an axis, shape ()."""
+    if factor.taps is not None:
+        g, y = (split(one, axis, factor.taps) for one in (g, y))
+        axis += 1
+    turns = factor.turns()
+    return array_namespace(g).sum(turns * cast(kernels.gram(g, y, axis), turns.dtype))
+
+
+def _at(position: int, value: Array, count: int) -> Array:
+    """Vector of zeros with one value."""
+    xp = array_namespace(value)
+    zero = xp.zeros_like(value)
+    return xp.stack([value if other == position else zero for other in range(count)])
 
 
 def _sum(terms: Sequence[Array | None]) -> Array | None:

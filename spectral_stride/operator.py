@@ -56,14 +56,26 @@ def _rfft(x: Array, axis: int, norm: str) -> Array:
         raise
 
 
+def gram(g: Array, y: Array, axis: int) -> Array:
+    """Sum of g y^T over all other axes: of (m, ...) and (n, ...) along ``axis`` it is (m, n)."""
+    xp = array_namespace(g)
+    if axis == g.ndim - 2:
+        # No other order in memory is needed.
+        products = xp.matmul(g, xp.matrix_transpose(y))
+        return xp.sum(products, axis=tuple(range(g.ndim - 2)))
+    others = [other for other in range(g.ndim) if other != axis]
+    return xp.tensordot(g, y, axes=(others, others))
+
+
 class Kernels(NamedTuple):
     """What multiplies: the core's own products, or what a library has that is faster.
 
-    ``along(rows, x, axis)`` is `apply_rows`. ``whole(matrices, x, axes)`` applies one matrix to
-    each axis at once, or is None where axis by axis is faster.
+    ``along(rows, x, axis)`` is `apply_rows`, ``gram(g, y, axis)`` is `gram`. ``whole(matrices, x,
+    axes)`` applies one matrix to each axis at once, or is None where axis by axis is faster.
     """
 
     along: Callable[[Array, Array, int], Array] = apply_rows
+    gram: Callable[[Array, Array, int], Array] = gram
     whole: Callable[[Sequence[Array | None], Array, Sequence[int]], Array | None] | None = None
 
 

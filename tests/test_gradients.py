@@ -208,16 +208,18 @@ def test_what_is_kept_of_the_output_gives_the_same_gradients(case, clamped, into
 def test_which_of_the_three_is_kept():
     """Coefficients of what comes in where a share is too small, samples where they are fewer."""
 
-    def kept(size, stride, *, clamped=False, smoothness=4.0):
-        plan = ss.make_plan((size, size), (stride, stride), smoothness=smoothness)
+    def kept(size, stride, *, clamped=False, ramp="inside", **options):
+        plan = ss.make_plan((size, size), (stride, stride), ramp=ramp, **options)
         parts = factors(np.full(2, stride), plan)
         settle(parts, clamped=clamped)
         return {part.source for part in parts}
 
-    assert kept(32, 2.0) == {Source.OUTPUT}
-    assert kept(12, 2.0) == {Source.SAMPLES}
-    assert kept(12, 2.0, clamped=True) == {Source.OUTPUT}
-    # With the cutoff at 8.01 the ramp ends on bin 13, whose share is 0.0025; at 8.2 it is 0.05.
-    assert kept(32, 16 / 8.01) == {Source.PASSING}
-    assert kept(32, 16 / 8.2) == {Source.OUTPUT}
-    assert kept(32, 2.0, smoothness=0) == {Source.PASSING}
+    assert kept(40, 2.0) == {Source.OUTPUT}
+    assert kept(32, 2.0) == {Source.SAMPLES}
+    assert kept(32, 2.0, clamped=True) == {Source.OUTPUT}
+    # With the cutoff at 10.51 the ramp ends on bin 11, whose share is 0.0025; at 10.6 it is 0.025.
+    assert kept(40, 20 / 10.51) == {Source.PASSING}
+    assert kept(40, 20 / 10.6) == {Source.OUTPUT}
+    assert kept(40, 1.2) == {Source.PASSING}  # on 34 samples, which is not much less
+    assert kept(32, 2.0, ramp="outside") == {Source.PASSING}  # on 24
+    assert kept(40, 2.0, smoothness=0) == {Source.PASSING}

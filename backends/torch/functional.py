@@ -8,7 +8,7 @@ import torch
 
 from spectral_stride import checks
 from spectral_stride.arrays import bind, namespace_of
-from spectral_stride.factors import Factors, Source, all_pass, factors
+from spectral_stride.factors import Factor, Factors, Source, all_pass, factors
 from spectral_stride.gradients import backward, forward, push
 from spectral_stride.operator import resample
 from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range, permuted_plan, pool_plan
@@ -21,7 +21,8 @@ from spectral_stride.torch.products import fastest
 class _Resample(torch.autograd.Function):
     """y = A(s) x and the coefficients q of its ramps, with the core's gradients.
 
-    What is saved is q and not x. As q is an output, and an output has a gradient of its own,
+    What is saved is q and not x, or y where that is less. As q is an output, and an output has a
+    gradient of its own,
     derivatives of every order come out of the same three maps. With None for the strides they are
     constants, which ``built`` has in it, and there is no q.
     """
@@ -45,8 +46,9 @@ class _Resample(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
         _, strides, ctx.plan, ctx.taps, ctx.built = inputs
         ctx.shape, ctx.dtype, ctx.device = output[0].shape, output[0].dtype, output[0].device
-        ctx.save_for_backward(strides, *output[1:])
-        ctx.save_for_forward(strides, *output[1:])
+        kept = output if _keeps_output(ctx.built) else output[1:]
+        ctx.save_for_backward(strides, *kept)
+        ctx.save_for_forward(strides, *kept)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -62,11 +64,11 @@ class _Resample(torch.autograd.Function):
             parts = rebuild(strides, ctx.plan, ctx.taps, ctx.built)
             dx, dstrides = backward(
                 g,
-                _every_axis(saved, parts),
+                saved * len(parts) if _keeps_output(parts) else _every_axis(saved, parts),
                 parts,
                 ctx.plan,
                 None if strides is None else strides.dtype,
-                dq=_every_axis(dq, parts, once=True),
+                dq=_every_axis(dq, parts),
                 into_x=ctx.needs_input_grad[0],
                 kernels=kernels,
                 pair=pair,
@@ -112,40 +114,24 @@ def _again(
     return parts
 
 
-def _places(parts: Factors) -> list[int | None]:
-    """Of each axis with a ramp, which of the kept tensors is its own; the output is one for all."""
-    places: list[int | None] = []
-    count, output = 0, None
-    for part in parts:
-        if part is None or part.ramp is None:
-            places.append(None)
-        elif part.source is Source.SAMPLES and output is not None:
-            places.append(output)
-        else:
-            output = count if part.source is Source.SAMPLES else output
-            places.append(count)
-            count += 1
-    return places
-
-
 def _only_ramps(values: Sequence[Any], parts: Factors) -> list[Any]:
-    """Of one value per axis, those of the axes that have a ramp; once what they share."""
-    kept: dict[int, Any] = {}
-    for value, place in zip(values, _places(parts), strict=True):
-        if place is not None:
-            kept.setdefault(place, value)
-    return list(kept.values())
+    """Of one value per axis, those of the axes that have coefficients."""
+    pairs = zip(values, parts, strict=True)
+    return [value for value, part in pairs if _has_coefficients(part)]
 
 
-def _every_axis(values: Sequence[Any], parts: Factors, *, once: bool = False) -> list[Any]:
-    """Undo `_only_ramps`, with None at the other axes; ``once`` also where it was given already."""
-    left: list[Any] = list(values)
-    found = []
-    for place in _places(parts):
-        found.append(None if place is None else left[place])
-        if once and place is not None:
-            left[place] = None
-    return found
+def _every_axis(values: Sequence[Any], parts: Factors) -> list[Any]:
+    """Undo `_only_ramps`, with None at the other axes."""
+    left = iter(values)
+    return [next(left) if _has_coefficients(part) else None for part in parts]
+
+
+def _has_coefficients(part: Factor | None) -> bool:
+    return part is not None and part.ramp is not None and part.source is not Source.SAMPLES
+
+
+def _keeps_output(parts: Factors | None) -> bool:
+    return any(part is not None and part.source is Source.SAMPLES for part in parts or ())
 
 
 def check_tensor(x: Any) -> None:
@@ -191,7 +177,8 @@ def _resample(
         fine = x.dtype in (torch.float32, torch.float64)
         built = None if transformed() else build(strides, plan, taps, hold_output=fine)
         y, *_ = _Resample.apply(x, strides, plan, taps, built)  # type: ignore[no-untyped-call]
-        return y
+        # What is kept is not to be changed: whoever gets y may do so, a convolution does not.
+        return y.clone() if taps is None and _keeps_output(built) else y
     # A Function with a jvp cannot be compiled. The same first derivatives come out of the map
     # linearised in the strides at their own value, which is plain tensor code: s - s.detach() is
     # zero and has slope one.

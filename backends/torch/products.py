@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from spectral_stride.gradients import Pairing, paired
-from spectral_stride.operator import Kernels, apply_rows
+from spectral_stride.operator import Kernels, apply_rows, gram
 from spectral_stride.plan import Plan
 from spectral_stride.torch.built import transformed
 
@@ -57,6 +57,41 @@ def _samples_as_channels(rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     image = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
     found = functional.conv2d(image, rows[:, :, None, None])
     return found.permute(0, 2, 3, 1).reshape(*x.shape[:-1], rows.shape[0])
+
+
+def gram_by_convolution(g: torch.Tensor, y: torch.Tensor, axis: int) -> torch.Tensor:
+    """`gram`, as the gradient that a convolution has in its kernel.
+
+    In float32, with 2 threads on an AMD EPYC, 0.4 of the time of matmul for (131072, 16) with
+    itself along the last axis, 0.7 for (131072, 32). Along the one before, that of small images is
+    taken with all samples against all, of which only those of equal columns are wanted: 0.7 ms for
+    32768 of 8 x 8 samples, where 32768 products of 8 x 8 matrices take 2.
+    """
+    found: torch.Tensor
+    last, numbers = axis == g.ndim - 1, (g.shape[-2:].numel(), y.shape[-2:].numel())
+    if g.numel() < LEAST_INPUT or axis < g.ndim - 2:
+        found = gram(g, y, axis)
+    elif last:
+        found = _gram_of_rows(g.reshape(-1, g.shape[-1]), y.reshape(-1, y.shape[-1]))
+    elif math.prod(numbers) <= LARGEST_WHOLE:
+        images = (one.reshape(-1, number) for one, number in zip((g, y), numbers, strict=True))
+        found = _gram_of_rows(*images).view(*g.shape[-2:], *y.shape[-2:])
+        found = found.diagonal(dim1=1, dim2=3).sum(-1)
+    else:
+        found = gram(g, y, axis)
+    return found
+
+
+def _gram_of_rows(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Multiply g^T y for (b, m) and (b, n)."""
+    found: torch.Tensor
+    images = [one.reshape(1, 1, *one.shape).permute(0, 3, 1, 2) for one in (g, y)]
+    kernel = g.new_empty(g.shape[1], y.shape[1], 1, 1)
+    ones, none, only = [1, 1], [0, 0], [False, True, False]
+    _, found, _ = torch.ops.aten.convolution_backward(
+        *images, kernel, None, ones, none, ones, False, none, 1, only
+    )
+    return found[:, :, 0, 0]
 
 
 def by_whole_image(
@@ -114,7 +149,7 @@ def by_dot(
 
 
 PLAIN = Kernels(), paired
-FAST = Kernels(by_convolution, by_whole_image), by_dot
+FAST = Kernels(by_convolution, gram_by_convolution, by_whole_image), by_dot
 
 
 def fastest(x: torch.Tensor | None) -> tuple[Kernels, Pairing]:
