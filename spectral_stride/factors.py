@@ -21,9 +21,9 @@ from spectral_stride.taps import Taps, shifted
 # Smallest share m of a bin in the output from which it is read back: the rounding of the output
 # grows by 1/m. Ramps 4 bins wide end below it for one stride in 16, drawn at random.
 LEAST_SHARE = 1 / 64
-# Part of what is kept of the inputs that is clearly less. In PyTorch on a CPU the layer takes 0.3 of
-# the time at 0.5 (8 samples onto 8) and 0.87 at 2/3 (56 onto 28), but 1.05 at 0.86 (32 onto 24) and
-# 1.3 at 1 (16 onto 16).
+# Part of what is kept of the inputs that is clearly less. In PyTorch on a CPU the layer takes 0.3
+# of the time at 0.5 (8 samples onto 8) and 0.87 at 2/3 (56 onto 28), but 1.05 at 0.86 (32 onto 24)
+# and 1.3 at 1 (16 onto 16).
 CLEARLY_LESS = 3 / 4
 
 # Some libraries count in 32 bits: no phase on its way to a residue modulo N may reach 2^31.

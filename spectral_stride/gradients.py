@@ -77,8 +77,36 @@ def paired(
     return None if total is None else xp.sum(total, axis=tuple(range(total.ndim - 1)))
 
 
-# How coefficients are paired: `paired`, or what a library has that is faster.
-Pairing = Callable[[Sequence[Array | None], Sequence[Array | None], Plan, DType], Array | None]
+class _StrideGradient:
+    """Sum of p_i q_i over the axes: of each when its p_i is there, or of all when all are."""
+
+    def __init__(
+        self, q: Sequence[Array | None], plan: Plan, dtype: DType, kernels: Kernels
+    ) -> None:
+        self.q, self.plan, self.dtype, self.kernels = q, plan, dtype, kernels
+        self._p: list[Array | None] = [None] * len(q)
+        self._sum: Array | None = None
+
+    def meet(self, position: int, p: Array) -> None:
+        """Take the coefficients of an axis."""
+        q = self.q[position]
+        if self.kernels.dot is None or q is None:
+            self._p[position] = p
+        else:
+            self.add(position, self.kernels.dot(cast(p, self.dtype), cast(q, self.dtype)))
+
+    def add(self, position: int, value: Array) -> None:
+        """Take the gradient of an axis, shape ()."""
+        xp = array_namespace(value)
+        value = cast(value, self.dtype)
+        zero = xp.zeros_like(value)
+        places = range(len(self.q))
+        one = xp.stack([value if place == position else zero for place in places])
+        self._sum = _sum([self._sum, one])
+
+    def total(self) -> Array | None:
+        """Shape (len(axes),), or None for zeros."""
+        return _sum([self._sum, paired(self._p, self.q, self.plan, self.dtype)])
 
 
 def backward(
@@ -91,7 +119,6 @@ def backward(
     dq: Sequence[Array | None] | None = None,
     into_x: bool = True,
     kernels: Kernels = PLAIN,
-    pair: Pairing = paired,
 ) -> tuple[Array | None, Array | None]:
     """Gradients of <g, y> in x and in the strides, from the coefficients that `forward` returned.
 
@@ -100,7 +127,7 @@ def backward(
     that of x is not computed, and None.
     """
     if any(factor is not None and factor.source is not Source.PASSING for factor in parts):
-        return _backward_from_output(g, q, parts, plan, dtype, dq, into_x, kernels, pair)
+        return _backward_from_output(g, q, parts, plan, dtype, dq, into_x, kernels)
     also: list[Array | None] = [None] * len(parts)
     for position, (factor, one) in enumerate(zip(parts, dq or also, strict=True)):
         if factor is not None and one is not None:
@@ -109,10 +136,11 @@ def backward(
     if not into_x:
         # The last axis is met and left as it is: all that is wanted of it are its coefficients.
         within[-1] = also[-1] = None
-    u, p = sweep(g, tuple(within), plan, also=also, adjoint=True, kernels=kernels)
+    ds = _StrideGradient(q, plan, dtype, kernels)
+    u, _ = sweep(g, tuple(within), plan, also=also, adjoint=True, kernels=kernels, meet=ds.meet)
     if not into_x and u is not None and last is not None and last.ramp is not None:
-        p[-1] = coefficients(u, last, plan.axes[-1], True, kernels)
-    return u if into_x else None, pair(p, q, plan, dtype)
+        ds.meet(len(parts) - 1, coefficients(u, last, plan.axes[-1], True, kernels))
+    return u if into_x else None, ds.total()
 
 
 def _backward_from_output(
@@ -124,7 +152,6 @@ def _backward_from_output(
     dq: Sequence[Array | None] | None,
     into_x: bool,
     kernels: Kernels,
-    pair: Pairing,
 ) -> tuple[Array | None, Array | None]:
     """`backward` from what was found in the output."""
     # A cotangent of it goes back to there.
@@ -134,24 +161,20 @@ def _backward_from_output(
             rows = transposed(factor.reads_output())
             back[position] = apply_to_each(rows, one, plan.axes[position], factor)
     # The strides come first, one after the other: what they need is gone before dx is there.
-    ds = None
+    ds = _StrideGradient(q, plan, dtype, kernels)
     for position, factor in enumerate(parts):
         if factor is None or factor.ramp is None:
             continue
         # Coefficients do not depend on the stride of their own axis.
-        met = _sum([g, *back[:position], *back[position + 1 :]])
+        met, axis = _sum([g, *back[:position], *back[position + 1 :]]), plan.axes[position]
         if met is None:
             continue
         if factor.source is Source.SAMPLES:
-            one = _turned(met, q[position], factor, plan.axes[position], kernels)
-            ds = _sum([ds, _at(position, cast(one, dtype), len(parts))])
+            ds.add(position, _turned(met, q[position], factor, axis, kernels))
         else:
-            p: list[Array | None] = [None] * len(parts)
-            p[position] = coefficients(met, factor, plan.axes[position], True, kernels)
-            ds = _sum([ds, pair(p, q, plan, dtype)])
-            del p
+            ds.meet(position, coefficients(met, factor, axis, True, kernels))
     u = _sum([g, *back]) if into_x else None
-    return sweep(u, parts, plan, adjoint=True, kernels=kernels)[0], ds
+    return sweep(u, parts, plan, adjoint=True, kernels=kernels)[0], ds.total()
 
 
 def _turned(g: Array, y: Array, factor: Factor, axis: int, kernels: Kernels) -> Array:
@@ -161,13 +184,6 @@ def _turned(g: Array, y: Array, factor: Factor, axis: int, kernels: Kernels) -> 
         axis += 1
     turns = factor.turns()
     return array_namespace(g).sum(turns * cast(kernels.gram(g, y, axis), turns.dtype))
-
-
-def _at(position: int, value: Array, count: int) -> Array:
-    """Vector of zeros with one value."""
-    xp = array_namespace(value)
-    zero = xp.zeros_like(value)
-    return xp.stack([value if other == position else zero for other in range(count)])
 
 
 def _sum(terms: Sequence[Array | None]) -> Array | None:

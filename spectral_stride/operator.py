@@ -72,11 +72,13 @@ class Kernels(NamedTuple):
 
     ``along(rows, x, axis)`` is `apply_rows`, ``gram(g, y, axis)`` is `gram`. ``whole(matrices, x,
     axes)`` applies one matrix to each axis at once, or is None where axis by axis is faster.
+    ``dot(p, q)`` sums all products of two arrays at once.
     """
 
     along: Callable[[Array, Array, int], Array] = apply_rows
     gram: Callable[[Array, Array, int], Array] = gram
     whole: Callable[[Sequence[Array | None], Array, Sequence[int]], Array | None] | None = None
+    dot: Callable[[Array, Array], Array] | None = None
 
 
 PLAIN = Kernels()
@@ -142,6 +144,7 @@ def sweep(
     also: Sequence[Array | None] | None = None,
     adjoint: bool = False,
     kernels: Kernels = PLAIN,
+    meet: Callable[[int, Array], None] | None = None,
 ) -> tuple[Array | None, list[Array | None]]:
     """Apply A axis by axis, from the last to the first, or A^T from the first to the last.
 
@@ -157,6 +160,8 @@ def sweep(
         A^T in place of A.
     kernels : Kernels
         What applies the matrices.
+    meet : callable, optional
+        ``meet(position, one)`` is given what is found of an axis, which is then not returned.
 
     Returns
     -------
@@ -177,7 +182,7 @@ def sweep(
     for position in positions if adjoint else reversed(positions):
         factor = parts[position]
         if x is not None and factor is not None:
-            x, found[position] = _axis(x, factor, plan, position, adjoint, kernels)
+            x = _axis(x, factor, plan, position, adjoint, kernels, meet or found.__setitem__)
         extra = None if also is None else also[position]
         if extra is not None:
             x = extra if x is None else x + extra
@@ -210,25 +215,33 @@ def coefficients(
 
 
 def _axis(
-    x: Array, factor: Factor, plan: Plan, position: int, adjoint: bool, kernels: Kernels
-) -> tuple[Array, Array | None]:
+    x: Array,
+    factor: Factor,
+    plan: Plan,
+    position: int,
+    adjoint: bool,
+    kernels: Kernels,
+    meet: Callable[[int, Array], None],
+) -> Array:
     """One axis of a sweep, in the form that the plan has for it."""
     axis = plan.axes[position]
     xp, dtype = array_namespace(x), x.dtype
     # Some libraries' FFT fails on an empty batch.
     by_fft = plan.methods[position] == "fft" and factor.taps is None and 0 not in x.shape
-    found, ramp = None, factor.ramp if meets(factor) else None
+    ramp = factor.ramp if meets(factor) else None
     if ramp is not None and (not by_fft or is_chunked(x)):  # chunks are not indexed by an array
-        found = coefficients(x, factor, axis, adjoint, kernels)
+        meet(position, coefficients(x, factor, axis, adjoint, kernels))
         ramp = None
     if not by_fft:
         matrix = factor.matrix()
-        return kernels.along(transposed(matrix) if adjoint else matrix, x, axis), found
+        return kernels.along(transposed(matrix) if adjoint else matrix, x, axis)
     if plan.method == "auto" and is_half(xp, dtype):
         # Half-precision FFTs exist on few devices and sizes; nobody asked for one here.
         x = xp.astype(x, xp.float32)
     y, read = _fft_axis(x, factor, axis, ramp, adjoint)
-    return cast(y, dtype), found if read is None else cast(read, dtype)
+    if read is not None:
+        meet(position, cast(read, dtype))
+    return cast(y, dtype)
 
 
 def resample(

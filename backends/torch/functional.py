@@ -38,7 +38,7 @@ class _Resample(torch.autograd.Function):
         built: Factors | None,
     ) -> tuple[torch.Tensor, ...]:
         parts = _parts(strides, plan, taps, built)
-        y, q = forward(x, parts, plan, kernels=fastest(x)[0])
+        y, q = forward(x, parts, plan, kernels=fastest(x))
         # Where every axis has one sample there is nothing to do, and PyTorch wants a view.
         return (y.view_as(x) if y is x else y, *_only_ramps(q, parts))
 
@@ -58,7 +58,6 @@ class _Resample(torch.autograd.Function):
         # What was built for the forward pass has no history: a backward pass that will be
         # differentiated builds its own.
         again = strides is not None and torch.is_grad_enabled()
-        kernels, pair = fastest(g)
         with _without_autocast(ctx.device):
             rebuild = _again if again else _parts
             parts = rebuild(strides, ctx.plan, ctx.taps, ctx.built)
@@ -70,8 +69,7 @@ class _Resample(torch.autograd.Function):
                 None if strides is None else strides.dtype,
                 dq=_every_axis(dq, parts),
                 into_x=ctx.needs_input_grad[0],
-                kernels=kernels,
-                pair=pair,
+                kernels=fastest(g),
             )
         if not ctx.needs_input_grad[1]:
             dstrides = None
@@ -201,7 +199,7 @@ def _fixed(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
         y, *_ = _Resample.apply(x, None, plan, None, parts)  # type: ignore[no-untyped-call]
         return y
     # Linear in x, and PyTorch's own derivatives of it are exact.
-    y = resample(x, parts, plan, fastest(x)[0])
+    y = resample(x, parts, plan, fastest(x))
     return y
 
 
