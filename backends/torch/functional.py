@@ -254,11 +254,14 @@ def diffstride(
 
     Notes
     -----
-    Saved for the backward pass are, of each axis, the coefficients of the bins on its ramp: 2R/N of
-    what arrives at an axis of N samples, and only where the strides require gradients. The stride
-    gradient follows the rules of `spectral_stride.vjp` on corners and bounds. Second derivatives in
-    the strides are those of the smooth pieces, and for a stride outside of its bounds nothing to
-    rely on; under `torch.compile` and `torch.export` they are zero.
+    Saved for the backward pass are, only where the strides require gradients, of each axis the
+    coefficients of the bins on its ramp: 2R in place of the N samples that come to it. Eagerly on a
+    CPU, and not in half precision, these are read off the n samples of the output where that is
+    clearly less; where the 2R of all axes would be more than the output, it is saved itself, and a
+    copy is returned. That takes a share of every bin in the output that is not close to zero. The
+    stride gradient follows the rules of `spectral_stride.vjp` on corners and bounds. Second
+    derivatives in the strides are those of the smooth pieces, and for a stride outside of its
+    bounds nothing to rely on; under `torch.compile` and `torch.export` they are zero.
 
     Examples
     --------

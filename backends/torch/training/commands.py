@@ -73,8 +73,9 @@ Downsampling = Annotated[
 Strides = Annotated[
     str | None,
     _option(
-        "Where the strides start: one for each place where the network gets smaller, or height x "
-        f"width as in 1,1,3x2,2,2. Without it a poor choice: {_POOR}.",
+        "Where the strides start: one for each place where the network gets smaller, or one of "
+        "each axis, height x width or time x frequency, as in 1,1,3x2,2,2. "
+        f"Without it a poor choice: {_POOR}.",
         "S,S,...",
     ),
 ]

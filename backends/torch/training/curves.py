@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from spectral_stride.torch.training.config import refuse
 from spectral_stride.torch.training.gather import Run
-from spectral_stride.torch.training.picture import mask_of, stride_history
+from spectral_stride.torch.training.models import MODELS
+from spectral_stride.torch.training.picture import AXES, mask_of, stride_history
 from spectral_stride.torch.training.report import pair
 from spectral_stride.torch.training.sections import Cell, Cost, Section
 
 # Okabe and Ito's, which colour-blind readers can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_AXES = (("height", "-"), ("width", "--"))
 _LOWEST = -60.0  # dB
 
 # How many times the least the largest cost is, where ticks at 1, 2 and 5 are enough.
@@ -168,7 +168,7 @@ def _draw_history(axes: Axes, run: Run) -> None:
     epochs = steps * (run.config["epochs"] / steps[-1])
     for number, layer in enumerate(run.layers_after):
         colour = _COLOURS[number % len(_COLOURS)]
-        for axis, style in _AXES:
+        for axis, style in AXES:
             axes.plot(epochs, history[f"{layer['name']}/{axis}"], style, color=colour, lw=1.2)
     axes.set_xlim(0, run.config["epochs"])
     axes.grid(alpha=0.3)
@@ -179,7 +179,15 @@ def _layer_handles(run: Run) -> list[Line2D]:
         Line2D([], [], color=_COLOURS[number % len(_COLOURS)], label=layer["name"])
         for number, layer in enumerate(run.layers_after)
     ]
-    return handles + [Line2D([], [], color="0.5", ls=style, label=axis) for axis, style in _AXES]
+    return handles + _axis_handles(run)
+
+
+def _axis_handles(run: Run) -> list[Line2D]:
+    names = MODELS[run.config["model"]].axes
+    return [
+        Line2D([], [], color="0.5", ls=style, label=name)
+        for (_, style), name in zip(AXES, names, strict=True)
+    ]
 
 
 def draw_histories(section: Section) -> Iterator[Figure]:
@@ -218,7 +226,7 @@ def _draw_response(
     layer = run.layers_after[position]
     frequencies = np.linspace(0.0, 0.5, 513)
     kind = {"downsampling": run.config["downsampling"]}
-    for (_, style), size, stride in zip(_AXES, layer["size_in"], layer["stride"], strict=True):
+    for (_, style), size, stride in zip(AXES, layer["size_in"], layer["stride"], strict=True):
         mask = mask_of(kind, dict(run.config), size, stride)
         response = np.abs(frequency_response(mask, size, frequencies))
         bins = np.arange(len(mask)) / size
@@ -266,8 +274,7 @@ def draw_responses(cell: Cell) -> Figure:
         Line2D([], [], color=_COLOURS[i % len(_COLOURS)], label=f"seed {run.config['seed']}")
         for i, run in enumerate(cell.runs)
     ]
-    axes_handles = [Line2D([], [], color="0.5", ls=style, label=axis) for axis, style in _AXES]
     nyquist = Line2D([], [], color="0.5", ls=":", label="strided Nyquist")
-    handles = [*seeds, *axes_handles, nyquist]
+    handles = [*seeds, *_axis_handles(cell.runs[0]), nyquist]
     figure.legend(handles=handles, loc="outside upper center", ncols=6, fontsize=8)
     return figure

@@ -36,6 +36,11 @@ class ModelKind:
     takes: str = IMAGE
 
     @property
+    def axes(self) -> tuple[str, str]:
+        """What the two axes of its maps are."""
+        return ("time", "frequency") if self.takes == AUDIO else ("height", "width")
+
+    @property
     def places(self) -> int:
         """How many strides the network has."""
         return len(self.good_strides.split(","))

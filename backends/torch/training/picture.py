@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from spectral_stride import soft_mask
 from spectral_stride.torch.training.folder import METRICS, PICTURE
+from spectral_stride.torch.training.models import MODELS
 from spectral_stride.torch.training.report import change, pair, percent
 
 # Colours that colour-blind readers can tell apart, for as many layers as a network here has.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_AXES = (("height", "-"), ("width", "--"))
+# As the metrics name them, whatever the axes of a network are, and how they are drawn.
+AXES = (("height", "-"), ("width", "--"))
 _GREY = "0.75"
 
 
@@ -26,7 +28,7 @@ def stride_history(path: Path, run: dict[str, Any]) -> tuple[NDArray[Any], dict[
     steps = np.array([int(row["step"]) for row in rows])
     history = {}
     for layer in run["after"]["layers"]:
-        for position, (axis, _) in enumerate(_AXES):
+        for position, (axis, _) in enumerate(AXES):
             name = f"{layer['name']}/{axis}"
             strides = [float(row[f"stride/{name}"]) for row in rows]
             history[name] = np.array([*strides, layer["stride"][position]])
@@ -45,16 +47,17 @@ def mask_of(run: dict[str, Any], config: dict[str, Any], size: int, stride: floa
     return np.asarray(mask)
 
 
-def _draw_strides(axes: Axes, path: Path, run: dict[str, Any], epochs: int) -> None:
+def _draw_strides(axes: Axes, path: Path, run: dict[str, Any], config: dict[str, Any]) -> None:
+    epochs, names = config["epochs"], MODELS[config["model"]].axes
     steps, history = stride_history(path, run)
     when = steps * (epochs / steps[-1])
     for number, layer in enumerate(run["after"]["layers"]):
         colour = _COLOURS[number % len(_COLOURS)]
-        for axis, style in _AXES:
+        for axis, style in AXES:
             label = layer["name"] if axis == "height" else None
             axes.plot(when, history[f"{layer['name']}/{axis}"], style, color=colour, label=label)
-    axes.plot([], [], "-", color=_GREY, label="height")
-    axes.plot([], [], "--", color=_GREY, label="width")
+    for (_, style), name in zip(AXES, names, strict=True):
+        axes.plot([], [], style, color=_GREY, label=name)
     axes.set(xlabel="epoch", ylabel="stride (input samples per output sample)")
     axes.set_title("Strides over training", loc="left")
     axes.set_xlim(0, epochs)
@@ -70,7 +73,7 @@ def _draw_mask(
     colour = _COLOURS[position % len(_COLOURS)]
     start = mask_of(run, config, before["size_in"][0], before["stride"][0])
     axes.fill_between(np.arange(len(start)), start, color=_GREY, alpha=0.5, linewidth=0)
-    for number, (_, style) in enumerate(_AXES):
+    for number, (_, style) in enumerate(AXES):
         mask = mask_of(run, config, after["size_in"][number], after["stride"][number])
         axes.plot(mask, style, color=colour, marker="o", markersize=3)
     if limit is not None:
@@ -112,7 +115,7 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
     figure = Figure(figsize=(12, 6), layout="constrained")
     grid = figure.add_gridspec(count, 2, width_ratios=(1.2, 1))
     metrics = folder / run["downsampling"] / METRICS
-    _draw_strides(figure.add_subplot(grid[:, 0]), metrics, run, config["epochs"])
+    _draw_strides(figure.add_subplot(grid[:, 0]), metrics, run, config)
     limit = summary["band_limit"]
     highest = max(run["before"]["layers"][0]["size_in"]) // 2
     for position in range(count):

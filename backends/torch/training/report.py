@@ -5,15 +5,17 @@ from typing import Any
 
 from rich.table import Table
 
+from spectral_stride.torch.training.models import MODELS
+
 
 def _number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def pair(strides: Sequence[float]) -> str:
-    """Write strides as the command line takes them: height x width, or one number if equal."""
-    height, width = (_number(stride) for stride in strides)
-    return height if height == width else f"{height}x{width}"
+    """Write strides as the command line takes them: those of both axes, or one number if equal."""
+    first, second = (_number(stride) for stride in strides)
+    return first if first == second else f"{first}x{second}"
 
 
 def change(start: str, end: str) -> str:
@@ -69,9 +71,9 @@ def result_table(summary: dict[str, Any]) -> Table:
     -------
     rich.table.Table
     """
-    runs = summary["runs"]
+    runs, axes = summary["runs"], MODELS[summary["config"]["model"]].axes
     table = Table(
-        title="Start -> end; strides and maps are height x width",
+        title=f"Start -> end; strides and maps are {' x '.join(axes)}",
         caption="MACs: multiply-accumulates, counted by torch.utils.flop_counter",
     )
     table.add_column("layer", no_wrap=True)
