@@ -60,7 +60,7 @@ def build(
         bounds = [
             stride_bounds(size, smoothness=plan.smoothness, ramp=plan.ramp) for size in plan.sizes
         ]
-        pairs = zip(point.tolist(), bounds, strict=True)
+        pairs = zip(point.numpy().tolist(), bounds, strict=True)
         settle(parts, clamped=any(not low <= one <= high for one, (low, high) in pairs))
     return tuple(part and part.placed(torch.from_numpy) for part in parts) if on_host else parts
 
