@@ -182,8 +182,10 @@ def _turned(g: Array, y: Array, factor: Factor, axis: int, kernels: Kernels) -> 
     if factor.taps is not None:
         g, y = (split(one, axis, factor.taps) for one in (g, y))
         axis += 1
-    turns = factor.turns()
-    return array_namespace(g).sum(turns * cast(kernels.gram(g, y, axis), turns.dtype))
+    xp, turns = array_namespace(g), factor.turns()
+    # C does nothing to a constant; left in, its products would drown all others in their rounding.
+    y = y - xp.mean(y, axis=axis, keepdims=True)
+    return xp.sum(turns * cast(kernels.gram(g, y, axis), turns.dtype))
 
 
 def _sum(terms: Sequence[Array | None]) -> Array | None:

@@ -59,8 +59,8 @@ def _rfft(x: Array, axis: int, norm: str) -> Array:
 def gram(g: Array, y: Array, axis: int) -> Array:
     """Sum of g y^T over all other axes: of (m, ...) and (n, ...) along ``axis`` it is (m, n)."""
     xp = array_namespace(g)
-    if axis == g.ndim - 2:
-        # No other order in memory is needed.
+    if axis == g.ndim - 2 and g.shape[axis] <= g.shape[-1]:
+        # No other order in memory is needed, and the products are no more than g.
         products = xp.matmul(g, xp.matrix_transpose(y))
         return xp.sum(products, axis=tuple(range(g.ndim - 2)))
     others = [other for other in range(g.ndim) if other != axis]

@@ -128,11 +128,13 @@ def host_reads(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("compiles", [False, True], ids=["eager", "compiled"])
-def test_held_sizes_read_nothing_on_the_host(host_reads, compiles):
+@pytest.mark.parametrize(
+    ("compiles", "size"), [(False, 16), (False, 96), (True, 16)], ids=["eager", "long", "compiled"]
+)
+def test_held_sizes_read_nothing_on_the_host(host_reads, compiles, size):
     """Not in the forward pass, nor in the backward pass, nor for the penalty on complexity."""
     net = small()
-    x = draw(2, 3, 16, 16)
+    x = draw(2, 3, size, size)
 
     def loss(x):
         return net(x).square().sum() + net.complexity()

@@ -1,12 +1,13 @@
 """How the small arrays of a map are built for PyTorch, and how long they are kept."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 
 from spectral_stride.arrays import working_dtype
-from spectral_stride.factors import Factors, factors, settle
-from spectral_stride.plan import Plan, single_plan, stride_bounds
+from spectral_stride.factors import Factors, factors, settle, with_sources
+from spectral_stride.plan import Plan, cutoff_bounds, single_plan
 from spectral_stride.taps import Taps
 
 # Strides as a tensor, or as numbers that the host knows.
@@ -54,15 +55,26 @@ def build(
     point = strides.detach()
     if not nothing_interferes() or type(point) is not torch.Tensor or point.device.type != "cpu":
         return factors(point, plan, taps, learn=learn)
-    on_host = "fft" not in plan.methods and max(plan.sizes) <= LONGEST_ON_HOST
-    parts = factors(point.numpy() if on_host else point, plan, taps, learn=learn)
-    if hold_output and "fft" not in plan.methods:
-        bounds = [
-            stride_bounds(size, smoothness=plan.smoothness, ramp=plan.ramp) for size in plan.sizes
-        ]
-        pairs = zip(point.numpy().tolist(), bounds, strict=True)
-        settle(parts, clamped=any(not low <= one <= high for one, (low, high) in pairs))
-    return tuple(part and part.placed(torch.from_numpy) for part in parts) if on_host else parts
+    by_fft = "fft" in plan.methods
+    on_host = not by_fft and max(plan.sizes) <= LONGEST_ON_HOST
+    if not on_host and (by_fft or not hold_output):
+        return factors(point, plan, taps, learn=learn)
+    values = point.numpy()
+    parts = factors(values, plan, taps, learn=learn)
+    if hold_output:
+        settle(parts, clamped=_any_clamped(values.tolist(), plan))
+    if on_host:
+        return tuple(part and part.placed(torch.from_numpy) for part in parts)
+    return with_sources(factors(point, plan, taps, learn=learn), parts)
+
+
+def _any_clamped(strides: Sequence[float], plan: Plan) -> bool:
+    """Whether a stride is outside of its bounds; that of a single sample has no effect."""
+    for size, stride in zip(plan.sizes, strides, strict=True):
+        low, high = cutoff_bounds(size, plan.smoothness, plan.ramp)
+        if size > 1 and not low <= size / (2 * stride) <= high:
+            return True
+    return False
 
 
 def kept(strides: Strides, plan: Plan, taps: tuple[Taps, ...] | None, x: torch.Tensor) -> Factors:

@@ -8,7 +8,7 @@ import torch
 
 from spectral_stride import checks
 from spectral_stride.arrays import bind, namespace_of
-from spectral_stride.factors import Factor, Factors, Source, all_pass, factors
+from spectral_stride.factors import Factor, Factors, Source, all_pass, factors, with_sources
 from spectral_stride.gradients import backward, forward, push
 from spectral_stride.operator import resample
 from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range, permuted_plan, pool_plan
@@ -22,9 +22,8 @@ class _Resample(torch.autograd.Function):
     """y = A(s) x and the coefficients q of its ramps, with the core's gradients.
 
     What is saved is q and not x, or y where that is less. As q is an output, and an output has a
-    gradient of its own,
-    derivatives of every order come out of the same three maps. With None for the strides they are
-    constants, which ``built`` has in it, and there is no q.
+    gradient of its own, derivatives of every order come out of the same three maps. With None for
+    the strides they are constants, which ``built`` has in it, and there is no q.
     """
 
     generate_vmap_rule = True
@@ -106,10 +105,7 @@ def _again(
 ) -> Factors:
     """Build with a history, for what the forward pass kept."""
     parts = factors(strides, plan, taps)
-    for part, before in zip(parts, built or parts, strict=True):
-        if part is not None and before is not None:
-            part.source = before.source
-    return parts
+    return parts if built is None else with_sources(parts, built)
 
 
 def _only_ramps(values: Sequence[Any], parts: Factors) -> list[Any]:
@@ -257,11 +253,12 @@ def diffstride(
     Saved for the backward pass are, only where the strides require gradients, of each axis the
     coefficients of the bins on its ramp: 2R in place of the N samples that come to it. Eagerly on a
     CPU, and not in half precision, these are read off the n samples of the output where that is
-    clearly less; where the 2R of all axes would be more than the output, it is saved itself, and a
-    copy is returned. That takes a share of every bin in the output that is not close to zero. The
-    stride gradient follows the rules of `spectral_stride.vjp` on corners and bounds. Second
-    derivatives in the strides are those of the smooth pieces, and for a stride outside of its
-    bounds nothing to rely on; under `torch.compile` and `torch.export` they are zero.
+    clearly less. Where they would be more than n, over all axes, the output is saved itself, and a
+    copy is returned. Either takes strides within their bounds, and a share in the output of every
+    bin that is not close to zero: then the gradient's rounding is up to 32 times that of the
+    output. The stride gradient follows the rules of `spectral_stride.vjp` on corners and bounds.
+    Second derivatives in the strides are those of the smooth pieces; under `torch.compile` and
+    `torch.export` they are zero.
 
     Examples
     --------

@@ -15,8 +15,7 @@ LEAST_INPUT = 2**18
 # The same of the longer side of the matrix on the last axis but one: below, oneDNN spends more on
 # bringing the input to its own layout than it gains.
 LEAST_ROWS = 128
-# Numbers in the matrix of a whole image up to which that is the faster one, half as many where one
-# of the axes stays as it is: from there on it has too much to multiply.
+# Numbers in the matrix of a whole image up to which that is the faster one.
 LARGEST_WHOLE = 2**15
 
 
@@ -32,14 +31,6 @@ def by_convolution(rows: torch.Tensor, x: torch.Tensor, axis: int) -> torch.Tens
     y: torch.Tensor
     if x.numel() >= LEAST_INPUT:
         rows = rows.to(x.dtype)
-        if axis >= x.ndim - 2 >= 0:
-            images = by_whole_image(
-                [rows if axis == one else None for one in (x.ndim - 2, x.ndim - 1)],
-                x,
-                (x.ndim - 2, x.ndim - 1),
-            )
-            if images is not None:
-                return images
         if axis == x.ndim - 1:
             return _samples_as_channels(rows, x)
         if axis == x.ndim - 2 and max(rows.shape) >= LEAST_ROWS:
@@ -97,31 +88,22 @@ def by_whole_image(
 ) -> torch.Tensor | None:
     """Multiply along all of several last axes at once, by the Kronecker product of their matrices.
 
-    None for an axis leaves it as it is. More multiply-accumulates, but all of them at the speed of
-    a large product (420 GFLOPS on the machine of `by_convolution`), which is out of reach for
-    matrices of 4 to 16 rows. There, forward and backward over both axes of images in 8 MB took this
-    part of the time of axis by axis: 0.2 for 8 samples onto 4, 0.35 for 8 onto 8, 0.4 for 12 onto
-    6, 0.7 for 14 onto 11 and for 16 onto 8, but 1.4 for 14 onto 14. None is returned where it is
-    not the faster one.
+    More multiply-accumulates, but all of them at the speed of a large product (420 GFLOPS on the
+    machine of `by_convolution`), which is out of reach for matrices of 4 to 16 rows. There, forward
+    and backward over both axes of images in 8 MB took this part of the time of axis by axis: 0.2
+    for 8 samples onto 4, 0.35 for 8 onto 8, 0.4 for 12 onto 6, 0.7 for 14 onto 11 and for 16 onto
+    8, but 1.4 for 14 onto 14. None is returned where it is not the faster one, and where an axis
+    stays as it is: numbers on it do not meet, so that one which is not finite spoils no other.
     """
     first = x.ndim - len(axes)
     if len(axes) < 2 or tuple(axes) != tuple(range(first, x.ndim)) or x.numel() < LEAST_INPUT:
         return None
-    sizes = x.shape[first:]
-    shapes = [
-        (size, size) if matrix is None else tuple(matrix.shape)
-        for size, matrix in zip(sizes, matrices, strict=True)
-    ]
-    numbers = math.prod(rows * columns for rows, columns in shapes)
-    if numbers > LARGEST_WHOLE >> sum(matrix is None for matrix in matrices):
+    known = [matrix.to(x.dtype).contiguous() for matrix in matrices if matrix is not None]
+    if len(known) < len(axes) or math.prod(one.numel() for one in known) > LARGEST_WHOLE:
         return None
-    each = (
-        torch.eye(size, dtype=x.dtype) if matrix is None else matrix.to(x.dtype).contiguous()
-        for size, matrix in zip(sizes, matrices, strict=True)
-    )
-    whole = functools.reduce(torch.kron, each)
+    whole = functools.reduce(torch.kron, known)
     y = _samples_as_channels(whole, x.reshape(-1, whole.shape[1]))
-    return y.reshape(*x.shape[:first], *(rows for rows, _ in shapes))
+    return y.reshape(*x.shape[:first], *(one.shape[0] for one in known))
 
 
 def dot(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
