@@ -209,8 +209,10 @@ def settle(parts: Factors, *, clamped: bool) -> None:
     learning = [part for part in parts if part is not None and part.ramp is not None]
     if not learning or clamped:
         return
-    many = sum(_coefficients(part) / _samples(part) for part in learning) >= 1
-    source = Source.SAMPLES if many else Source.OUTPUT
+    amount = sum(_coefficients(part) / _samples(part) for part in learning)
+    # Where both are the same number of numbers, it is a copy of the output that tells.
+    copied = all(part.taps is None for part in learning)
+    source = Source.SAMPLES if amount > 1 or (amount == 1 and not copied) else Source.OUTPUT
     if _kept(learning, source) > CLEARLY_LESS * _kept(learning, Source.PASSING):
         return
     if all(

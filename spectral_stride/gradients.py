@@ -162,6 +162,7 @@ def _backward_from_output(
             back[position] = apply_to_each(rows, one, plan.axes[position], factor)
     # The strides come first, one after the other: what they need is gone before dx is there.
     ds = _StrideGradient(q, plan, dtype, kernels)
+    y = None
     for position, factor in enumerate(parts):
         if factor is None or factor.ramp is None:
             continue
@@ -170,11 +171,17 @@ def _backward_from_output(
         if met is None:
             continue
         if factor.source is Source.SAMPLES:
-            ds.add(position, _turned(met, q[position], factor, axis, kernels))
+            y = _without_mean(q[position], plan) if y is None else y
+            ds.add(position, _turned(met, y, factor, axis, kernels))
         else:
             ds.meet(position, coefficients(met, factor, axis, True, kernels))
     u = _sum([g, *back]) if into_x else None
     return sweep(u, parts, plan, adjoint=True, kernels=kernels)[0], ds.total()
+
+
+def _without_mean(y: Array, plan: Plan) -> Array:
+    """Take away what C makes nothing of, and whose products drown all others in their rounding."""
+    return y - array_namespace(y).mean(y, axis=plan.axes, keepdims=True)
 
 
 def _turned(g: Array, y: Array, factor: Factor, axis: int, kernels: Kernels) -> Array:
@@ -182,10 +189,8 @@ def _turned(g: Array, y: Array, factor: Factor, axis: int, kernels: Kernels) -> 
     if factor.taps is not None:
         g, y = (split(one, axis, factor.taps) for one in (g, y))
         axis += 1
-    xp, turns = array_namespace(g), factor.turns()
-    # C does nothing to a constant; left in, its products would drown all others in their rounding.
-    y = y - xp.mean(y, axis=axis, keepdims=True)
-    return xp.sum(turns * cast(kernels.gram(g, y, axis), turns.dtype))
+    turns = factor.turns()
+    return array_namespace(g).sum(turns * cast(kernels.gram(g, y, axis), turns.dtype))
 
 
 def _sum(terms: Sequence[Array | None]) -> Array | None:
