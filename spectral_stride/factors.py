@@ -4,6 +4,8 @@ With X = rfft(x), y = irfft(m X) on n samples is the real matrix A = P^T diag(w 
 and Q hold the cosine and sine rows of the kept bins on the output and on the input grid, and w is 1
 on bins without a conjugate twin (DC, and n/2 for an even n) and 2 elsewhere. Of them only the bins
 on the ramp depend on the stride: dA/ds = P^T diag(d) Q over those alone, with d = w dm/ds gain/N.
+Where their m is not close to zero the same is in the output: E = diag(N/(gain n m)) P finds Q x in
+A x, and dA/ds = C A with C = P^T diag(d) E.
 """
 
 import math
