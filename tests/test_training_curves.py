@@ -7,6 +7,7 @@ import importlib
 import json
 from dataclasses import asdict
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from spectral_stride import soft_mask
-from spectral_stride.torch.training import sweep_commands
+from spectral_stride.torch.training import curves, sweep_commands
 from spectral_stride.torch.training.config import RefusedError, read
 from spectral_stride.torch.training.curves import COSTS, PANELS, draw_histories, frequency_response
 from spectral_stride.torch.training.gather import gather
@@ -410,3 +411,11 @@ def test_a_folder_without_runs(command, tmp_path, name):
     (tmp_path / "empty").mkdir()
     assert "allowed: folders with runs in them" in str(command(str(tmp_path / name)).exception)
     assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "axes"), [("audio", ["time", "frequency"]), ("resnet18", ["height", "width"])]
+)
+def test_axes_have_the_names_of_what_the_network_hears_or_sees(model, axes):
+    run = SimpleNamespace(config={"model": model}, layers_after=[])
+    assert [handle.get_label() for handle in curves._layer_handles(run)] == axes
