@@ -11,9 +11,9 @@ matrix of cotangents is formed, nor a spectrum beyond the ramp.
 The coefficients are in the output as well, times the m of their bin: with E P^T diag(w m gain/N) =
 1 they are E_i y, of the axis i resampled along all others, and go with p_i = P_i g. Where no m is
 close to zero that is the same sum over fewer samples. Of short axes 2r coefficients are more than n
-samples; then y is kept itself, and the gradient is the sum of C_i times g y^T, with the (n x n)
-matrix C_i = P_i^T diag(d_i) E_i. Who has the values of the masks at hand decides what is kept
-(`factors.settle`).
+samples; then y is kept itself, and the gradient is the sum of C_i times g (y - mean)^T, with the
+(n x n) matrix C_i = P_i^T diag(d_i) E_i, which makes nothing of a mean. Who has the values of the
+masks at hand decides what is kept (`factors.settle`).
 """
 
 from collections.abc import Callable, Sequence

@@ -1,5 +1,6 @@
 """spectral_stride.torch.diffstride and spectral_pool: the core, registered with PyTorch."""
 
+import math
 import re
 import shutil
 from functools import partial
@@ -371,6 +372,14 @@ def test_sums_of_products_along_an_axis(shape, always):
         expected = torch.einsum(spec, g.double(), y.double())
         for one in (gram, gram_by_convolution):
             torch.testing.assert_close(one(g, y, axis).double(), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_sums_of_products_along_a_long_axis_of_narrow_images_stay_small():
+    """There a product of each image with itself is larger than the image."""
+    images = draw(6, 40, 3, requires_grad=False)
+    with Sizes() as sizes:
+        gram(images, images, 1)
+    assert max(math.prod(shape) for shape in sizes.seen) <= max(images.numel(), 40 * 40)
 
 
 def test_products_over_whole_images():
