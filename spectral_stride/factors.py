@@ -48,8 +48,8 @@ def bin_weights(bins: Array, out_size: int, dtype: object) -> Array:
 def trig_rows(bins: Array, size: int, dtype: object) -> tuple[Array, Array]:
     """Rows cos(2 pi k i/N) and sin(2 pi k i/N) of integer bins k; each of shape (bins, size)."""
     xp = array_namespace(bins)
-    k = xp.expand_dims(bins, axis=1)
-    i = xp.expand_dims(xp.arange(size, dtype=bins.dtype, device=device(bins)), axis=0)
+    k = bins[:, None]
+    i = xp.arange(size, dtype=bins.dtype, device=device(bins))[None, :]
     # Horner's rule over the digits of k, each so short that its product with i fits; one digit is
     # the whole of k up to N = 2^14.
     bits = _PHASE_BITS - size.bit_length()
@@ -65,17 +65,12 @@ def trig_rows(bins: Array, size: int, dtype: object) -> tuple[Array, Array]:
     return xp.cos(angle), xp.sin(angle)
 
 
-def axis_matrix(mask: Array, size: int, out_size: int, norm: str) -> Array:
-    """Matrix A of one axis, shape (out_size, size), in the mask's dtype."""
-    xp = array_namespace(mask)
-    bins = xp.arange(out_size // 2 + 1, device=device(mask))
+def axis_matrix(mask: Array, in_rows: Array, out_rows: Array, norm: str) -> Array:
+    """Matrix A of one axis, shape (n, N), from the rows of the kept bins on both grids."""
+    bins = array_namespace(mask).arange(mask.shape[0], device=device(mask))
+    size, out_size = in_rows.shape[1], out_rows.shape[1]
     level = mask * bin_weights(bins, out_size, mask.dtype) * (gain(norm, size, out_size) / size)
-    out_cos, out_sin = trig_rows(bins, out_size, mask.dtype)
-    in_cos, in_sin = trig_rows(bins, size, mask.dtype)
-    out_rows = xp.concat([out_cos, out_sin], axis=0)
-    in_rows = xp.concat([in_cos, in_sin], axis=0)
-    levels = xp.expand_dims(xp.concat([level, level], axis=0), axis=1)
-    return xp.matmul(transposed(out_rows), levels * in_rows)
+    return array_namespace(mask).matmul(transposed(out_rows), _doubled(level) * in_rows)
 
 
 def transposed(rows: Array) -> Array:
@@ -133,6 +128,8 @@ class Factor:
         self.size, self.out_size, self.norm, self.taps = size, out_size, norm, taps
         self.source = Source.PASSING
         self._matrix: Array | None = None
+        self._in_waves: Array | None = None
+        self._out_waves: Array | None = None
         self._reads: Array | None = None
         self._writes: Array | None = None
         self._reads_output: Array | None = None
@@ -140,15 +137,24 @@ class Factor:
     def matrix(self) -> Array:
         """A, shape (n, N); with taps (k n, N)."""
         if self._matrix is None:
-            found = axis_matrix(self.mask, self.size, self.out_size, self.norm)
+            xp, kept = array_namespace(self.mask), self.mask.shape[0]
+            bins = xp.arange(kept, device=device(self.mask))
+            in_rows, out_rows = (
+                waves(bins, size, self.mask.dtype) for size in (self.size, self.out_size)
+            )
+            found = axis_matrix(self.mask, in_rows, out_rows, self.norm)
             self._matrix = found if self.taps is None else shifted(found, self.taps)
+            if self.ramp is not None:
+                # Some of the same rows, which take longer to build than to find.
+                where = xp.concat([self.ramp.bins, self.ramp.bins + kept], axis=0)
+                self._in_waves = xp.take(in_rows, where, axis=0)
+                self._out_waves = xp.take(out_rows, where, axis=0)
         return self._matrix
 
     def reads(self) -> Array:
         """Rows Q, shape (2r, N); with taps (2r k, N): what the ramp reads off the input."""
         if self._reads is None:
-            assert self.ramp is not None
-            rows = waves(self.ramp, self.size)
+            rows = self.waves_in()
             self._reads = rows if self.taps is None else shifted(rows, self.taps)
         return self._reads
 
@@ -158,18 +164,33 @@ class Factor:
         Not the sine of bin n/2, which is not in there, and with which P would do nothing.
         """
         if self._reads_output is None:
-            assert self.ramp is not None
             height = gain(self.norm, self.size, self.out_size) * self.out_size / self.size
             level = 1 / (height * self.shares())
-            self._reads_output = _doubled(level) * waves(self.ramp, self.out_size)
+            self._reads_output = _doubled(level) * self.waves_out()
         return self._reads_output
 
     def writes(self) -> Array:
         """Rows diag(d) P, shape (2r, n): what it puts on the output."""
         if self._writes is None:
             assert self.ramp is not None
-            self._writes = _doubled(self.ramp.slope) * waves(self.ramp, self.out_size)
+            self._writes = _doubled(self.ramp.slope) * self.waves_out()
         return self._writes
+
+    def waves_in(self) -> Array:
+        """Rows Q without the taps, shape (2r, N)."""
+        if self._in_waves is None:
+            self._in_waves = self._ramp_waves(self.size)
+        return self._in_waves
+
+    def waves_out(self) -> Array:
+        """Rows P, shape (2r, n)."""
+        if self._out_waves is None:
+            self._out_waves = self._ramp_waves(self.out_size)
+        return self._out_waves
+
+    def _ramp_waves(self, size: int) -> Array:
+        assert self.ramp is not None
+        return waves(self.ramp.bins, size, self.ramp.slope.dtype)
 
     def turns(self) -> Array:
         """C = P^T diag(d) E, shape (n, n): what makes dA/ds of A."""
@@ -263,13 +284,12 @@ def _length(part: Factor) -> int:
 def _doubled(level: Array) -> Array:
     """Values of bins as a column, for their cosines and once more for their sines."""
     xp = array_namespace(level)
-    return xp.expand_dims(xp.concat([level, level], axis=0), axis=1)
+    return xp.concat([level, level], axis=0)[:, None]
 
 
-def waves(ramp: Ramp, size: int) -> Array:
-    """Cosine and sine rows of the ramp's bins, shape (2r, size)."""
-    xp = array_namespace(ramp.bins)
-    return xp.concat(list(trig_rows(ramp.bins, size, ramp.slope.dtype)), axis=0)
+def waves(bins: Array, size: int, dtype: object) -> Array:
+    """Cosine rows of the bins, and their sine rows: shape (2 bins, size)."""
+    return array_namespace(bins).concat(list(trig_rows(bins, size, dtype)), axis=0)
 
 
 def learning_axes(plan: Plan) -> tuple[int, ...]:

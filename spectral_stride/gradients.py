@@ -70,7 +70,7 @@ def paired(
             continue
         xp = array_namespace(here)
         terms = cast(here, dtype) * cast(there, dtype)
-        part = xp.expand_dims(xp.sum(terms, axis=plan.axes, keepdims=True), axis=-1)
+        part = xp.sum(terms, axis=plan.axes, keepdims=True)[..., None]
         places = xp.arange(len(p), device=device(here))
         part = part * xp.astype(places == position, dtype)
         total = part if total is None else total + part

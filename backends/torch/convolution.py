@@ -74,14 +74,13 @@ def resampled_convolution(
         )
     )
     z = resampled(x, strides, plan, taps)
+    bias = conv.bias
+    if bias is not None:
+        # A constant passes A as the norm has it.
+        pairs = zip(plan.sizes, plan.out_sizes, strict=True)
+        bias = bias * math.prod([gain(plan.norm, *pair) for pair in pairs])
     # The taps of each axis lie one after the other, as many samples apart as the output has.
-    y = functional.conv2d(z, conv.weight, dilation=plan.out_sizes, groups=conv.groups)
-    if conv.bias is None:
-        return y
-    # A constant passes A as the norm has it.
-    gains = [gain(plan.norm, *pair) for pair in zip(plan.sizes, plan.out_sizes, strict=True)]
-    shift: torch.Tensor = conv.bias * math.prod(gains)
-    return y + shift.to(y.dtype)[:, None, None]
+    return functional.conv2d(z, conv.weight, bias, dilation=plan.out_sizes, groups=conv.groups)
 
 
 def resamples_first(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:
