@@ -17,23 +17,27 @@ from spectral_stride.gradients import forward, push
 from spectral_stride.plan import Plan, PlanOptions
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _resample(x: jax.Array, strides: jax.Array, plan: Plan) -> jax.Array:
-    """A(s) x with the core's derivatives."""
-    y: jax.Array = core.diffstride(x, strides, plan=plan)
-    return y
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _resample(x: jax.Array, strides: jax.Array, y: jax.Array | None, plan: Plan) -> jax.Array:
+    """A(s) x with the core's derivatives; its value is y where that is known already."""
+    return core.diffstride(x, strides, plan=plan) if y is None else y
 
 
 @partial(_resample.defjvp, symbolic_zeros=True)
 def _resample_jvp(plan: Plan, primals: Any, tangents: Any) -> tuple[jax.Array, Any]:
     """A dx + (dA/ds ds) x, of which only the terms that are asked for are computed."""
-    x, strides = primals
-    dx, ds = (None if isinstance(dz, SymbolicZero) else dz for dz in tangents)
-    y = _resample(x, strides, plan)
+    x, strides, y = primals
+    dx, ds = (None if isinstance(dz, SymbolicZero) else dz for dz in tangents[:2])
     # Plain array code and not the custom function again: a reverse pass transposes it.
     parts = factors(strides, plan, learn=ds is not None)
-    q = [None] * len(plan.axes) if ds is None else forward(x, parts, plan)[1]
+    q: list[jax.Array | None] = [None] * len(plan.axes)
+    if ds is not None:
+        # The value comes with the coefficients. Computed by itself, XLA would not see that it is
+        # the same, and take 1.1 to 1.8 times as long for forward and backward on a CPU.
+        value, q = forward(x, parts, plan)
+        y = jax.lax.stop_gradient(value)
     dy, _ = push(dx, ds, q, parts, plan)
+    y = _resample(x, strides, y, plan)
     return y, jnp.zeros_like(y) if dy is None else dy
 
 
@@ -111,7 +115,7 @@ def diffstride(
     if hasattr(strides, "__jax_array__"):
         strides = jnp.asarray(strides)  # a Flax variable, which may be traced
     _, vector, plan = bind(x, strides, plan, options)
-    return _resample(x, vector, plan)
+    return _resample(x, vector, None, plan)
 
 
 def spectral_pool(
