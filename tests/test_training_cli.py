@@ -76,6 +76,17 @@ def test_options_reach_the_run(asked):
     assert expected.stride_pairs == [(1, 1), (3, 2), (2, 2), (2, 2)]
 
 
+def test_options_of_learned_strides_without_any_are_named(asked, capsys):
+    assert main(["train", "--downsampling", "strided", "--ramp", "inside", "--penalty", "1"]) == 0
+    assert capsys.readouterr().err == (
+        "without effect, as the strides of --downsampling strided are not learned: "
+        "--ramp, --penalty\n"
+    )
+    assert main(["train", "--ramp", "inside", "--penalty", "1"]) == 0
+    assert capsys.readouterr().err == ""
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize(
     ("downsampling", "strides", "baseline"),
     [("diffstride", "1,1,2,2,2", True), ("spectral", "1,1,2.5,2,2", False), ("strided", "", False)],

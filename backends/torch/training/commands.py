@@ -16,6 +16,7 @@ from spectral_stride.torch.training.config import (
     read,
     refuse,
 )
+from spectral_stride.torch.training.grid import LEARNED_ONLY, counts
 from spectral_stride.torch.training.models import MODELS
 from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.sweep_commands import report, sweep
@@ -224,6 +225,11 @@ def train(
             others = " and ".join(name for name in given if name != "--resume")
             refuse("--resume", f"{others} too", "no other option", "write --resume FOLDER alone")
     config = read(words)
+    idle = [name for name in LEARNED_ONLY if not counts(name, config.downsampling)]
+    idle = [option_of(name) for name in idle if _was_given(context, name)]
+    if idle:
+        why = f"the strides of --downsampling {config.downsampling} are not learned"
+        typer.echo(f"without effect, as {why}: {', '.join(idle)}", err=True)
     # Only now: Lightning takes seconds to import, and a wrong value has been refused by here.
     from spectral_stride.torch.training import job
     from spectral_stride.torch.training.folder import resumed
