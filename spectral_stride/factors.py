@@ -65,14 +65,6 @@ def trig_rows(bins: Array, size: int, dtype: object) -> tuple[Array, Array]:
     return xp.cos(angle), xp.sin(angle)
 
 
-def axis_matrix(mask: Array, in_rows: Array, out_rows: Array, norm: str) -> Array:
-    """Matrix A of one axis, shape (n, N), from the rows of the kept bins on both grids."""
-    bins = array_namespace(mask).arange(mask.shape[0], device=device(mask))
-    size, out_size = in_rows.shape[1], out_rows.shape[1]
-    level = mask * bin_weights(bins, out_size, mask.dtype) * (gain(norm, size, out_size) / size)
-    return array_namespace(mask).matmul(transposed(out_rows), _doubled(level) * in_rows)
-
-
 def transposed(rows: Array) -> Array:
     """Transpose a matrix by a plain permutation, for which every kind of vmap has a rule."""
     return array_namespace(rows).permute_dims(rows, (1, 0))
@@ -128,6 +120,7 @@ class Factor:
         self.size, self.out_size, self.norm, self.taps = size, out_size, norm, taps
         self.source = Source.PASSING
         self._matrix: Array | None = None
+        self._halves: tuple[Array, Array] | None = None
         self._in_waves: Array | None = None
         self._out_waves: Array | None = None
         self._reads: Array | None = None
@@ -137,19 +130,26 @@ class Factor:
     def matrix(self) -> Array:
         """A, shape (n, N); with taps (k n, N)."""
         if self._matrix is None:
-            xp, kept = array_namespace(self.mask), self.mask.shape[0]
-            bins = xp.arange(kept, device=device(self.mask))
-            in_rows, out_rows = (
-                waves(bins, size, self.mask.dtype) for size in (self.size, self.out_size)
-            )
-            found = axis_matrix(self.mask, in_rows, out_rows, self.norm)
+            out_rows, in_rows = self._halves or self._both_halves()
+            self._halves = None
+            found = array_namespace(self.mask).matmul(transposed(out_rows), in_rows)
             self._matrix = found if self.taps is None else shifted(found, self.taps)
-            if self.ramp is not None:
-                # Some of the same rows, which take longer to build than to find.
-                where = xp.concat([self.ramp.bins, self.ramp.bins + kept], axis=0)
-                self._in_waves = xp.take(in_rows, where, axis=0)
-                self._out_waves = xp.take(out_rows, where, axis=0)
         return self._matrix
+
+    def _both_halves(self) -> tuple[Array, Array]:
+        """Rows P and diag(w m gain/N) Q of all kept bins, whose product is A without its taps."""
+        xp, kept = array_namespace(self.mask), self.mask.shape[0]
+        bins = xp.arange(kept, device=device(self.mask))
+        out_rows = waves(bins, self.out_size, self.mask.dtype)
+        in_rows = waves(bins, self.size, self.mask.dtype)
+        if self.ramp is not None:
+            # Some of the same rows, which take longer to build than to find.
+            where = xp.concat([self.ramp.bins, self.ramp.bins + kept], axis=0)
+            self._out_waves = xp.take(out_rows, where, axis=0)
+            self._in_waves = xp.take(in_rows, where, axis=0)
+        share = gain(self.norm, self.size, self.out_size) / self.size
+        level = self.mask * bin_weights(bins, self.out_size, self.mask.dtype) * share
+        return out_rows, _doubled(level) * in_rows
 
     def reads(self) -> Array:
         """Rows Q, shape (2r, N); with taps (2r k, N): what the ramp reads off the input."""
@@ -196,6 +196,16 @@ class Factor:
         """C = P^T diag(d) E, shape (n, n): what makes dA/ds of A."""
         return array_namespace(self.mask).matmul(transposed(self.writes()), self.reads_output())
 
+    def moves(self, still: "Factor") -> Array:
+        """T = I + P^T diag(w (m/m0 - 1)/n) P, shape (n, n): with the m0 of ``still``, A is T A0."""
+        assert self.ramp is not None
+        xp = array_namespace(self.mask)
+        weights = bin_weights(self.ramp.bins, self.out_size, self.mask.dtype)
+        level = _doubled(weights * (self.shares() / still.shares() - 1) / self.out_size)
+        rows = self.waves_out()
+        whole = xp.eye(self.out_size, dtype=rows.dtype, device=device(rows))
+        return whole + xp.matmul(transposed(rows), level * rows)
+
     def shares(self) -> Array:
         """Shares m of the ramp's bins, 1 where they do not depend on the stride."""
         assert self.ramp is not None
@@ -204,11 +214,12 @@ class Factor:
         return xp.where(self.ramp.slope != 0, share, xp.ones_like(share))
 
     def placed(self, convert: Callable[[Array], Array]) -> "Factor":
-        """Return the same factor, built already, with every array taken to another library."""
+        """Return the same factor in another library, which has only the products to make of A."""
         ramp = self.ramp and Ramp(*(convert(one) for one in self.ramp))
         same = Factor(convert(self.mask), ramp, self.size, self.out_size, self.norm, self.taps)
         same.source = self.source
-        same._matrix = convert(self.matrix())
+        out_rows, in_rows = self._both_halves()
+        same._halves = convert(out_rows), convert(in_rows)
         if ramp is not None:
             same._writes = convert(self.writes())
             if self.source is Source.PASSING:
@@ -227,16 +238,17 @@ def settle(parts: Factors, *, clamped: bool) -> None:
 
     Every bin on every ramp must have its share in the output; this reads values on the host, so it
     is for NumPy arrays. Not with ``clamped`` strides: second derivatives would see the derivative
-    of a clamped mask, which is none, in some places and not in others.
+    of a clamped mask, which is none, in some places and not in others. Where a convolution reads
+    the output, it is the output of the convolution that tells, and the caller knows what is less.
     """
     learning = [part for part in parts if part is not None and part.ramp is not None]
     if not learning or clamped:
         return
-    amount = sum(_coefficients(part) / _samples(part) for part in learning)
     # Where both are the same number of numbers, it is a copy of the output that tells.
-    copied = all(part.taps is None for part in learning)
-    source = Source.SAMPLES if amount > 1 or (amount == 1 and not copied) else Source.OUTPUT
-    if _kept(learning, source) > CLEARLY_LESS * _kept(learning, Source.PASSING):
+    amount = sum(_coefficients(part) / part.out_size for part in learning)
+    source = Source.SAMPLES if amount > 1 else Source.OUTPUT
+    read = any(part.taps is not None for part in learning)
+    if not read and _kept(learning, source) > CLEARLY_LESS * _kept(learning, Source.PASSING):
         return
     if all(
         float(array_namespace(part.mask).min(part.shares())) >= LEAST_SHARE for part in learning
@@ -253,32 +265,22 @@ def with_sources(parts: Factors, like: Factors) -> Factors:
     return parts
 
 
-def _samples(part: Factor) -> int:
-    return part.out_size if part.taps is None else part.taps.kernel * part.out_size
-
-
 def _coefficients(part: Factor) -> int:
     assert part.ramp is not None
     bins: int = part.ramp.bins.shape[0]
-    return 2 * bins if part.taps is None else part.taps.kernel * 2 * bins
+    return 2 * bins
 
 
 def _kept(learning: Sequence[Factor], source: Source) -> int:
     """Numbers that are kept for the gradients of these axes, of one element of the batch."""
+    behind = [part.out_size for part in learning]
     if source is Source.SAMPLES:
-        # What a convolution reads it keeps itself.
-        taken = any(part.taps is not None for part in learning)
-        return 0 if taken else math.prod(part.out_size for part in learning)
-    before = [_samples(part) if source is Source.OUTPUT else _length(part) for part in learning]
-    behind = [_samples(part) for part in learning]
+        return math.prod(behind)
+    before = behind if source is Source.OUTPUT else [part.size for part in learning]
     return sum(
         _coefficients(part) * math.prod(before[:position]) * math.prod(behind[position + 1 :])
         for position, part in enumerate(learning)
     )
-
-
-def _length(part: Factor) -> int:
-    return part.size if part.taps is None else part.taps.size
 
 
 def _doubled(level: Array) -> Array:

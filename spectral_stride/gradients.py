@@ -23,7 +23,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 
 from spectral_stride import checks
 from spectral_stride.arrays import Array, DType, bind, cast, namespace_of, stride_vector
-from spectral_stride.factors import Factor, Factors, Source, factors, transposed
+from spectral_stride.factors import Factors, Source, factors, transposed
 from spectral_stride.operator import (
     PLAIN,
     Kernels,
@@ -33,7 +33,6 @@ from spectral_stride.operator import (
     sweep,
 )
 from spectral_stride.plan import Plan, PlanOptions
-from spectral_stride.taps import split
 
 
 def forward(
@@ -49,13 +48,23 @@ def forward(
     convolution, y is left to its kernel.
     """
     y, q = sweep(x, parts, plan, kernels=kernels)
+    return y, read_back(y, parts, plan, kernels) if are_in_output(parts) else q
+
+
+def are_in_output(parts: Factors) -> bool:
+    """Whether it is the output of which something is kept."""
+    return any(part is not None and part.source is not Source.PASSING for part in parts)
+
+
+def read_back(y: Array, parts: Factors, plan: Plan, kernels: Kernels = PLAIN) -> list[Array | None]:
+    """Of each axis with a ramp, what is kept of the output: its coefficients E y, or y itself."""
+    found: list[Array | None] = [None] * len(parts)
     for position, factor in enumerate(parts):
         if factor is not None and factor.source is Source.OUTPUT:
-            rows, axis = factor.reads_output(), plan.axes[position]
-            q[position] = apply_to_each(rows, y, axis, factor, kernels)
+            found[position] = kernels.along(factor.reads_output(), y, plan.axes[position])
         elif factor is not None and factor.source is Source.SAMPLES:
-            q[position] = y
-    return y, q
+            found[position] = y
+    return found
 
 
 def paired(
@@ -126,8 +135,11 @@ def backward(
     of y is in g. The stride gradient has shape (len(axes),) and the given dtype. Without ``into_x``
     that of x is not computed, and None.
     """
-    if any(factor is not None and factor.source is not Source.PASSING for factor in parts):
-        return _backward_from_output(g, q, parts, plan, dtype, dq, into_x, kernels)
+    if are_in_output(parts):
+        # The strides come first: what they need is gone before dx is there.
+        u, dstrides = backward_from_output(g, q, parts, plan, dtype, dq=dq, kernels=kernels)
+        u = u if into_x else None
+        return sweep(u, parts, plan, adjoint=True, kernels=kernels)[0], dstrides
     also: list[Array | None] = [None] * len(parts)
     for position, (factor, one) in enumerate(zip(parts, dq or also, strict=True)):
         if factor is not None and one is not None:
@@ -143,24 +155,26 @@ def backward(
     return u if into_x else None, ds.total()
 
 
-def _backward_from_output(
+def backward_from_output(
     g: Array | None,
     q: Sequence[Array | None],
     parts: Factors,
     plan: Plan,
     dtype: DType,
-    dq: Sequence[Array | None] | None,
-    into_x: bool,
-    kernels: Kernels,
+    *,
+    dq: Sequence[Array | None] | None = None,
+    kernels: Kernels = PLAIN,
 ) -> tuple[Array | None, Array | None]:
-    """`backward` from what was found in the output."""
-    # A cotangent of it goes back to there.
+    """Gradients of <g, y> + sum of <dq_i, q_i> in y and in the strides, with q of `read_back`.
+
+    None and dtype as in `backward`.
+    """
+    # A cotangent of what was read goes back to there.
     back: list[Array | None] = [None] * len(parts)
     for position, (factor, one) in enumerate(zip(parts, dq or back, strict=True)):
         if factor is not None and one is not None:
             rows = transposed(factor.reads_output())
-            back[position] = apply_to_each(rows, one, plan.axes[position], factor)
-    # The strides come first, one after the other: what they need is gone before dx is there.
+            back[position] = apply_rows(rows, one, plan.axes[position])
     ds = _StrideGradient(q, plan, dtype, kernels)
     y = None
     for position, factor in enumerate(parts):
@@ -172,25 +186,28 @@ def _backward_from_output(
             continue
         if factor.source is Source.SAMPLES:
             y = _without_mean(q[position], plan) if y is None else y
-            ds.add(position, _turned(met, y, factor, axis, kernels))
+            # C y meets g.
+            products = cast(kernels.gram(met, y, axis), dtype)
+            ds.add(position, array_namespace(met).sum(factor.turns() * products))
         else:
-            ds.meet(position, coefficients(met, factor, axis, True, kernels))
-    u = _sum([g, *back]) if into_x else None
-    return sweep(u, parts, plan, adjoint=True, kernels=kernels)[0], ds.total()
+            ds.meet(position, kernels.along(factor.writes(), met, axis))
+    return _sum([g, *back]), ds.total()
+
+
+def seen_from(parts: Factors, still: Factors, u: Array, plan: Plan) -> Array:
+    """Cotangent u of what ``still`` made, as strides see it that move on from there.
+
+    While they have not, it is u itself; what depends on them are its derivatives.
+    """
+    for factor, one, axis in zip(parts, still, plan.axes, strict=True):
+        if factor is not None and one is not None and factor.ramp is not None:
+            u = apply_rows(transposed(factor.moves(one)), u, axis)
+    return u
 
 
 def _without_mean(y: Array, plan: Plan) -> Array:
     """Take away what C makes nothing of, and whose products drown all others in their rounding."""
     return y - array_namespace(y).mean(y, axis=plan.axes, keepdims=True)
-
-
-def _turned(g: Array, y: Array, factor: Factor, axis: int, kernels: Kernels) -> Array:
-    """Sum of g times C y along an axis, shape ()."""
-    if factor.taps is not None:
-        g, y = (split(one, axis, factor.taps) for one in (g, y))
-        axis += 1
-    turns = factor.turns()
-    return array_namespace(g).sum(turns * cast(kernels.gram(g, y, axis), turns.dtype))
 
 
 def _sum(terms: Sequence[Array | None]) -> Array | None:

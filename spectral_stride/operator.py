@@ -252,3 +252,13 @@ def resample(
 ) -> Array:
     """Apply A along every planned axis."""
     return sweep(x, parts, plan, kernels=kernels)[0]
+
+
+def resample_adjoint(
+    y: Array,
+    parts: Factors,
+    plan: Plan,
+    kernels: Kernels = PLAIN,
+) -> Array:
+    """Apply A^T along every planned axis."""
+    return sweep(y, parts, plan, adjoint=True, kernels=kernels)[0]

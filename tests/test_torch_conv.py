@@ -14,6 +14,7 @@ from spectral_stride.torch import (
     DiffStride,
     DiffStrideConv2d,
     convolution,
+    functional,
     hold_sizes,
     param_groups,
 )
@@ -250,6 +251,50 @@ def test_half_precision_parameters_resample_in_full():
     exact.load_state_dict({name: value.double() for name, value in layer.state_dict().items()})
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y.double(), exact(x.double()), rtol=0.1, atol=0.1)
+
+
+BEHIND = [
+    # Of 16 x 16 samples the coefficients of both axes are no more numbers, of 8 x 8 they are.
+    pytest.param(32, "OUTPUT", id="coefficients of the output"),
+    pytest.param(16, "SAMPLES", id="the output itself"),
+]
+
+
+def learning(monkeypatch, size, *, behind=True, act=lambda y: y):
+    """A layer that resamples first, its input, and gradients of two orders."""
+    monkeypatch.setattr(convolution, "resamples_first", lambda *_: True)
+    monkeypatch.setattr(convolution, "learns_behind", lambda *_: behind)
+    layer, _ = pair(in_channels=2, out_channels=3, kernel_size=3, padding=1, ramp="inside")
+    x = torch.linspace(0, 9, 2 * size**2, dtype=torch.float64).sin().reshape(1, 2, size, size)
+    inputs = x.requires_grad_(), layer.weight, layer.bias, layer.strides
+    y = act(layer(x))
+    first = torch.autograd.grad((y.tanh() ** 2).sum(), inputs, create_graph=True)
+    second = torch.autograd.grad(sum((one**2).sum() for one in first), inputs)
+    return y, first, second
+
+
+@pytest.mark.parametrize(("size", "source"), BEHIND)
+def test_strides_learn_behind_the_convolution(size, source, monkeypatch):
+    """Of both orders, what is found in the output is what is found on the way to it."""
+    built = []
+    learn = functional._LearnFromOutput.apply
+    monkeypatch.setattr(
+        functional._LearnFromOutput, "apply", lambda *args: [built.append(args[3]), learn(*args)][1]
+    )
+    found = learning(monkeypatch, size)
+    assert [part.source.name for part in built.pop()] == [source, source]
+    torch.testing.assert_close(found, learning(monkeypatch, size, behind=False))
+    assert not built
+    # Whoever gets the output may write to it.
+    squared = learning(monkeypatch, size, act=lambda y: y**2)
+    torch.testing.assert_close(learning(monkeypatch, size, act=lambda y: y.square_()), squared)
+
+
+def test_strides_learn_where_it_takes_fewer_products():
+    for channels, expected in [((64, 128), True), ((3, 64), False)]:
+        conv, x = nn.Conv2d(*channels, 3, padding=1), torch.ones(1, channels[0], 32, 32)
+        plan = make_plan(convolution.convolved_shape(conv, x), (2.0, 2.0), ramp="inside")
+        assert convolution.learns_behind(conv, x, plan) is expected
 
 
 def test_no_full_convolution_is_computed():

@@ -12,7 +12,7 @@ from spectral_stride.factors import gain
 from spectral_stride.plan import Plan
 from spectral_stride.taps import Taps
 from spectral_stride.torch.built import Strides
-from spectral_stride.torch.functional import resampled
+from spectral_stride.torch.functional import resampled, resampled_and_mixed
 
 # A convolution of images at stride 1: a `torch.nn.Conv2d`, or what has its attributes.
 Convolution = Any
@@ -73,14 +73,19 @@ def resampled_convolution(
             conv.kernel_size, conv.dilation, pads, x.shape[-2:], strict=True
         )
     )
-    z = resampled(x, strides, plan, taps)
     bias = conv.bias
     if bias is not None:
         # A constant passes A as the norm has it.
         pairs = zip(plan.sizes, plan.out_sizes, strict=True)
         bias = bias * math.prod([gain(plan.norm, *pair) for pair in pairs])
-    # The taps of each axis lie one after the other, as many samples apart as the output has.
-    return functional.conv2d(z, conv.weight, bias, dilation=plan.out_sizes, groups=conv.groups)
+
+    def mix(z: torch.Tensor) -> torch.Tensor:
+        # The taps of each axis lie one after the other, as many samples apart as the output has.
+        return functional.conv2d(z, conv.weight, bias, dilation=plan.out_sizes, groups=conv.groups)
+
+    if learns_behind(conv, x, plan):
+        return resampled_and_mixed(x, strides, plan, taps, mix)
+    return mix(resampled(x, strides, plan, taps))
 
 
 def resamples_first(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:
@@ -97,6 +102,22 @@ def resamples_first(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:
         RESAMPLING * first + DILATED * mixing * rows * columns
         < RESAMPLING * after + mixing * tall * wide
     )
+
+
+def learns_behind(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:
+    """Whether the stride gradient takes fewer multiply-accumulates behind the convolution.
+
+    Counted per row of a ramp: behind it two products for each axis, in front of it what the taps
+    make of them.
+    """
+    height, width = x.shape[-2:]
+    (rows, columns), (k_h, k_w) = plan.out_sizes, conv.kernel_size
+    behind: int = conv.out_channels * 4 * rows * columns
+    wide = k_w * columns
+    front: int = conv.in_channels * (
+        height * width * k_w + height * wide * k_h + k_h * rows * wide + height * wide
+    )
+    return behind < front
 
 
 def check_convolution(conv: Any) -> None:

@@ -1,6 +1,6 @@
 """The core registered with PyTorch's autograd, forward-mode, vmap, autocast and compiler."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Unpack
 
@@ -9,11 +9,19 @@ import torch
 from spectral_stride import checks
 from spectral_stride.arrays import bind, namespace_of
 from spectral_stride.factors import Factor, Factors, Source, all_pass, factors, with_sources
-from spectral_stride.gradients import backward, forward, push
-from spectral_stride.operator import resample
+from spectral_stride.gradients import (
+    are_in_output,
+    backward,
+    backward_from_output,
+    forward,
+    push,
+    read_back,
+    seen_from,
+)
+from spectral_stride.operator import resample, resample_adjoint
 from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range, permuted_plan, pool_plan
 from spectral_stride.taps import Taps
-from spectral_stride.torch.built import Strides, build, kept, transformed
+from spectral_stride.torch.built import Strides, build, kept, nothing_interferes, transformed
 from spectral_stride.torch.memory import logical_order, stored_order
 from spectral_stride.torch.products import fastest
 
@@ -22,8 +30,7 @@ class _Resample(torch.autograd.Function):
     """y = A(s) x and the coefficients q of its ramps, with the core's gradients.
 
     What is saved is q and not x, or y where that is less. As q is an output, and an output has a
-    gradient of its own, derivatives of every order come out of the same three maps. With None for
-    the strides they are constants, which ``built`` has in it, and there is no q.
+    gradient of its own, derivatives of every order come out of the same three maps.
     """
 
     generate_vmap_rule = True
@@ -31,7 +38,7 @@ class _Resample(torch.autograd.Function):
     @staticmethod
     def forward(
         x: torch.Tensor,
-        strides: torch.Tensor | None,
+        strides: torch.Tensor,
         plan: Plan,
         taps: tuple[Taps, ...] | None,
         built: Factors | None,
@@ -54,18 +61,14 @@ class _Resample(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         strides, *saved = ctx.saved_tensors
         g, *dq = cotangents
-        # What was built for the forward pass has no history: a backward pass that will be
-        # differentiated builds its own.
-        again = strides is not None and torch.is_grad_enabled()
         with _without_autocast(ctx.device):
-            rebuild = _again if again else _parts
-            parts = rebuild(strides, ctx.plan, ctx.taps, ctx.built)
+            parts = _parts_backward(strides, ctx.plan, ctx.taps, ctx.built)
             dx, dstrides = backward(
                 g,
-                saved * len(parts) if _keeps_output(parts) else _every_axis(saved, parts),
+                _of_every_axis(saved, parts),
                 parts,
                 ctx.plan,
-                None if strides is None else strides.dtype,
+                strides.dtype,
                 dq=_every_axis(dq, parts),
                 into_x=ctx.needs_input_grad[0],
                 kernels=fastest(g),
@@ -90,8 +93,68 @@ class _Resample(torch.autograd.Function):
         return dy, *(torch.zeros_like(q) if one is None else one for one, q in found)
 
 
+class _LearnFromOutput(torch.autograd.Function):
+    """y as it is, with the derivatives in the strides that made it, found in y itself.
+
+    For a y on which more was done than resampling along the planned axes, such as the mixing of its
+    channels. It takes y's place, so that whoever gets it may change it.
+    """
+
+    @staticmethod
+    def forward(
+        y: torch.Tensor, strides: torch.Tensor, plan: Plan, built: Factors
+    ) -> tuple[torch.Tensor, ...]:
+        return y, *_only_ramps(read_back(y, built, plan, fastest(y)), built)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        y, strides, ctx.plan, ctx.built = inputs
+        ctx.mark_dirty(y)
+        ctx.save_for_backward(strides, *(output if _keeps_output(ctx.built) else output[1:]))
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        strides, *saved = ctx.saved_tensors
+        g, *dq = cotangents
+        with _without_autocast(strides.device):
+            parts = _parts_backward(strides, ctx.plan, None, ctx.built)
+            dy, dstrides = backward_from_output(
+                g,
+                _of_every_axis(saved, parts),
+                parts,
+                ctx.plan,
+                strides.dtype,
+                dq=_every_axis(dq, parts),
+                kernels=fastest(g),
+            )
+            if dy is not None and torch.is_grad_enabled():
+                # What made y does not know of the strides.
+                dy = seen_from(parts, ctx.built, dy, ctx.plan)
+        return dy, torch.zeros_like(strides) if dstrides is None else dstrides, None, None
+
+
+class _Fixed(torch.autograd.Function):
+    """A x of a constant map, by kernels that PyTorch has no derivatives of."""
+
+    @staticmethod
+    def forward(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
+        y: torch.Tensor = resample(x, parts, plan, fastest(x))
+        # Where every axis has one sample there is nothing to do, and PyTorch wants a view.
+        return y.view_as(x) if y is x else y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        _, ctx.parts, ctx.plan = inputs
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        with _without_autocast(g.device):
+            return resample_adjoint(g, ctx.parts, ctx.plan, fastest(g)), None, None
+
+
 def _parts(
-    strides: torch.Tensor | None,
+    strides: torch.Tensor,
     plan: Plan,
     taps: tuple[Taps, ...] | None,
     built: Factors | None,
@@ -100,12 +163,17 @@ def _parts(
     return factors(strides, plan, taps) if built is None else built
 
 
-def _again(
+def _parts_backward(
     strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None, built: Factors | None
 ) -> Factors:
-    """Build with a history, for what the forward pass kept."""
-    parts = factors(strides, plan, taps)
-    return parts if built is None else with_sources(parts, built)
+    """Return the same, for what the forward pass kept.
+
+    What was built for that has no history: a backward pass that will be differentiated builds its
+    own.
+    """
+    if built is None or not torch.is_grad_enabled():
+        return _parts(strides, plan, taps, built)
+    return with_sources(factors(strides, plan, taps), built)
 
 
 def _only_ramps(values: Sequence[Any], parts: Factors) -> list[Any]:
@@ -118,6 +186,11 @@ def _every_axis(values: Sequence[Any], parts: Factors) -> list[Any]:
     """Undo `_only_ramps`, with None at the other axes."""
     left = iter(values)
     return [next(left) if _has_coefficients(part) else None for part in parts]
+
+
+def _of_every_axis(saved: Sequence[Any], parts: Factors) -> list[Any]:
+    """Of each axis what was saved of it, which may be the output for all of them."""
+    return list(saved) * len(parts) if _keeps_output(parts) else _every_axis(saved, parts)
 
 
 def _has_coefficients(part: Factor | None) -> bool:
@@ -168,11 +241,11 @@ def _resample(
     assert isinstance(strides, torch.Tensor)
     if not torch.compiler.is_compiling():
         # In half precision the output is too coarse to divide by a small share in it.
-        fine = x.dtype in (torch.float32, torch.float64)
+        fine = taps is None and x.dtype in (torch.float32, torch.float64)
         built = None if transformed() else build(strides, plan, taps, hold_output=fine)
         y, *_ = _Resample.apply(x, strides, plan, taps, built)  # type: ignore[no-untyped-call]
-        # What is kept is not to be changed: whoever gets y may do so, a convolution does not.
-        return y.clone() if taps is None and _keeps_output(built) else y
+        # What is kept is not to be changed, which whoever gets y may do.
+        return y.clone() if _keeps_output(built) else y
     # A Function with a jvp cannot be compiled. The same first derivatives come out of the map
     # linearised in the strides at their own value, which is plain tensor code: s - s.detach() is
     # zero and has slope one.
@@ -192,7 +265,7 @@ def _fixed(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
         and not transformed()
         and not torch.compiler.is_compiling()
     ):
-        y, *_ = _Resample.apply(x, None, plan, None, parts)  # type: ignore[no-untyped-call]
+        y = _Fixed.apply(x, parts, plan)  # type: ignore[no-untyped-call]
         return y
     # Linear in x, and PyTorch's own derivatives of it are exact.
     y = resample(x, parts, plan, fastest(x))
@@ -210,6 +283,33 @@ def resampled(
             return _resample(x, strides, plan, taps)
         y = _resample(x.permute(order), strides, permuted_plan(plan, order), taps)
         return logical_order(y, order)
+
+
+def resampled_and_mixed(
+    x: torch.Tensor,
+    strides: Strides,
+    plan: Plan,
+    taps: tuple[Taps, ...],
+    mix: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """Resample for the taps of a convolution, whose kernel ``mix`` applies.
+
+    As `resampled`, but where it can be, the derivatives in the strides are taken behind both.
+    """
+    if (
+        x.ndim == 4
+        and may_learn(strides)
+        and nothing_interferes()
+        and stored_order(x) is None
+        and _autocast(x, plan).dtype in (torch.float32, torch.float64)
+    ):
+        assert isinstance(strides, torch.Tensor)
+        built = build(strides, plan, taps, hold_output=True)
+        if are_in_output(built):
+            y: torch.Tensor = mix(_fixed(x, built, plan))
+            y, *_ = _LearnFromOutput.apply(y, strides, plan, built)  # type: ignore[no-untyped-call]
+            return y.clone() if _keeps_output(built) else y
+    return mix(resampled(x, strides, plan, taps))
 
 
 def diffstride(
