@@ -260,12 +260,15 @@ BEHIND = [
 ]
 
 
-def learning(monkeypatch, size, *, behind=True, act=lambda y: y):
+def learning(
+    monkeypatch, size, *, behind=True, act=lambda y: y, memory_format=torch.contiguous_format
+):
     """A layer that resamples first, its input, and gradients of two orders."""
     monkeypatch.setattr(convolution, "resamples_first", lambda *_: True)
     monkeypatch.setattr(convolution, "learns_behind", lambda *_: behind)
     layer, _ = pair(in_channels=2, out_channels=3, kernel_size=3, padding=1, ramp="inside")
     x = torch.linspace(0, 9, 2 * size**2, dtype=torch.float64).sin().reshape(1, 2, size, size)
+    x = x.to(memory_format=memory_format)
     inputs = x.requires_grad_(), layer.weight, layer.bias, layer.strides
     y = act(layer(x))
     first = torch.autograd.grad((y.tanh() ** 2).sum(), inputs, create_graph=True)
@@ -285,6 +288,9 @@ def test_strides_learn_behind_the_convolution(size, source, monkeypatch):
     assert [part.source.name for part in built.pop()] == [source, source]
     torch.testing.assert_close(found, learning(monkeypatch, size, behind=False))
     assert not built
+    last = learning(monkeypatch, size, memory_format=torch.channels_last)
+    assert last[0].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(last, found)
     # Whoever gets the output may write to it.
     squared = learning(monkeypatch, size, act=lambda y: y**2)
     torch.testing.assert_close(learning(monkeypatch, size, act=lambda y: y.square_()), squared)

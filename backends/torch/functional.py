@@ -104,11 +104,14 @@ class _LearnFromOutput(torch.autograd.Function):
     def forward(
         y: torch.Tensor, strides: torch.Tensor, plan: Plan, built: Factors
     ) -> tuple[torch.Tensor, ...]:
-        return y, *_only_ramps(read_back(y, built, plan, fastest(y)), built)
+        seen, seen_plan = _as_stored(y, plan, stored_order(y))
+        return y, *_only_ramps(read_back(seen, built, seen_plan, fastest(y)), built)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        y, strides, ctx.plan, ctx.built = inputs
+        y, strides, plan, ctx.built = inputs
+        ctx.order = stored_order(y)
+        _, ctx.plan = _as_stored(y, plan, ctx.order)
         ctx.mark_dirty(y)
         ctx.save_for_backward(strides, *(output if _keeps_output(ctx.built) else output[1:]))
         ctx.set_materialize_grads(False)
@@ -119,6 +122,9 @@ class _LearnFromOutput(torch.autograd.Function):
         g, *dq = cotangents
         with _without_autocast(strides.device):
             parts = _parts_backward(strides, ctx.plan, None, ctx.built)
+            if ctx.order is not None:
+                g = None if g is None else g.permute(ctx.order)
+                saved = [y.permute(ctx.order) for y in saved] if _keeps_output(parts) else saved
             dy, dstrides = backward_from_output(
                 g,
                 _of_every_axis(saved, parts),
@@ -131,6 +137,8 @@ class _LearnFromOutput(torch.autograd.Function):
             if dy is not None and torch.is_grad_enabled():
                 # What made y does not know of the strides.
                 dy = seen_from(parts, ctx.built, dy, ctx.plan)
+            if dy is not None and ctx.order is not None:
+                dy = logical_order(dy, ctx.order)
         return dy, torch.zeros_like(strides) if dstrides is None else dstrides, None, None
 
 
@@ -277,12 +285,23 @@ def resampled(
 ) -> torch.Tensor:
     """Resample in autocast's dtype and in x's memory format; arguments are checked already."""
     x = _autocast(x, plan)
-    order = stored_order(x)
     with _without_autocast(x.device):
-        if order is None:
-            return _resample(x, strides, plan, taps)
-        y = _resample(x.permute(order), strides, permuted_plan(plan, order), taps)
-        return logical_order(y, order)
+        return _in_stored_order(x, plan, lambda x, plan: _resample(x, strides, plan, taps))
+
+
+def _in_stored_order(
+    x: torch.Tensor, plan: Plan, apply: Callable[[torch.Tensor, Plan], torch.Tensor]
+) -> torch.Tensor:
+    """Apply what follows a plan to x with its axes as they lie in memory."""
+    order = stored_order(x)
+    y = apply(*_as_stored(x, plan, order))
+    return y if order is None else logical_order(y, order)
+
+
+def _as_stored(
+    x: torch.Tensor, plan: Plan, order: tuple[int, ...] | None
+) -> tuple[torch.Tensor, Plan]:
+    return (x, plan) if order is None else (x.permute(order), permuted_plan(plan, order))
 
 
 def resampled_and_mixed(
@@ -300,14 +319,14 @@ def resampled_and_mixed(
         x.ndim == 4
         and may_learn(strides)
         and nothing_interferes()
-        and stored_order(x) is None
         and _autocast(x, plan).dtype in (torch.float32, torch.float64)
     ):
         assert isinstance(strides, torch.Tensor)
         built = build(strides, plan, taps, hold_output=True)
         if are_in_output(built):
-            y: torch.Tensor = mix(_fixed(x, built, plan))
-            y, *_ = _LearnFromOutput.apply(y, strides, plan, built)  # type: ignore[no-untyped-call]
+            z = _in_stored_order(x, plan, lambda x, plan: _fixed(x, built, plan))
+            y: torch.Tensor
+            y, *_ = _LearnFromOutput.apply(mix(z), strides, plan, built)  # type: ignore[no-untyped-call]
             return y.clone() if _keeps_output(built) else y
     return mix(resampled(x, strides, plan, taps))
 
