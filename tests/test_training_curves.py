@@ -32,7 +32,7 @@ def layers(strides):
     ]
 
 
-def write_run(folder, accuracy, macs, step=0.01, tasks=None, **words):
+def write_run(folder, accuracy, macs, step=0.01, tasks=None, device="cpu", **words):
     """Write what a finished training of two layers leaves behind."""
     config = read({"strides": "1,1,2,2,2", "baseline": False, **words})
     kind = config.downsampling
@@ -58,7 +58,7 @@ def write_run(folder, accuracy, macs, step=0.01, tasks=None, **words):
     }
     (folder / kind).mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps(summary))
-    write_config(folder, config)
+    write_config(folder, config, device)
     with (folder / kind / "metrics.csv").open("w", newline="") as file:
         names = [f"stride/{layer['name']}/{axis}" for layer in layers(2.0) for axis in "hw"]
         names = [name.replace("/h", "/height").replace("/w", "/width") for name in names]
@@ -71,11 +71,12 @@ def write_run(folder, accuracy, macs, step=0.01, tasks=None, **words):
     return folder
 
 
-def write_config(folder, config):
+def write_config(folder, config, device="cpu"):
     content = {
         "command": config.command(),
         "config": {**asdict(config), "recipe": "plain"},
-        "machine": {"system": "Linux", "device": "cpu"},
+        "machine": {"system": "Linux", "device": device},
+        "versions": {"python": "3.11.7", "torch": "2.13.0"},
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(content))
@@ -157,6 +158,24 @@ def test_what_may_not_be_compared_is_apart(tmp_path):
         "diffstride inside smoothness 2",
         "diffstride inside smoothness 4",
     ]
+
+
+def test_times_of_different_machines_are_apart(tmp_path):
+    for device in ("cpu", "cuda"):
+        write_run(tmp_path / device, 0.9, 10**6, device=device, downsampling="strided")
+    assert len(sections(gather([tmp_path]).runs)) == 2
+
+
+def test_a_run_that_went_on_elsewhere_is_compared_as_it_was_started(tmp_path):
+    """There its summary has the data's whole path."""
+    for seed in (0, 1):
+        write_run(tmp_path / str(seed), 0.9, 10**6, downsampling="strided", seed=seed)
+    path = tmp_path / "1" / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["config"]["data"] = "/elsewhere/digits"
+    path.write_text(json.dumps(summary))
+    (section,) = sections(gather([tmp_path]).runs)
+    assert [len(cell.runs) for cell in section.cells] == [2]
 
 
 def test_the_same_training_counts_once(tmp_path):

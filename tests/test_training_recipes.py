@@ -42,6 +42,7 @@ def test_options_change_a_recipe():
             "--flip: got 'no'; allowed: yes or no; instead: write --flip, or --no-flip",
         ),
         ({"precision": "16"}, "--precision: got '16'; allowed: 32, bf16; instead: write"),
+        ({"data": "digitz:all"}, "--data: got 'digitz:all'; allowed: digits, a path that exists"),
         ({"data": "digitz"}, "--data: got 'digitz'; allowed: digits, a path that exists, or an id"),
     ],
     ids=str,
@@ -49,6 +50,12 @@ def test_options_change_a_recipe():
 def test_refusals(words, message):
     with pytest.raises(RefusedError, match=message):
         read(words)
+
+
+def test_a_folder_may_name_one_of_its_configurations(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tables").mkdir()
+    assert read({"data": "tables:small"}).data == "tables:small"
 
 
 def rates(recipe, steps=100, **words):

@@ -5,11 +5,13 @@ import json
 import logging
 import shlex
 import warnings
+from functools import partial
 
 import pytest
 import torch
 from rich.console import Console
 
+from spectral_stride import make_plan
 from spectral_stride.torch.training import job
 from spectral_stride.torch.training.config import RefusedError, read
 from spectral_stride.torch.training.data import Digits
@@ -148,6 +150,27 @@ def test_other_choices_train_without_a_baseline_and_are_drawn(choices, tmp_path)
     summary = train(config, tmp_path, "cpu", progress=False)
     assert [run["downsampling"] for run in summary["runs"]] == [config.downsampling]
     assert draw(tmp_path, summary).is_file()
+
+
+@pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning")
+def test_sizes_that_move_at_every_epoch_stay_compiled(tmp_path, monkeypatch):
+    """More often than PyTorch compiles a function by default; the test has the final sizes."""
+    compiled = []
+
+    def traced(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=traced))
+    monkeypatch.setattr(Classifier, "_compiles", lambda self: True)
+    torch._dynamo.reset()
+    words = {"ramp": "outside", "stride_lr": "0.5", "epochs": "4", "limit": "32"}
+    config = read(TINY | words | {"baseline": False})
+    with torch._dynamo.config.patch(recompile_limit=1):
+        (trained,) = train(config, tmp_path, "cpu", progress=False)["runs"]
+    assert len(compiled) > 1
+    for layer in trained["after"]["layers"]:
+        assert layer["size_out"] == make_plan(layer["size_in"], layer["stride"]).out_sizes
 
 
 def test_one_step_alone_is_enough(tmp_path):

@@ -169,7 +169,7 @@ def class_names(source: str, table: Any, columns: Sequence[str]) -> dict[str, li
                 refuse(LABELS, got, "columns whose values come again", "name another column")
         if len(present) < 2:
             got = f"{source}, with {len(present)} class in column {column!r} of the training part"
-            remedy = f"name other columns: {LABELS} COLUMN,..."
+            remedy = f"add samples of another class, or name other columns: {LABELS} COLUMN,..."
             refuse(OPTION, got, "two classes or more", remedy)
     return names
 

@@ -65,7 +65,9 @@ TestSplit = Annotated[
 ]
 Size = Annotated[str | None, _option("Bring images to this height and width.", "PIXELS")]
 Seconds = Annotated[str | None, _option("Bring recordings to this length.", "NUMBER")]
-Limit = Annotated[str | None, _option("Only the first samples of training and test.", "N")]
+Limit = Annotated[
+    str | None, _option("At most so many samples of training and of test, evenly spread.", "N")
+]
 Recipe = Annotated[str, _choice(f"How to train: {_RECIPES}.", tuple(RECIPES))]
 Model = Annotated[str, _choice("Network.", tuple(MODELS))]
 Downsampling = Annotated[

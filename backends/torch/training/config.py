@@ -66,7 +66,7 @@ class Config:
     seconds : float
         Length that recordings are brought to; 0 is the data module's own.
     limit : int
-        Use only the first so many samples of either part; 0 is all.
+        Use at most so many samples of either part, evenly spread; 0 is all.
     recipe : str
         A name in `RECIPES`; it gives the defaults of `OF_THE_RECIPE`.
     strides : str
@@ -185,7 +185,8 @@ def _share(option: str, value: Any, default: Any) -> float:
 
 
 def _source(option: str, value: Any, default: Any) -> str:
-    if value != DIGITS and "/" not in value and not Path(value).exists():
+    folder = Path(value.rpartition(":")[0] or value)  # it may name one of its configurations
+    if value != DIGITS and "/" not in value and not Path(value).exists() and not folder.is_dir():
         allowed = f"{DIGITS}, a path that exists, or an id of the hub such as uoft-cs/cifar10"
         refuse(option, repr(value), allowed, f"write {option} {default}")
     return str(value)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from spectral_stride.torch.training.config import Config, refuse
 from spectral_stride.torch.training.folder import CONFIG, METRICS, SUMMARY
 from spectral_stride.torch.training.grid import LEARNED, LEARNED_ONLY, counts
+from spectral_stride.torch.training.report import samples_per_second
 
 ERROR = "error.txt"
 
@@ -41,8 +42,8 @@ class Run:
     samples : tuple of int
         For training and for the test.
     threads, parameters : int
-    machine, command : str
-        Where it ran; what repeats it.
+    machine, versions, command : str
+        Where it ran; with which versions of Python and the packages; what repeats it.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class Run:
     threads: int
     parameters: int
     machine: str
+    versions: str
     command: str
 
     @property
@@ -74,7 +76,13 @@ class Run:
         """What trainings have to share before anybody compares them."""
         kept = {name: value for name, value in self.config.items() if name not in _CHOSEN}
         train, test = self.samples
-        return (*kept.items(), ("train samples", train), ("test samples", test))
+        samples = ("train samples", train), ("test samples", test)
+        return (*kept.items(), *samples, ("machine", self.machine))
+
+    @property
+    def samples_per_second(self) -> float:
+        """Samples that a second of training takes in, on all devices together."""
+        return samples_per_second(self.config, self.step_seconds)
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -140,7 +148,8 @@ def _runs_of(folder: Path) -> list[Run]:
         return [
             Run(
                 folder=folder,
-                config=_settled(summary["config"], trained["downsampling"]),
+                # As it was started: a run that went on elsewhere has its paths from there.
+                config=_settled(about["config"], trained["downsampling"]),
                 layers_before=trained["before"]["layers"],
                 layers_after=trained["after"]["layers"],
                 accuracies=dict(trained["test_accuracies"]),
@@ -151,6 +160,7 @@ def _runs_of(folder: Path) -> list[Run]:
                 threads=int(trained["threads"]),
                 parameters=int(trained["parameters"]),
                 machine=f"{about['machine']['system']}, {about['machine']['device']}",
+                versions=", ".join(f"{name} {one}" for name, one in about["versions"].items()),
                 command=str(about["command"]),
             )
             for trained in summary["runs"]

@@ -122,7 +122,16 @@ class Classifier(lightning.LightningModule):
         if self._compiles():
             hold_sizes(self.model)
             if self._run is None:
-                self._run = torch.compile(self.model.forward)
+                # Every epoch may have other sizes, and a last batch of another size.
+                limit = 8 + 2 * self.config.epochs
+                self._run = torch.compile(  # type: ignore[call-overload]  # newer than its types
+                    self.model.forward, recompile_limit=limit
+                )
+
+    def on_test_start(self) -> None:
+        """Test with the sizes of the final strides, which the training may have held still."""
+        if self._compiles():
+            hold_sizes(self.model)
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Draw this step's random numbers from the seed, the process and the step alone.

@@ -1,6 +1,6 @@
 """The table that a training run ends with. Plain ASCII, so that any terminal can show it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -36,6 +36,19 @@ def _millions(count: int) -> str:
     return f"{count / 1e6:.2f} M"
 
 
+def samples_per_second(config: Mapping[str, Any], step_seconds: float) -> float:
+    """Samples that a second of training takes in, on all devices together.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.report import samples_per_second
+    >>> samples_per_second({"batch_size": 128, "devices": 2, "nodes": 1}, 0.5)
+    512.0
+    """
+    batch = config["batch_size"] * config["devices"] * config["nodes"]
+    return float(batch / step_seconds)
+
+
 def _layer_cells(run: dict[str, Any], position: int) -> list[str]:
     before, after = run["before"]["layers"][position], run["after"]["layers"][position]
     return [
@@ -44,7 +57,7 @@ def _layer_cells(run: dict[str, Any], position: int) -> list[str]:
     ]
 
 
-def _total_cells(run: dict[str, Any]) -> dict[str, str]:
+def _total_cells(run: dict[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
     """What there is one of per run, by the name of its row."""
     tasks = run["test_accuracies"]
     each = {f"  {task}": percent(share) for task, share in tasks.items()} if len(tasks) > 1 else {}
@@ -56,6 +69,7 @@ def _total_cells(run: dict[str, Any]) -> dict[str, str]:
         ),
         "training time": f"{run['seconds']:.0f} s",
         "training step": f"{1e3 * run['step_seconds']:.1f} ms",
+        "samples a second": f"{samples_per_second(config, run['step_seconds']):.0f}",
     }
 
 
@@ -85,7 +99,7 @@ def result_table(summary: dict[str, Any]) -> Table:
             layer["name"], *(cell for run in runs for cell in _layer_cells(run, position))
         )
     table.add_section()
-    totals = [_total_cells(run) for run in runs]
+    totals = [_total_cells(run, summary["config"]) for run in runs]
     for name in totals[0]:
         table.add_row(name, *(cell for total in totals for cell in (total[name], "")))
     return table

@@ -62,13 +62,16 @@ def _final_strides(cell: Cell) -> str:
 
 
 def _cost_table(section: Section) -> str:
-    header = ["downsampling", "start", "accuracy", "M MACs", "step (ms)", "parameters"]
+    header = ["downsampling", "start", "accuracy", "M MACs", "step (ms)", "samples/s", "parameters"]
     rows = []
     for cell in section.cells:
         parameters = ", ".join(dict.fromkeys(str(run.parameters) for run in cell.runs))
         costs = [cell.cost(cost).text(1) for cost in COSTS.values()]
+        speed = f"{cell.cost(lambda run: run.samples_per_second).mean:.0f}"
         strides = _final_strides(cell)
-        rows.append([cell.label, cell.start, cell.accuracy.text(100), *costs, parameters, strides])
+        rows.append(
+            [cell.label, cell.start, cell.accuracy.text(100), *costs, speed, parameters, strides]
+        )
     return _table([*header, "final strides, by seed"], rows)
 
 
@@ -120,7 +123,7 @@ def _part(section: Section, title: str, number: int, out: Path) -> dict[str, Any
     setting = [
         f"{name.replace('_', ' ')} {value}"
         for name, value in section.setting.items()
-        if name not in ("model", "data") and value != ""
+        if name not in ("model", "data", "machine") and value != ""
     ]
 
     def of(task: str) -> Callable[[Run], float]:
@@ -139,7 +142,8 @@ def _part(section: Section, title: str, number: int, out: Path) -> dict[str, Any
     return {
         "title": title,
         "setting": ", ".join(setting),
-        "machines": "; ".join(dict.fromkeys(_code(run.machine) for run in runs)),
+        "machine": _code(runs[0].machine),
+        "versions": "; or ".join(dict.fromkeys(run.versions for run in runs)),
         "threads": ", ".join(str(n) for n in sorted({run.threads for run in runs})),
         "accuracy": _accuracy_table(section, lambda run: run.accuracy),
         "tasks": {t: _accuracy_table(section, of(t)) for t in tasks} if len(tasks) > 1 else {},
