@@ -13,7 +13,9 @@ The coefficients are in the output as well, times the m of their bin: with E P^T
 close to zero that is the same sum over fewer samples. Of short axes 2r coefficients are more than n
 samples; then y is kept itself, and the gradient is the sum of C_i times g (y - mean)^T, with the
 (n x n) matrix C_i = P_i^T diag(d_i) E_i, which makes nothing of a mean. Who has the values of the
-masks at hand decides what is kept (`factors.settle`).
+masks at hand decides what is kept (`factors.settle`). All of this is as true of an output whose
+channels were mixed and shifted since: so strides learn behind a convolution that was resampled
+before (`backward_from_output`).
 """
 
 from collections.abc import Callable, Sequence
