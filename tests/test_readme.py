@@ -76,7 +76,7 @@ def test_commands_exist():
     assert targets == ["run", "test"]
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
     commands = [line.split()[1:] for line in lines if line.startswith("spectral-stride ")]
-    assert len(commands) == 6
+    assert len(commands) == 8
     for command in commands:
         assert main([*command, "--help"]) == 0
 

@@ -240,7 +240,11 @@ def may_learn(strides: Strides) -> bool:
 
 
 def _resample(
-    x: torch.Tensor, strides: Strides, plan: Plan, taps: tuple[Taps, ...] | None
+    x: torch.Tensor,
+    strides: Strides,
+    plan: Plan,
+    taps: tuple[Taps, ...] | None,
+    built: Factors | None,
 ) -> torch.Tensor:
     """Resample by whichever form serves here; autocast is off."""
     y: torch.Tensor
@@ -250,7 +254,8 @@ def _resample(
     if not torch.compiler.is_compiling():
         # In half precision the output is too coarse to divide by a small share in it.
         fine = taps is None and x.dtype in (torch.float32, torch.float64)
-        built = None if transformed() else build(strides, plan, taps, hold_output=fine)
+        if built is None and not transformed():
+            built = build(strides, plan, taps, hold_output=fine)
         y, *_ = _Resample.apply(x, strides, plan, taps, built)  # type: ignore[no-untyped-call]
         # What is kept is not to be changed, which whoever gets y may do.
         return y.clone() if _keeps_output(built) else y
@@ -281,12 +286,19 @@ def _fixed(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
 
 
 def resampled(
-    x: torch.Tensor, strides: Strides, plan: Plan, taps: tuple[Taps, ...] | None = None
+    x: torch.Tensor,
+    strides: Strides,
+    plan: Plan,
+    taps: tuple[Taps, ...] | None = None,
+    built: Factors | None = None,
 ) -> torch.Tensor:
-    """Resample in autocast's dtype and in x's memory format; arguments are checked already."""
+    """Resample in autocast's dtype and in x's memory format; arguments are checked already.
+
+    What these strides make of each axis may be ``built`` already, where they are learned.
+    """
     x = _autocast(x, plan)
     with _without_autocast(x.device):
-        return _in_stored_order(x, plan, lambda x, plan: _resample(x, strides, plan, taps))
+        return _in_stored_order(x, plan, lambda x, plan: _resample(x, strides, plan, taps, built))
 
 
 def _in_stored_order(
@@ -315,6 +327,7 @@ def resampled_and_mixed(
 
     As `resampled`, but where it can be, the derivatives in the strides are taken behind both.
     """
+    built = None
     if (
         x.ndim == 4
         and may_learn(strides)
@@ -328,7 +341,7 @@ def resampled_and_mixed(
             y: torch.Tensor
             y, *_ = _LearnFromOutput.apply(mix(z), strides, plan, built)  # type: ignore[no-untyped-call]
             return y.clone() if _keeps_output(built) else y
-    return mix(resampled(x, strides, plan, taps))
+    return mix(resampled(x, strides, plan, taps, built))
 
 
 def diffstride(
