@@ -296,6 +296,24 @@ def test_strides_learn_behind_the_convolution(size, source, monkeypatch):
     torch.testing.assert_close(learning(monkeypatch, size, act=lambda y: y.square_()), squared)
 
 
+@pytest.mark.parametrize("size", [16, 32])
+def test_a_large_bias_does_not_blur_the_stride_gradient(size, monkeypatch):
+    monkeypatch.setattr(convolution, "resamples_first", lambda *_: True)
+    monkeypatch.setattr(convolution, "learns_behind", lambda *_: True)
+    found = {}
+    for dtype in (torch.float32, torch.float64):
+        torch.manual_seed(0)
+        layer = DiffStrideConv2d(8, 8, 3, strides=2.1, padding=1, ramp="inside").to(dtype)
+        x = torch.randn(4, 8, size, size).to(dtype)
+        torch.nn.init.constant_(layer.bias, 1e4)
+        y = layer(x)
+        g = torch.linspace(0, 9, y.numel()).sin().reshape(y.shape).to(dtype)
+        (found[dtype],) = torch.autograd.grad(y, layer.strides, g)
+    torch.testing.assert_close(
+        found[torch.float32].double(), found[torch.float64], rtol=1e-4, atol=1e-3
+    )
+
+
 def test_strides_learn_where_it_takes_fewer_products():
     for channels, expected in [((64, 128), True), ((3, 64), False)]:
         conv, x = nn.Conv2d(*channels, 3, padding=1), torch.ones(1, channels[0], 32, 32)

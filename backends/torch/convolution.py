@@ -79,13 +79,13 @@ def resampled_convolution(
         pairs = zip(plan.sizes, plan.out_sizes, strict=True)
         bias = bias * math.prod([gain(plan.norm, *pair) for pair in pairs])
 
-    def mix(z: torch.Tensor) -> torch.Tensor:
+    def mix(z: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         # The taps of each axis lie one after the other, as many samples apart as the output has.
         return functional.conv2d(z, conv.weight, bias, dilation=plan.out_sizes, groups=conv.groups)
 
     if learns_behind(conv, x, plan):
-        return resampled_and_mixed(x, strides, plan, taps, mix)
-    return mix(resampled(x, strides, plan, taps))
+        return resampled_and_mixed(x, strides, plan, taps, mix, bias)
+    return mix(resampled(x, strides, plan, taps), bias)
 
 
 def resamples_first(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:

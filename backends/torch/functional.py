@@ -272,16 +272,14 @@ def _resample(
 def _fixed(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
     """Resample by a constant map."""
     y: torch.Tensor
-    if (
-        x.requires_grad
-        and torch.is_grad_enabled()
-        and not transformed()
-        and not torch.compiler.is_compiling()
-    ):
+    if torch.compiler.is_compiling() or transformed():
+        # Linear in x, and PyTorch's own derivatives of it are exact.
+        y = resample(x, parts, plan)
+    elif x.requires_grad and torch.is_grad_enabled():
         y = _Fixed.apply(x, parts, plan)  # type: ignore[no-untyped-call]
-        return y
-    # Linear in x, and PyTorch's own derivatives of it are exact.
-    y = resample(x, parts, plan, fastest(x))
+    else:
+        with torch.no_grad():
+            y = resample(x, parts, plan, fastest(x))
     return y
 
 
@@ -321,11 +319,14 @@ def resampled_and_mixed(
     strides: Strides,
     plan: Plan,
     taps: tuple[Taps, ...],
-    mix: Callable[[torch.Tensor], torch.Tensor],
+    mix: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor],
+    bias: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Resample for the taps of a convolution, whose kernel ``mix`` applies.
+    """Resample for the taps of a convolution; ``mix`` applies its kernel, and adds a bias.
 
-    As `resampled`, but where it can be, the derivatives in the strides are taken behind both.
+    As `resampled`, but where it can be, the derivatives in the strides are taken behind the kernel.
+    The bias comes last then: it holds nothing of them, and a large one would drown in its rounding
+    what does.
     """
     built = None
     if (
@@ -339,9 +340,11 @@ def resampled_and_mixed(
         if are_in_output(built):
             z = _in_stored_order(x, plan, lambda x, plan: _fixed(x, built, plan))
             y: torch.Tensor
-            y, *_ = _LearnFromOutput.apply(mix(z), strides, plan, built)  # type: ignore[no-untyped-call]
-            return y.clone() if _keeps_output(built) else y
-    return mix(resampled(x, strides, plan, taps, built))
+            y, *_ = _LearnFromOutput.apply(mix(z, None), strides, plan, built)  # type: ignore[no-untyped-call]
+            if _keeps_output(built):
+                return y.clone() if bias is None else y + bias[:, None, None]
+            return y if bias is None else y.add_(bias[:, None, None])
+    return mix(resampled(x, strides, plan, taps, built), bias)
 
 
 def diffstride(
