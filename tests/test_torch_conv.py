@@ -13,8 +13,8 @@ from spectral_stride import make_plan
 from spectral_stride.torch import (
     DiffStride,
     DiffStrideConv2d,
+    autograd,
     convolution,
-    functional,
     hold_sizes,
     param_groups,
 )
@@ -280,9 +280,9 @@ def learning(
 def test_strides_learn_behind_the_convolution(size, source, monkeypatch):
     """Of both orders, what is found in the output is what is found on the way to it."""
     built = []
-    learn = functional._LearnFromOutput.apply
+    learn = autograd._LearnFromOutput.apply
     monkeypatch.setattr(
-        functional._LearnFromOutput, "apply", lambda *args: [built.append(args[3]), learn(*args)][1]
+        autograd._LearnFromOutput, "apply", lambda *args: [built.append(args[3]), learn(*args)][1]
     )
     found = learning(monkeypatch, size)
     assert [part.source.name for part in built.pop()] == [source, source]

@@ -1,212 +1,26 @@
-"""The core registered with PyTorch's autograd, forward-mode, vmap, autocast and compiler."""
+"""The core for tensors of PyTorch: which of its forms serves where, autocast, memory formats."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Unpack
 
 import torch
 
 from spectral_stride import checks
 from spectral_stride.arrays import bind, namespace_of
-from spectral_stride.factors import Factor, Factors, Source, all_pass, factors, with_sources
-from spectral_stride.gradients import (
-    are_in_output,
-    backward,
-    backward_from_output,
-    forward,
-    push,
-    read_back,
-    seen_from,
-)
-from spectral_stride.operator import resample, resample_adjoint
-from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range, permuted_plan, pool_plan
+from spectral_stride.factors import Factors, all_pass, factors
+from spectral_stride.gradients import are_in_output, forward, push
+from spectral_stride.operator import resample
+from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range, pool_plan
 from spectral_stride.taps import Taps
+from spectral_stride.torch.autograd import (
+    learn_from_output,
+    resample_fixed,
+    resample_learning,
+    without_autocast,
+)
 from spectral_stride.torch.built import Strides, build, kept, nothing_interferes, transformed
-from spectral_stride.torch.memory import logical_order, stored_order
+from spectral_stride.torch.memory import in_stored_order
 from spectral_stride.torch.products import fastest
-
-
-class _Resample(torch.autograd.Function):
-    """y = A(s) x and the coefficients q of its ramps, with the core's gradients.
-
-    What is saved is q and not x, or y where that is less. As q is an output, and an output has a
-    gradient of its own, derivatives of every order come out of the same three maps.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        x: torch.Tensor,
-        strides: torch.Tensor,
-        plan: Plan,
-        taps: tuple[Taps, ...] | None,
-        built: Factors | None,
-    ) -> tuple[torch.Tensor, ...]:
-        parts = _parts(strides, plan, taps, built)
-        y, q = forward(x, parts, plan, kernels=fastest(x))
-        # Where every axis has one sample there is nothing to do, and PyTorch wants a view.
-        return (y.view_as(x) if y is x else y, *_only_ramps(q, parts))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        _, strides, ctx.plan, ctx.taps, ctx.built = inputs
-        ctx.shape, ctx.dtype, ctx.device = output[0].shape, output[0].dtype, output[0].device
-        kept = output if _keeps_output(ctx.built) else output[1:]
-        ctx.save_for_backward(strides, *kept)
-        ctx.save_for_forward(strides, *kept)
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-        strides, *saved = ctx.saved_tensors
-        g, *dq = cotangents
-        with _without_autocast(ctx.device):
-            parts = _parts_backward(strides, ctx.plan, ctx.taps, ctx.built)
-            dx, dstrides = backward(
-                g,
-                _of_every_axis(saved, parts),
-                parts,
-                ctx.plan,
-                strides.dtype,
-                dq=_every_axis(dq, parts),
-                into_x=ctx.needs_input_grad[0],
-                kernels=fastest(g),
-            )
-        if not ctx.needs_input_grad[1]:
-            dstrides = None
-        elif dstrides is None:
-            dstrides = torch.zeros_like(strides)
-        return dx, dstrides, None, None, None
-
-    @staticmethod
-    def jvp(
-        ctx: Any, dx: torch.Tensor | None, dstrides: torch.Tensor | None, *_: None
-    ) -> tuple[torch.Tensor | None, ...]:
-        strides, *saved = ctx.saved_tensors
-        parts = _parts(strides, ctx.plan, ctx.taps, None)
-        dy, dq = push(dx, dstrides, _every_axis(saved, parts), parts, ctx.plan)
-        if dy is None:
-            dy = strides.new_zeros(ctx.shape, dtype=ctx.dtype)
-        # PyTorch takes no None for a tangent.
-        found = zip(_only_ramps(dq, parts), saved, strict=True)
-        return dy, *(torch.zeros_like(q) if one is None else one for one, q in found)
-
-
-class _LearnFromOutput(torch.autograd.Function):
-    """y as it is, with the derivatives in the strides that made it, found in y itself.
-
-    For a y on which more was done than resampling along the planned axes, such as the mixing of its
-    channels. It takes y's place, so that whoever gets it may change it.
-    """
-
-    @staticmethod
-    def forward(
-        y: torch.Tensor, strides: torch.Tensor, plan: Plan, built: Factors
-    ) -> tuple[torch.Tensor, ...]:
-        seen, seen_plan = _as_stored(y, plan, stored_order(y))
-        return y, *_only_ramps(read_back(seen, built, seen_plan, fastest(y)), built)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        y, strides, plan, ctx.built = inputs
-        ctx.order = stored_order(y)
-        _, ctx.plan = _as_stored(y, plan, ctx.order)
-        ctx.mark_dirty(y)
-        ctx.save_for_backward(strides, *(output if _keeps_output(ctx.built) else output[1:]))
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-        strides, *saved = ctx.saved_tensors
-        g, *dq = cotangents
-        with _without_autocast(strides.device):
-            parts = _parts_backward(strides, ctx.plan, None, ctx.built)
-            if ctx.order is not None:
-                g = None if g is None else g.permute(ctx.order)
-                saved = [y.permute(ctx.order) for y in saved] if _keeps_output(parts) else saved
-            dy, dstrides = backward_from_output(
-                g,
-                _of_every_axis(saved, parts),
-                parts,
-                ctx.plan,
-                strides.dtype,
-                dq=_every_axis(dq, parts),
-                kernels=fastest(g),
-            )
-            if dy is not None and torch.is_grad_enabled():
-                # What made y does not know of the strides.
-                dy = seen_from(parts, ctx.built, dy, ctx.plan)
-            if dy is not None and ctx.order is not None:
-                dy = logical_order(dy, ctx.order)
-        return dy, torch.zeros_like(strides) if dstrides is None else dstrides, None, None
-
-
-class _Fixed(torch.autograd.Function):
-    """A x of a constant map, by kernels that PyTorch has no derivatives of."""
-
-    @staticmethod
-    def forward(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
-        y: torch.Tensor = resample(x, parts, plan, fastest(x))
-        # Where every axis has one sample there is nothing to do, and PyTorch wants a view.
-        return y.view_as(x) if y is x else y
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        _, ctx.parts, ctx.plan = inputs
-
-    @staticmethod
-    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        with _without_autocast(g.device):
-            return resample_adjoint(g, ctx.parts, ctx.plan, fastest(g)), None, None
-
-
-def _parts(
-    strides: torch.Tensor,
-    plan: Plan,
-    taps: tuple[Taps, ...] | None,
-    built: Factors | None,
-) -> Factors:
-    """What was built already, or what these strides make of each axis."""
-    return factors(strides, plan, taps) if built is None else built
-
-
-def _parts_backward(
-    strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None, built: Factors | None
-) -> Factors:
-    """Return the same, for what the forward pass kept.
-
-    What was built for that has no history: a backward pass that will be differentiated builds its
-    own.
-    """
-    if built is None or not torch.is_grad_enabled():
-        return _parts(strides, plan, taps, built)
-    return with_sources(factors(strides, plan, taps), built)
-
-
-def _only_ramps(values: Sequence[Any], parts: Factors) -> list[Any]:
-    """Of one value per axis, those of the axes that have coefficients."""
-    pairs = zip(values, parts, strict=True)
-    return [value for value, part in pairs if _has_coefficients(part)]
-
-
-def _every_axis(values: Sequence[Any], parts: Factors) -> list[Any]:
-    """Undo `_only_ramps`, with None at the other axes."""
-    left = iter(values)
-    return [next(left) if _has_coefficients(part) else None for part in parts]
-
-
-def _of_every_axis(saved: Sequence[Any], parts: Factors) -> list[Any]:
-    """Of each axis what was saved of it, which may be the output for all of them."""
-    return list(saved) * len(parts) if _keeps_output(parts) else _every_axis(saved, parts)
-
-
-def _has_coefficients(part: Factor | None) -> bool:
-    return part is not None and part.ramp is not None and part.source is not Source.SAMPLES
-
-
-def _keeps_output(parts: Factors | None) -> bool:
-    return any(part is not None and part.source is Source.SAMPLES for part in parts or ())
 
 
 def check_tensor(x: Any) -> None:
@@ -214,13 +28,6 @@ def check_tensor(x: Any) -> None:
     if not isinstance(x, torch.Tensor):
         remedy = "convert it first: torch.as_tensor(x)"
         checks.refuse(TypeError, "x", type(x).__name__, "a torch.Tensor", remedy)
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Keep masks and matrices in full precision: autocast would build them in half."""
-    if not torch.amp.is_autocast_available(device.type):
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
 
 
 def _autocast(x: torch.Tensor, plan: Plan) -> torch.Tensor:
@@ -247,7 +54,6 @@ def _resample(
     built: Factors | None,
 ) -> torch.Tensor:
     """Resample by whichever form serves here; autocast is off."""
-    y: torch.Tensor
     if not may_learn(strides):
         return _fixed(x, kept(strides, plan, taps, x), plan)
     assert isinstance(strides, torch.Tensor)
@@ -256,14 +62,13 @@ def _resample(
         fine = taps is None and x.dtype in (torch.float32, torch.float64)
         if built is None and not transformed():
             built = build(strides, plan, taps, hold_output=fine)
-        y, *_ = _Resample.apply(x, strides, plan, taps, built)  # type: ignore[no-untyped-call]
-        # What is kept is not to be changed, which whoever gets y may do.
-        return y.clone() if _keeps_output(built) else y
+        return resample_learning(x, strides, plan, taps, built)
     # A Function with a jvp cannot be compiled. The same first derivatives come out of the map
     # linearised in the strides at their own value, which is plain tensor code: s - s.detach() is
     # zero and has slope one.
     point = strides.detach()
     parts = factors(point, plan, taps)
+    y: torch.Tensor
     y, q = forward(x, parts, plan)
     dy, _ = push(None, strides - point, q, parts, plan)
     return y if dy is None else y + dy
@@ -276,7 +81,7 @@ def _fixed(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
         # Linear in x, and PyTorch's own derivatives of it are exact.
         y = resample(x, parts, plan)
     elif x.requires_grad and torch.is_grad_enabled():
-        y = _Fixed.apply(x, parts, plan)  # type: ignore[no-untyped-call]
+        y = resample_fixed(x, parts, plan)
     else:
         with torch.no_grad():
             y = resample(x, parts, plan, fastest(x))
@@ -295,23 +100,8 @@ def resampled(
     What these strides make of each axis may be ``built`` already, where they are learned.
     """
     x = _autocast(x, plan)
-    with _without_autocast(x.device):
-        return _in_stored_order(x, plan, lambda x, plan: _resample(x, strides, plan, taps, built))
-
-
-def _in_stored_order(
-    x: torch.Tensor, plan: Plan, apply: Callable[[torch.Tensor, Plan], torch.Tensor]
-) -> torch.Tensor:
-    """Apply what follows a plan to x with its axes as they lie in memory."""
-    order = stored_order(x)
-    y = apply(*_as_stored(x, plan, order))
-    return y if order is None else logical_order(y, order)
-
-
-def _as_stored(
-    x: torch.Tensor, plan: Plan, order: tuple[int, ...] | None
-) -> tuple[torch.Tensor, Plan]:
-    return (x, plan) if order is None else (x.permute(order), permuted_plan(plan, order))
+    with without_autocast(x.device):
+        return in_stored_order(x, plan, lambda x, plan: _resample(x, strides, plan, taps, built))
 
 
 def resampled_and_mixed(
@@ -325,8 +115,6 @@ def resampled_and_mixed(
     """Resample for the taps of a convolution; ``mix`` applies its kernel, and adds a bias.
 
     As `resampled`, but where it can be, the derivatives in the strides are taken behind the kernel.
-    The bias comes last then: it holds nothing of them, and a large one would drown in its rounding
-    what does.
     """
     built = None
     if (
@@ -338,12 +126,8 @@ def resampled_and_mixed(
         assert isinstance(strides, torch.Tensor)
         built = build(strides, plan, taps, hold_output=True)
         if are_in_output(built):
-            z = _in_stored_order(x, plan, lambda x, plan: _fixed(x, built, plan))
-            y: torch.Tensor
-            y, *_ = _LearnFromOutput.apply(mix(z, None), strides, plan, built)  # type: ignore[no-untyped-call]
-            if _keeps_output(built):
-                return y.clone() if bias is None else y + bias[:, None, None]
-            return y if bias is None else y.add_(bias[:, None, None])
+            z = in_stored_order(x, plan, lambda x, plan: _fixed(x, built, plan))
+            return learn_from_output(mix(z, None), strides, plan, built, bias)
     return mix(resampled(x, strides, plan, taps, built), bias)
 
 
@@ -459,9 +243,5 @@ def spectral_pool(
     namespace_of("x", x)
     plan = pool_plan(tuple(x.shape), out_sizes, axes=axes, norm=norm, method=method)
     x = _autocast(x, plan)
-    order = stored_order(x)
-    with _without_autocast(x.device):
-        if order is None:
-            return _fixed(x, all_pass(x, plan), plan)
-        x, plan = x.permute(order), permuted_plan(plan, order)
-        return logical_order(_fixed(x, all_pass(x, plan), plan), order)
+    with without_autocast(x.device):
+        return in_stored_order(x, plan, lambda x, plan: _fixed(x, all_pass(x, plan), plan))

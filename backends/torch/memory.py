@@ -1,6 +1,10 @@
 """Memory formats: a channels-last tensor is a contiguous one whose axes are named otherwise."""
 
+from collections.abc import Callable
+
 import torch
+
+from spectral_stride.plan import Plan, permuted_plan
 
 # Logical axes in the order in which torch.channels_last and torch.channels_last_3d store them.
 _CHANNELS_LAST = {4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
@@ -22,3 +26,19 @@ def logical_order(y: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
     """Undo ``permute(order)``; the result is stored in that order."""
     back = tuple(order.index(axis) for axis in range(len(order)))
     return y.contiguous().permute(back)
+
+
+def as_stored(
+    x: torch.Tensor, plan: Plan, order: tuple[int, ...] | None
+) -> tuple[torch.Tensor, Plan]:
+    """Return x with its axes in memory order, and the plan for that; both as they are for None."""
+    return (x, plan) if order is None else (x.permute(order), permuted_plan(plan, order))
+
+
+def in_stored_order(
+    x: torch.Tensor, plan: Plan, apply: Callable[[torch.Tensor, Plan], torch.Tensor]
+) -> torch.Tensor:
+    """Apply what follows a plan to x with its axes as they lie in memory."""
+    order = stored_order(x)
+    y = apply(*as_stored(x, plan, order))
+    return y if order is None else logical_order(y, order)
