@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from spectral_stride.torch.training import job, sweep_commands
 from spectral_stride.torch.training.config import RefusedError, read
+from spectral_stride.torch.training.gather import gather
 from spectral_stride.torch.training.grid import read_grid
 from spectral_stride.torch.training.run import train
 from spectral_stride.torch.training.sweep import ERROR, JOURNAL, sweep
@@ -534,7 +535,7 @@ def command(monkeypatch, tmp_path):
     """The command as it is registered, with a training that fails for seed 9."""
     runner = Runner(lambda config: config.seed == 9)
 
-    def run(config, out, console):
+    def run(config, out, console, *, keep):
         from pathlib import Path
 
         return Path(out), runner(config, Path(out))
@@ -557,6 +558,23 @@ def test_the_command_says_what_ran_and_what_failed(command, tmp_path, grid):
     assert result.exit_code == 1
     assert "3 done, 3 failed" in result.stdout
     assert "RuntimeError: out of memory" in result.stdout
+
+
+def test_what_was_refused_and_then_made_good_is_reported_as_that(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise RefusedError("--data: got nothing")
+
+    path, out = tmp_path / "grid.yaml", tmp_path / "out"
+    path.write_text("{downsampling: strided, width: 1, epochs: 1, batch_size: 16, limit: 32}")
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "train", refused)
+        with pytest.raises(typer.Exit):
+            sweep_commands.sweep(str(path), str(out))
+    sweep_commands.sweep(str(path), str(out))
+    (unfinished,) = gather([out]).unfinished
+    reason, _, done = unfinished.reason.partition("; finished in ")
+    assert reason.endswith("--data: got nothing")
+    assert done == f"{unfinished.folder}-try2"
 
 
 def test_the_command_looks_for_the_device_first(command, grid, tmp_path, monkeypatch):

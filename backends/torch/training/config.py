@@ -19,6 +19,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 # Eight times the usual width: beyond it no machine holds the network, and PyTorch would say so in
 # its own way.
 WIDEST = 512
+# As much beyond what is usual, pixels a side.
+LARGEST_SIDE = 8192
 LARGEST_SEED = 2**32 - 1
 # Nothing that makes sense is near it, and what is far beyond does not fit PyTorch's numbers.
 LARGEST = 1_000_000
@@ -255,7 +257,7 @@ _CHECKS: dict[str, Callable[[str, Any, Any], Any]] = {
     "input": _text,
     "labels": _text,
     "test_split": _text,
-    "size": _whole(0, why=" (0 leaves images as they are)"),
+    "size": _whole(0, LARGEST_SIDE, " (0 leaves images as they are)"),
     "seconds": _real(),
     "limit": _whole(0, why=" (0 is all)"),
     "model": _choice(*MODELS),

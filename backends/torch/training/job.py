@@ -14,7 +14,12 @@ from spectral_stride.torch.training.run import train
 
 
 def run(
-    config: Config, out: str | None, console: Console, *, resume: str | None = None
+    config: Config,
+    out: str | None,
+    console: Console,
+    *,
+    resume: str | None = None,
+    keep: bool = False,
 ) -> tuple[Path, dict[str, Any]]:
     """Run one job from checked choices to the last line on the screen.
 
@@ -28,6 +33,9 @@ def run(
         Where to show things; the other processes of a run on several devices show nothing.
     resume : str, optional
         The folder of a run that goes on, in place of ``out``.
+    keep : bool, optional
+        Leave the choices of a run that is refused in its folder, for a report to name them; without
+        it the folder is free for the next try.
 
     Returns
     -------
@@ -51,7 +59,7 @@ def run(
     try:
         summary = train(config, folder, device, progress=console.is_terminal, tell=console.print)
     except RefusedError:
-        if first and resume is None:
+        if first and resume is None and not keep:
             discard(folder)
         raise
     if first:

@@ -63,7 +63,7 @@ def sweep(grid: Grid, out: Out = None, storage: Storage = None) -> None:
         if (folder / CONFIG).exists():  # it was broken off
             _, summary = job.run(config, None, silent, resume=str(folder))
         else:
-            _, summary = job.run(config, str(folder), silent)
+            _, summary = job.run(config, str(folder), silent, keep=True)
         return summary
 
     folder = SWEEPS / path.stem if out is None else Path(out)
