@@ -45,6 +45,13 @@ def test_help(words, capsys):
     assert "Usage: spectral-stride" in capsys.readouterr().out
 
 
+def test_help_says_whose_width_it_is(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    main(["train", "--help"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "By the recipe: 8 small. With the other recipes as published: 64 for resnet18" in shown
+
+
 def test_every_choice_is_an_option_with_its_default(asked):
     assert main(["train"]) == 0
     assert asked == [(read({}), None)]

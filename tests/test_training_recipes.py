@@ -7,16 +7,50 @@ import torch
 
 from spectral_stride.torch.training.config import OF_THE_RECIPE, Config, RefusedError, read
 from spectral_stride.torch.training.data import Digits
+from spectral_stride.torch.training.grid import read_grid
 from spectral_stride.torch.training.lit import Classifier
+from spectral_stride.torch.training.models import MODELS
 from spectral_stride.torch.training.recipes import RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_gives_the_defaults(name):
     config = read({"recipe": name})
-    assert {field: getattr(config, field) for field in OF_THE_RECIPE} == {
-        field: getattr(RECIPES[name], field) for field in OF_THE_RECIPE
-    }
+    wanted = {field: getattr(RECIPES[name], field) for field in OF_THE_RECIPE}
+    wanted["width"] = {"small": 8, "paper": 64, "fast": 64}[name]  # of resnet18
+    assert {field: getattr(config, field) for field in OF_THE_RECIPE} == wanted
+
+
+PUBLISHED = {
+    "resnet18": 64,
+    "resnet56": 16,
+    "resnet18_imagenet": 64,
+    "resnet50": 64,
+    "efficientnet_b0": 32,
+    "audio": 64,
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_recipe_without_a_width_takes_the_networks_own(name, tmp_path):
+    kind = MODELS[name]
+    assert kind.width == PUBLISHED[name]
+    for recipe in ("paper", "fast"):
+        assert read({"recipe": recipe, "model": name}).width == kind.width
+        assert read({"recipe": recipe, "model": name, "width": "5"}).width == 5
+    assert read({"recipe": "small", "model": name}).width == 8
+    (tmp_path / "grid.yaml").write_text(f"{{model: {name}, recipe: paper}}")
+    (point,) = read_grid(tmp_path / "grid.yaml")
+    assert point.config.width == kind.width
+
+
+def test_the_published_resnet56_has_its_parameters():
+    config = read({"recipe": "paper", "model": "resnet56", "downsampling": "strided"})
+    module = Classifier.build(config, Digits(8, 0, 32))
+    own = MODELS["resnet56"].build(10, in_channels=1, downsampling="strided")
+    count = sum(parameter.numel() for parameter in module.model.parameters())
+    assert count == sum(parameter.numel() for parameter in own.parameters())
+    assert 850_000 < count < 870_000
 
 
 def test_without_a_word_the_recipe_is_that_of_the_defaults():

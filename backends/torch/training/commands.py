@@ -25,12 +25,14 @@ app = typer.Typer(add_completion=False, help="Train networks that learn their st
 
 _DEFAULT = Config()
 _POOR = "; ".join(f"{kind.poor_strides} for {name}" for name, kind in MODELS.items())
+_WIDTHS = ", ".join(f"{kind.width} for {name}" for name, kind in MODELS.items())
 _RECIPES = "; ".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
 
 
 def _of_the_recipe(help_text: str, name: str) -> str:
     """Say what an option is where none is given."""
-    numbers = ", ".join(f"{getattr(recipe, name)} {key}" for key, recipe in RECIPES.items())
+    values = {key: getattr(recipe, name) for key, recipe in RECIPES.items()}
+    numbers = ", ".join(f"{value} {key}" for key, value in values.items() if value is not None)
     return f"{help_text} By the recipe: {numbers}."
 
 
@@ -133,7 +135,12 @@ Precision = Annotated[
     _option(_of_the_recipe("Of products; bf16 is autocast.", "precision"), "32|bf16"),
 ]
 Width = Annotated[
-    str | None, _option(_of_the_recipe(f"Channels of the stem, 1 to {WIDEST}.", "width"), "N")
+    str | None,
+    _option(
+        _of_the_recipe(f"Channels of the stem, 1 to {WIDEST}.", "width")
+        + f" With the other recipes as published: {_WIDTHS}.",
+        "N",
+    ),
 ]
 Seed = Annotated[str, _option("Of the first weights and the order of images.", "N")]
 Device = Annotated[str, _choice("Where to compute.", DEVICES)]

@@ -28,6 +28,7 @@ LARGEST = 1_000_000
 Pair = tuple[float, float]
 
 DEFAULT_RECIPE = "small"
+DEFAULT_MODEL = "resnet18"
 _SMALL = RECIPES[DEFAULT_RECIPE]
 # Options whose default is that of the recipe.
 OF_THE_RECIPE = tuple(
@@ -41,6 +42,19 @@ SWITCHES = ("baseline", "flip")
 
 class RefusedError(ValueError):
     """What the tool cannot work with. Its message is the one line that the user gets."""
+
+
+def width_of(recipe: Recipe, model: str) -> int:
+    """Return the channels of the stem where a user does not say how many.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.config import width_of
+    >>> from spectral_stride.torch.training.recipes import RECIPES
+    >>> width_of(RECIPES["small"], "resnet56"), width_of(RECIPES["paper"], "resnet56")
+    (8, 16)
+    """
+    return MODELS[model].width if recipe.width is None else recipe.width
 
 
 def refuse(option: str, got: object, allowed: str, remedy: str) -> NoReturn:
@@ -71,6 +85,8 @@ class Config:
         Use at most so many samples of either part, evenly spread; 0 is all.
     recipe : str
         A name in `RECIPES`; it gives the defaults of `OF_THE_RECIPE`.
+    width : int
+        Channels of the stem, settled: see `width_of`.
     strides : str
         As on the command line: one per place where the network gets smaller, "2" or "3x2" (height x
         width). Empty stands for the model's own poor choice.
@@ -90,7 +106,7 @@ class Config:
     size: int = 0
     seconds: float = 0.0
     limit: int = 0
-    model: str = "resnet18"
+    model: str = DEFAULT_MODEL
     downsampling: str = "diffstride"
     strides: str = ""
     ramp: str = "inside"
@@ -107,7 +123,7 @@ class Config:
     shift: float = _SMALL.shift
     flip: bool = _SMALL.flip
     precision: str = _SMALL.precision
-    width: int = _SMALL.width
+    width: int = width_of(_SMALL, DEFAULT_MODEL)
     seed: int = 0
     device: str = "auto"
     devices: int = 1
@@ -315,6 +331,8 @@ def read(words: Mapping[str, Any]) -> Config:
         value, default = words.get(field.name), field.default
         if field.name in OF_THE_RECIPE:
             default = getattr(RECIPES[recipe], field.name)
+        if field.name == "width":
+            default = width_of(RECIPES[recipe], values["model"])
         if value is None:
             value = default
         elif field.name in _CHECKS:

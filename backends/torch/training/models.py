@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from spectral_stride.torch.audio import audio_net
@@ -44,6 +45,11 @@ class ModelKind:
     def places(self) -> int:
         """How many strides the network has."""
         return len(self.good_strides.split(","))
+
+    @property
+    def width(self) -> int:
+        """Channels of the stem, as published: what the builder takes by itself."""
+        return int(signature(self.build).parameters["width"].default)
 
 
 # Both starts of resnet18 are those in the paper's tables; the other poor ones follow it: too little

@@ -17,8 +17,10 @@ class Recipe:
     schedule : {"one-cycle", "piecewise"}
         Of the learning rate: up and down once, or divided by ten after a half and after three
         quarters of the epochs.
-    epochs, batch_size, lr, stride_lr, weight_decay, penalty, width
+    epochs, batch_size, lr, stride_lr, weight_decay, penalty
         As the options.
+    width : int or None
+        As the option; None leaves it to the model, `ModelKind.width`.
     label_smoothing : float
         Share of the target that is spread over all classes.
     mixup : float
@@ -44,7 +46,7 @@ class Recipe:
     lr: float
     stride_lr: float
     weight_decay: float
-    width: int
+    width: int | None = None
     penalty: float = 0.0
     label_smoothing: float = 0.0
     mixup: float = 0.0
@@ -80,7 +82,6 @@ RECIPES = {
         lr=0.1,
         stride_lr=0.1,
         weight_decay=1e-2,
-        width=64,
         shift=0.125,
         flip=True,
     ),
@@ -93,7 +94,6 @@ RECIPES = {
         lr=0.4,
         stride_lr=0.1,
         weight_decay=5e-4,
-        width=64,
         label_smoothing=0.1,
         shift=0.125,
         flip=True,
