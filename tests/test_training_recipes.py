@@ -109,10 +109,26 @@ def rates(recipe, steps=100, **words):
 def test_the_papers_schedule_divides_by_ten_twice():
     optimizer, found = rates("paper")
     assert isinstance(optimizer, torch.optim.SGD)
-    weights, strides = optimizer.param_groups
-    assert (weights["momentum"], weights["weight_decay"], strides["weight_decay"]) == (0.9, 0.01, 0)
+    assert {group["momentum"] for group in optimizer.param_groups} == {0.9}
     expected = torch.tensor([0.1] * 50 + [0.01] * 25 + [0.001] * 25)
-    torch.testing.assert_close(found, expected[:, None].expand(-1, 2))
+    torch.testing.assert_close(found, expected[:, None].expand(-1, 3))
+
+
+def test_the_papers_weight_decay_is_that_of_kernels_alone():
+    optimizer, _ = rates("paper", steps=4, stride_lr="0.05")
+    kernels, vectors, strides = optimizer.param_groups
+    assert [group["weight_decay"] for group in (kernels, vectors, strides)] == [0.01, 0, 0]
+    assert [group["initial_lr"] for group in (kernels, vectors, strides)] == [0.1, 0.1, 0.05]
+    # Convolutions and the classifier; normalizations and the classifier's bias; strides.
+    assert {parameter.ndim for parameter in kernels["params"]} == {2, 4}
+    assert {parameter.ndim for parameter in vectors["params"] + strides["params"]} == {1}
+    counts = [len(group["params"]) for group in (kernels, vectors, strides)]
+    model = Classifier.build(read({"width": "2"}), Digits(8, 0, 32)).model
+    assert sum(counts) == len(list(model.parameters()))
+    assert counts[2] == 4
+    for recipe, decay in (("small", 0.01), ("fast", 5e-4)):
+        weights, strides = rates(recipe, steps=4)[0].param_groups
+        assert (weights["weight_decay"], strides["weight_decay"]) == (decay, 0)
 
 
 def test_one_cycle_goes_up_and_down_once():

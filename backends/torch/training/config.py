@@ -34,7 +34,8 @@ _SMALL = RECIPES[DEFAULT_RECIPE]
 OF_THE_RECIPE = tuple(
     field.name
     for field in fields(Recipe)
-    if field.name not in ("about", "optimizer", "schedule", "channels_last", "compiles")
+    if field.name
+    not in ("about", "optimizer", "schedule", "decays_vectors", "channels_last", "compiles")
 )
 # Options that are either said or denied.
 SWITCHES = ("baseline", "flip")

@@ -201,6 +201,8 @@ class Classifier(lightning.LightningModule):
         """Build the recipe's optimizer; strides have a rate of their own, and no weight decay."""
         config = self.config
         groups = param_groups(self.model, config.lr, config.weight_decay, config.stride_lr)
+        if not self.recipe.decays_vectors:
+            groups = _decaying_kernels_alone(groups)
         optimizer: torch.optim.Optimizer
         if self.recipe.optimizer == "adamw":
             optimizer = torch.optim.AdamW(groups, betas=BETAS)
@@ -282,3 +284,13 @@ class Classifier(lightning.LightningModule):
             f"training: got {got} at step {self.global_step}; allowed: finite numbers; instead: "
             "write a smaller --lr, --stride-lr or --penalty"
         )
+
+
+def _decaying_kernels_alone(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Split each group of an optimizer in two, and give its vectors no weight decay."""
+    split = []
+    for group in groups:
+        kernels = [parameter for parameter in group["params"] if parameter.ndim > 1]
+        vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
+        split += [{**group, "params": kernels}, {**group, "params": vectors, "weight_decay": 0.0}]
+    return [group for group in split if group["params"]]

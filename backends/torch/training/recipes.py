@@ -32,6 +32,9 @@ class Recipe:
         Half of the images are mirrored left to right.
     precision : {"32", "bf16"}
         bf16 is autocast: parameters stay in float32.
+    decays_vectors : bool
+        Whether weight decay shrinks biases and the scales and shifts of normalization too, and not
+        kernels alone.
     channels_last : bool
         How images lie in memory.
     compiles : bool
@@ -53,6 +56,7 @@ class Recipe:
     shift: float = 0.0
     flip: bool = False
     precision: Literal["32", "bf16"] = "32"
+    decays_vectors: bool = True
     channels_last: bool = False
     compiles: bool = False
 
@@ -71,8 +75,8 @@ RECIPES = {
         penalty=0.2,
     ),
     # Numbers of the configuration published with DiffStride for CIFAR-10. Its weight decay is an L2
-    # penalty of 5e-3 w^2, whose gradient is that of a decay by 1e-2. Label smoothing and mixup are
-    # off in it; the shift of 4 of 32 pixels is the usual one for these images.
+    # penalty of 5e-3 w^2 on kernels, whose gradient is that of a decay by 1e-2. Label smoothing and
+    # mixup are off in it; the shift of 4 of 32 pixels is the usual one for these images.
     "paper": Recipe(
         "as published for CIFAR: SGD with momentum, lr / 10 at half and three quarters",
         optimizer="sgd",
@@ -82,6 +86,7 @@ RECIPES = {
         lr=0.1,
         stride_lr=0.1,
         weight_decay=1e-2,
+        decays_vectors=False,
         shift=0.125,
         flip=True,
     ),
