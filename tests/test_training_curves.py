@@ -178,6 +178,18 @@ def test_a_run_that_went_on_elsewhere_is_compared_as_it_was_started(tmp_path):
     assert [len(cell.runs) for cell in section.cells] == [2]
 
 
+def test_a_run_from_before_an_option_is_compared_with_those_after_it(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / str(seed), 0.9, 10**6, seed=seed)
+    for name in ("config.json", "summary.json"):
+        path = tmp_path / "1" / name
+        content = json.loads(path.read_text())
+        del content["config"]["crop"]
+        path.write_text(json.dumps(content))
+    (section,) = sections(gather([tmp_path]).runs)
+    assert [len(cell.runs) for cell in section.cells] == [2]
+
+
 def test_the_same_training_counts_once(tmp_path):
     """As strided baselines of runs that differ in their penalty alone."""
     for name, penalty in (("a", 0.1), ("b", 0.3)):

@@ -7,7 +7,9 @@ import shlex
 import warnings
 from functools import partial
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from rich.console import Console
 
@@ -142,6 +144,7 @@ def test_a_checkpoint_loads_into_a_new_network_with_the_same_accuracy(finished, 
         {"model": "resnet56", "baseline": False},
         {"ramp": "outside", "strides": "1,1,2.5,2,2"},
         {"smoothness": "0", "baseline": False},
+        {"crop": "0.3", "flip": True, "shift": "0.1", "baseline": False},
     ],
     ids=str,
 )
@@ -228,6 +231,28 @@ def test_strides_reach_as_far_after_a_resumption():
     assert all(layer._reach is None for layer in after._layers())
     after.on_train_start()
     assert [layer._reach for layer in after._layers()] == [[77.0, 66.0]] * 4
+
+
+def test_a_run_from_before_an_option_is_resumed_as_it_was_started(tmp_path):
+    write_config(tmp_path, read({}), "cpu")
+    path = tmp_path / "config.json"
+    content = json.loads(path.read_text())
+    del content["config"]["crop"]
+    path.write_text(json.dumps(content))
+    assert resumed(str(tmp_path)) == read({})
+    assert resumed(str(tmp_path)).crop == 0
+
+
+def test_recordings_are_not_changed_and_it_says_so(tmp_path):
+    for name in ("no", "yes"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(5):
+            wave = np.random.default_rng(index).uniform(-0.5, 0.5, 800)
+            soundfile.write(tmp_path / "data" / name / f"{index}.wav", wave, 8000)
+    words = {"data": str(tmp_path / "data"), "model": "audio", "seconds": "0.1", "crop": "0.5"}
+    config, told = read(TINY | words | {"epochs": "1", "limit": "0", "baseline": False}), []
+    train(config, tmp_path / "run", "cpu", progress=False, tell=told.append)
+    assert any("--crop, --flip and --shift change nothing" in line for line in told)
 
 
 def test_the_digits_are_resumed_beside_a_folder_of_that_name(tmp_path, monkeypatch):

@@ -1,7 +1,53 @@
-"""Changes of a training batch that leave its labels true: mirrored, moved, mixed images."""
+"""Changes of a training batch that leave its labels true: parts, mirrored, moved, mixed images."""
 
 import torch
 from torch.nn import functional
+
+# A crop is up to so much wider than it is tall, or taller than wide.
+LONGEST = 4 / 3
+
+
+def cropped(images: torch.Tensor, share: float) -> torch.Tensor:
+    """Cut a part of its own out of each image, and enlarge it to the size of the image.
+
+    Parameters
+    ----------
+    images : Tensor of shape (batch, channels, height, width)
+    share : float
+        Smallest area of a part, as a share of the image's, above 0 and up to 1.
+
+    Returns
+    -------
+    Tensor of the same shape
+        Interpolated linearly between pixels; nearer to the border than the middle of the first
+        pixel it has that pixel's value.
+
+    Notes
+    -----
+    Areas are drawn evenly between ``share`` and 1, places evenly among those inside of the image.
+    Ratios of width to height, in pixels, are drawn evenly in their logarithm between 3/4 and 4/3;
+    where such a part does not fit the ratio is the nearest that does, and the area stays.
+
+    Source: Szegedy et al., "Going deeper with convolutions", 2015.
+    """
+    count, _, height, width = images.shape
+    draws = torch.rand(4, count, device=images.device, dtype=images.dtype)
+    area = share + (1 - share) * draws[0]
+    # Of the part's width to its height, each as a share of the image's.
+    ratio = LONGEST ** (2 * draws[1] - 1) * (height / width)
+    ratio = ratio.clamp(area, 1 / area)
+    wide, tall = (area * ratio).sqrt(), (area / ratio).sqrt()
+
+    def places(size: int, extent: torch.Tensor, draw: torch.Tensor) -> torch.Tensor:
+        """Where the middles of the part's pixels lie in the image, whose axis is -1 to 1."""
+        middles = (2 * torch.arange(size, device=images.device) + 1) / size - 1
+        return extent[:, None] * middles + ((1 - extent) * (2 * draw - 1))[:, None]
+
+    # Not by torch's affine_grid: its product would round to bfloat16 under autocast.
+    columns, rows = places(width, wide, draws[2]), places(height, tall, draws[3])
+    shape = (count, height, width)
+    grid = torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=-1)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def flipped(images: torch.Tensor) -> torch.Tensor:

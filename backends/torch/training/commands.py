@@ -122,6 +122,17 @@ Mixup = Annotated[
     str | None,
     _option(_of_the_recipe("Mix pairs of samples, shares from Beta(A, A).", "mixup"), "A"),
 ]
+Crop = Annotated[
+    str | None,
+    _option(
+        _of_the_recipe(
+            "Enlarge a random part of each image, of at least this share of its area (0.08 is "
+            "usual for large images); 0 is none.",
+            "crop",
+        ),
+        "SHARE",
+    ),
+]
 Shift = Annotated[
     str | None,
     _option(_of_the_recipe("Move images by up to this share of their size.", "shift"), "SHARE"),
@@ -210,6 +221,7 @@ def train(
     weight_decay: WeightDecay = None,
     label_smoothing: LabelSmoothing = None,
     mixup: Mixup = None,
+    crop: Crop = None,
     shift: Shift = None,
     flip: Flip = None,
     precision: Precision = None,

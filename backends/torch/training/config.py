@@ -121,6 +121,7 @@ class Config:
     weight_decay: float = _SMALL.weight_decay
     label_smoothing: float = _SMALL.label_smoothing
     mixup: float = _SMALL.mixup
+    crop: float = _SMALL.crop
     shift: float = _SMALL.shift
     flip: bool = _SMALL.flip
     precision: str = _SMALL.precision
@@ -290,6 +291,7 @@ _CHECKS: dict[str, Callable[[str, Any, Any], Any]] = {
     "weight_decay": _real(),
     "label_smoothing": _share,
     "mixup": _real(),
+    "crop": _share,
     "shift": _share,
     "flip": _switch,
     "baseline": _switch,

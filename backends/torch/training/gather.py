@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from spectral_stride.torch.training.config import Config, refuse
 from spectral_stride.torch.training.folder import CONFIG, METRICS, SUMMARY
-from spectral_stride.torch.training.grid import LEARNED, LEARNED_ONLY, counts
+from spectral_stride.torch.training.grid import LEARNED, LEARNED_ONLY, OPTIONS, counts
 from spectral_stride.torch.training.report import samples_per_second
 
 ERROR = "error.txt"
@@ -16,6 +16,8 @@ ERROR = "error.txt"
 # What tells trainings of one section apart. All else is the section's: its data, its network, how
 # long it trained, ...
 _CHOSEN = ("downsampling", "strides", "seed", *LEARNED_ONLY)
+# Options that the oldest runs did not have yet, with the values that repeat what they did.
+_LATER = {"crop": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,9 @@ def _refuse_file(path: Path, reason: str) -> NoReturn:
 def _settled(config: Mapping[str, Any], downsampling: str) -> dict[str, Any]:
     """Return the choices of one training, with defaults where they do not count."""
     default = Config()
-    own = {**config, "downsampling": downsampling}
+    known = {**_LATER, **config, "downsampling": downsampling}
+    # In one order, by which settings are compared.
+    own = {option: known[option] for option in OPTIONS if option in known} | known
     del own["baseline"]
     for option in own:
         if not counts(option, downsampling):

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from spectral_stride.torch.layers import DiffStride
 from spectral_stride.torch.optim import param_groups
 from spectral_stride.torch.sizes import hold_sizes
-from spectral_stride.torch.training.augment import flipped, mixed, shifted
+from spectral_stride.torch.training.augment import cropped, flipped, mixed, shifted
 from spectral_stride.torch.training.config import Config, RefusedError
 from spectral_stride.torch.training.models import build_model, layer_name
 from spectral_stride.torch.training.recipes import RECIPES
@@ -234,7 +234,9 @@ class Classifier(lightning.LightningModule):
 
     def _augmented(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, float]:
         """Return changed samples, and each one's partner in a mixture with its own share."""
-        if x.ndim == 4:  # recordings are neither mirrored nor moved
+        if x.ndim == 4:  # recordings are neither cropped, nor mirrored, nor moved
+            if self.config.crop:
+                x = cropped(x, self.config.crop)
             if self.config.flip:
                 x = flipped(x)
             x = shifted(x, self.config.shift)

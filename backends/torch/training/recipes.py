@@ -26,6 +26,9 @@ class Recipe:
     mixup : float
         The parameter a of the Beta(a, a) from which the share of a second sample is drawn; 0 is
         none. Source: Zhang et al., "mixup: beyond empirical risk minimization", 2018.
+    crop : float
+        Smallest share of an image's area that is cut out of it and enlarged to its size; 0 cuts
+        nothing out. Source: Szegedy et al., "Going deeper with convolutions", 2015.
     shift : float
         Images are moved by up to this share of their height and width, zeros following.
     flip : bool
@@ -53,6 +56,7 @@ class Recipe:
     penalty: float = 0.0
     label_smoothing: float = 0.0
     mixup: float = 0.0
+    crop: float = 0.0
     shift: float = 0.0
     flip: bool = False
     precision: Literal["32", "bf16"] = "32"

@@ -223,8 +223,11 @@ def train(
     data = make_data(config)
     for note in data.notes:
         tell(note)
-    if data.sample_rate is not None and (config.flip or config.shift):
-        tell("Recordings are neither mirrored nor moved: --flip and --shift change nothing.")
+    if data.sample_rate is not None and (config.crop or config.flip or config.shift):
+        tell(
+            "Recordings are neither cropped, nor mirrored, nor moved: "
+            "--crop, --flip and --shift change nothing."
+        )
     for number, each in enumerate(configs, 1):
         tell(f"Training {number} of {len(configs)}: {each.model}, {each.downsampling}")
         inner = folder / each.downsampling
