@@ -1,7 +1,11 @@
-"""The log-mel spectrogram, against its published definition written as loops."""
+"""The log-mel spectrogram, against its published definition written as loops, and librosa's."""
 
 import cmath
+import hashlib
 import math
+import re
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +21,24 @@ LIBROSA_MEL_FREQUENCIES = """
  2071.840  2262.393  2470.470  2697.686  2945.799  3216.731  3512.582  3835.643  4188.417  4573.636
  4994.285  5453.621  5955.205  6502.920  7101.009  7754.107  8467.272  9246.028 10096.408 11025.000
 """
+
+
+DATA = Path(__file__).parent / "data"
+# Sample rate, window and hop in samples, bands, and samples of the signal: see tests/data.
+SETTINGS = ["8000_200_80_64_900", "22050_551_220_40_2500"]
+
+
+@lru_cache
+def librosas():
+    """All arrays that librosa made."""
+    with np.load(DATA / "librosa_mel.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+def distance(ours, theirs):
+    """The largest difference, relative to the largest number."""
+    assert ours.shape == theirs.shape
+    return np.abs(ours.numpy() - theirs).max() / theirs.max()
 
 
 def draw(*shape):
@@ -75,6 +97,39 @@ def test_filters_are_slaneys(sample_rate, window_size, bands):
     filters = mel_filters(sample_rate, window_size, bands)
     wanted = toolbox_filters(sample_rate, window_size, bands)
     np.testing.assert_allclose(filters.numpy(), wanted, rtol=1e-9, atol=1e-15)
+
+
+def test_librosas_file_is_the_one_that_its_readme_describes():
+    about = (DATA / "README.md").read_text(encoding="utf-8")
+    found = hashlib.sha256((DATA / "librosa_mel.npz").read_bytes()).hexdigest()
+    assert re.findall(r"[0-9a-f]{64}", about)[1] == found
+    assert {key.partition("/")[0] for key in librosas()} == set(SETTINGS)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_filters_are_librosas(setting):
+    rate, size, _, bands, _ = map(int, setting.split("_"))
+    theirs = librosas()[f"{setting}/filters"].T
+    assert distance(mel_filters(rate, size, bands), theirs) < 1e-13
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_spectrogram_is_librosas(setting, dtype):
+    """In float64 to the rounding of the filters, which are float32 in either."""
+    rate, size, hop, bands, samples = map(int, setting.split("_"))
+    n = np.arange(samples)
+    x = 0.5 * np.sin(np.pi * n**2 / (2 * samples)) + 0.25 * np.sin(2 * np.pi * 440 * n / rate)
+    layer = LogMel(rate, bands).to(dtype)
+    assert (layer.window_size, layer.hop_size) == (size, hop)
+    layer.window = torch.hann_window(size, dtype=dtype)  # it was rounded to float32
+    (y,) = layer(torch.from_numpy(x)[None].to(dtype))
+    theirs = librosas()[f"{setting}/power"].T
+    precise = dtype == torch.float64
+    assert distance(y.expm1() * SILENCE, theirs) < (2e-7 if precise else 2e-6)
+    # Differences of the logarithm are relative: where it is quiet, too.
+    error = np.abs(y.numpy() - np.log1p(theirs / SILENCE)).max()
+    assert error < (2e-7 if precise else 2e-4)
 
 
 def test_every_filter_has_area_one():

@@ -105,8 +105,8 @@ class LogMel(nn.Module):
     `forward` maps waveforms of shape (batch, samples) to (batch, 1 + samples // hop, bands), always
     in float32 or above. Frame t is centered on sample t * hop, with zeros beyond both ends.
 
-    The numbers p are those of librosa 0.10 and later: ``librosa.feature.melspectrogram`` with
-    n_fft, hop_length and n_mels as here, everything else by default. That is a Hann window,
+    The numbers p are those of librosa (compared with 0.11.0): ``librosa.feature.melspectrogram``
+    with n_fft, hop_length and n_mels as here, everything else by default. That is a Hann window,
     Slaney's mel scale, and triangles of area 1.
 
     Under `torch.compile` it stays in the graph; PyTorch's default backend has no code of its own
