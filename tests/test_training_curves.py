@@ -4,7 +4,9 @@ import base64
 import csv
 import doctest
 import importlib
+import io
 import json
+import re
 from dataclasses import asdict
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from spectral_stride import soft_mask
@@ -19,6 +22,7 @@ from spectral_stride.torch.training import curves, sweep_commands
 from spectral_stride.torch.training.config import RefusedError, read
 from spectral_stride.torch.training.curves import COSTS, PANELS, draw_histories, frequency_response
 from spectral_stride.torch.training.gather import gather
+from spectral_stride.torch.training.report import result_table
 from spectral_stride.torch.training.sections import Spread, sections
 from spectral_stride.torch.training.sweep_report import write_report
 
@@ -204,6 +208,19 @@ def test_a_folder_named_twice_counts_once(runs):
     assert gather([runs, runs.parent]).repeats == []
 
 
+def test_samples_a_second_are_those_that_a_step_takes(tmp_path):
+    """A hundred training samples, half of them for either process, in batches of up to ..."""
+    for batch_size, devices, wanted in ((32, 1, 3200), (256, 1, 10_000), (64, 2, 10_000)):
+        folder = tmp_path / f"{batch_size}-{devices}"
+        write_run(folder, 0.9, 10**6, step=0.01, batch_size=batch_size, devices=devices)
+        (run,) = gather([folder]).runs
+        assert run.samples_per_second == pytest.approx(wanted)
+        summary = json.loads((folder / "summary.json").read_text())
+        console = Console(record=True, width=200, file=io.StringIO())
+        console.print(result_table(summary))
+        assert re.search(rf"samples a second *│ *{wanted} ", console.export_text())
+
+
 @pytest.mark.parametrize("size", [16, 15, 2, 1])
 @pytest.mark.parametrize("stride", [1.0, 2.3, 4.0])
 def test_the_response_is_the_mask_on_the_bins(size, stride):
@@ -240,7 +257,7 @@ def test_every_learning_run_is_drawn_to_its_last_stride(tmp_path):
     assert panels[0].lines[2].get_ydata()[0] == 2.0
 
 
-@pytest.mark.parametrize("name", ["curves", "grid", "outcomes", "sections"])
+@pytest.mark.parametrize("name", ["curves", "grid", "outcomes", "report", "sections"])
 def test_examples_run(name):
     result = doctest.testmod(importlib.import_module(f"spectral_stride.torch.training.{name}"))
     assert result.failed == 0

@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
-from spectral_stride.torch.training.config import DIGITS
+from spectral_stride.torch.training.config import DIGITS, RefusedError
 from spectral_stride.torch.training.data import DATA_SETS, FACTOR, Digits, enlarge
 
 
@@ -92,6 +92,17 @@ def test_whole_batches_are_those_of_a_plain_loader_and_follow_the_epoch(digits):
     again = Digits(32, seed=0).train_dataloader()
     again.sampler.set_epoch(1)
     assert torch.equal(torch.cat([labels for _, labels in again]), seen[1])
+
+
+def test_a_limit_is_spread_over_the_digits(digits):
+    few = Digits(8, seed=0, limit=50)
+    for part, whole in ((few.train_set, digits.train_set), (few.test_set, digits.test_set)):
+        chosen = np.linspace(0, len(whole) - 1, 50).astype(int)
+        for ours, all_of_it in zip(part.tensors, whole.tensors, strict=True):
+            assert torch.equal(ours, all_of_it[chosen])
+    assert len(Digits(8, seed=0, limit=10_000).train_set) == len(digits.train_set)
+    with pytest.raises(RefusedError, match=r"--limit: got 1, .*one class of 'digit'; allowed: "):
+        Digits(8, seed=0, limit=1)
 
 
 def test_what_is_in_memory_moves_to_a_device(digits):

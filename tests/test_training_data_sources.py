@@ -16,7 +16,7 @@ import soundfile
 import torch
 from PIL import Image
 
-from spectral_stride.torch.training import audio, data, images, sources
+from spectral_stride.torch.training import audio, data, images, rows, sources
 from spectral_stride.torch.training.config import RefusedError
 from spectral_stride.torch.training.decoded import LazyRows
 from spectral_stride.torch.training.images import mean_and_std
@@ -337,6 +337,19 @@ def test_a_limit_is_spread_over_the_classes(tmp_path):
     data = open_data(write(tmp_path / "x", train=table, test=table), 2, 0, limit=4)
     assert data.train_set.tensors[1].flatten().tolist() == [0, 0, 1, 1]
     assert len(data.test_set) == 4
+
+
+def test_a_limit_that_leaves_one_class_of_a_task_is_refused(tmp_path):
+    coarse = (datasets.ClassLabel(names=["a", "b"]), [0, 0, 0, 1, 0, 0])
+    table = image_table(colours(6), [0, 0, 0, 1, 1, 1], coarse=coarse)
+    name = write(tmp_path / "x", train=table, test=table)
+    wanted = r"--limit: got 1, which leaves training samples of one class of 'label'; .*--limit 10,"
+    refused(name, wanted, limit=1)
+    refused(name, "one class of 'coarse'", limit=2)
+    assert len(open_data(name, 2, 0, limit=2, labels=["label"]).train_set) == 2
+    table = audio_table([wav(tone(seed)) for seed in range(4)])
+    name = write(tmp_path / "y", train=table, test=table)
+    refused(name, "--limit: got 1, which leaves .* of 'digit'", limit=1)
 
 
 def test_mean_and_std_are_exact():
@@ -699,7 +712,7 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert not torch.equal(first.train_set[0][0], open_data(str(file), 2, 0).train_set[0][0])
 
 
-@pytest.mark.parametrize("module", [audio, data, images, sources], ids=lambda it: it.__name__)
+@pytest.mark.parametrize("module", [audio, data, images, rows, sources], ids=lambda it: it.__name__)
 def test_examples_run(module):
     result = doctest.testmod(module)
     assert result.failed == 0

@@ -18,7 +18,7 @@ from spectral_stride.torch.training.decoded import (
     labelled,
     workers,
 )
-from spectral_stride.torch.training.rows import Rows
+from spectral_stride.torch.training.rows import Rows, check_limit
 
 SECONDS = 1.0
 BYTES = 4  # of a float32
@@ -149,6 +149,7 @@ class Audio(TrainingData):
     ) -> None:
         super().__init__(batch_size, seed)
         train, test = train.spread(limit), test.spread(limit)
+        check_limit(limit, train.labels, tasks)
         (rate,) = decode(train.take(np.array([0])), lambda content: torch.tensor(_read(content)[1]))
         self.sample_rate = int(rate)
         samples = max(1, round(seconds * self.sample_rate))

@@ -19,6 +19,8 @@ from torch.utils.data import (
     TensorDataset,
 )
 
+from spectral_stride.torch.training.rows import check_limit, spread
+
 Batches = DataLoader[tuple[torch.Tensor, ...]]
 
 # How much larger the digits are made: their highest frequency is then an eighth of the sampling
@@ -187,7 +189,12 @@ class Digits(TrainingData):
     seed : int
         Of the order of training images.
     limit : int, optional
-        Use only the first so many images of either part; for trials.
+        Use at most so many images of either part, evenly spread; for trials.
+
+    Raises
+    ------
+    RefusedError
+        For a limit that leaves one digit alone.
     """
 
     def __init__(self, batch_size: int, seed: int, limit: int | None = None) -> None:
@@ -209,8 +216,9 @@ class Digits(TrainingData):
         self.band_limit = size / 2
         self.mean = torch.full((1, 1, 1), images[train].mean(), dtype=torch.float32)
         self.std = torch.full((1, 1, 1), images[train].std(), dtype=torch.float32)
-        self.train_set = part(train[:limit])
-        self.test_set = part(test[:limit])
+        self.train_set = part(train[spread(len(train), limit)])
+        self.test_set = part(test[spread(len(test), limit)])
+        check_limit(limit, self.train_set.tensors[1].numpy(), self.tasks)
 
 
 # Every data set that has a name of its own; `sources.open_data` opens these and all others.

@@ -84,7 +84,7 @@ class Run:
     @property
     def samples_per_second(self) -> float:
         """Samples that a second of training takes in, on all devices together."""
-        return samples_per_second(self.config, self.step_seconds)
+        return samples_per_second(self.config, self.samples[0], self.step_seconds)
 
     @property
     def key(self) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from spectral_stride.torch.training.decoded import (
     labelled,
     workers,
 )
-from spectral_stride.torch.training.rows import OPTION, Rows
+from spectral_stride.torch.training.rows import OPTION, Rows, check_limit
 
 SIZE = "--size"
 GREY = {"1", "L", "LA", "La"}
@@ -176,6 +176,7 @@ class Images(TrainingData):
     ) -> None:
         super().__init__(batch_size, seed)
         train, test = train.spread(limit), test.spread(limit)
+        check_limit(limit, train.labels, tasks)
         self.tasks = tasks
         (first,) = decode(train.take(np.array([0])), ImageReader(size))
         height, width = first.shape[1:]

@@ -1,5 +1,6 @@
 """The table that a training run ends with. Plain ASCII, so that any terminal can show it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,17 +37,21 @@ def _millions(count: int) -> str:
     return f"{count / 1e6:.2f} M"
 
 
-def samples_per_second(config: Mapping[str, Any], step_seconds: float) -> float:
+def samples_per_second(config: Mapping[str, Any], train_samples: int, step_seconds: float) -> float:
     """Samples that a second of training takes in, on all devices together.
+
+    A device whose share of the training samples is smaller than a batch takes that share at a step.
 
     Examples
     --------
     >>> from spectral_stride.torch.training.report import samples_per_second
-    >>> samples_per_second({"batch_size": 128, "devices": 2, "nodes": 1}, 0.5)
-    512.0
+    >>> config = {"batch_size": 128, "devices": 2, "nodes": 1}
+    >>> samples_per_second(config, 50_000, 0.5), samples_per_second(config, 100, 0.5)
+    (512.0, 200.0)
     """
-    batch = config["batch_size"] * config["devices"] * config["nodes"]
-    return float(batch / step_seconds)
+    processes = config["devices"] * config["nodes"]
+    batch = min(config["batch_size"], math.ceil(train_samples / processes))
+    return float(processes * batch / step_seconds)
 
 
 def _layer_cells(run: dict[str, Any], position: int) -> list[str]:
@@ -57,9 +62,10 @@ def _layer_cells(run: dict[str, Any], position: int) -> list[str]:
     ]
 
 
-def _total_cells(run: dict[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
+def _total_cells(run: dict[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
     """What there is one of per run, by the name of its row."""
     tasks = run["test_accuracies"]
+    speed = samples_per_second(summary["config"], summary["train_samples"], run["step_seconds"])
     each = {f"  {task}": percent(share) for task, share in tasks.items()} if len(tasks) > 1 else {}
     return {
         "test accuracy": percent(run["test_accuracy"]),
@@ -69,7 +75,7 @@ def _total_cells(run: dict[str, Any], config: Mapping[str, Any]) -> dict[str, st
         ),
         "training time": f"{run['seconds']:.0f} s",
         "training step": f"{1e3 * run['step_seconds']:.1f} ms",
-        "samples a second": f"{samples_per_second(config, run['step_seconds']):.0f}",
+        "samples a second": f"{speed:.0f}",
     }
 
 
@@ -99,7 +105,7 @@ def result_table(summary: dict[str, Any]) -> Table:
             layer["name"], *(cell for run in runs for cell in _layer_cells(run, position))
         )
     table.add_section()
-    totals = [_total_cells(run, summary["config"]) for run in runs]
+    totals = [_total_cells(run, summary) for run in runs]
     for name in totals[0]:
         table.add_row(name, *(cell for total in totals for cell in (total[name], "")))
     return table

@@ -1,6 +1,6 @@
 """One part of an opened data set: raw files in the rows of a table, and their labels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,41 @@ from spectral_stride.torch.training.config import refuse
 OPTION = "--data"
 # Rows that are read from the table at once: some MB of compressed images.
 CHUNK = 256
+
+
+def spread(total: int, count: int | None) -> NDArray[np.int64]:
+    """Choose at most ``count`` of so many places, evenly spread; None is all.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.rows import spread
+    >>> spread(10, 4).tolist()
+    [0, 3, 6, 9]
+    """
+    if count is None or count >= total:
+        return np.arange(total)
+    return np.linspace(0, total - 1, count).astype(np.int64)
+
+
+def check_limit(limit: int | None, labels: NDArray[np.int64], tasks: Iterable[str]) -> None:
+    """Refuse a limit that leaves one class of a task: a network would learn to say it always.
+
+    Parameters
+    ----------
+    limit : int or None
+    labels : array of shape (samples, tasks)
+        Of the training samples that it leaves.
+    tasks : iterable of str
+
+    Raises
+    ------
+    RefusedError
+    """
+    for task, column in zip(tasks, labels.T, strict=True):
+        if limit is not None and (column == column[0]).all():
+            got = f"{limit}, which leaves training samples of one class of {task!r}"
+            allowed = "limits that leave two classes or more of each task"
+            refuse("--limit", got, allowed, f"write --limit {10 * limit}, or --limit 0 for all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +88,7 @@ class Rows:
         """Return at most ``count`` rows, evenly spread: tables are often sorted by class."""
         if count is None or count >= len(self):
             return self
-        return self.take(np.linspace(0, len(self) - 1, count).astype(np.int64))
+        return self.take(spread(len(self), count))
 
     def name(self, place: int) -> str:
         """Name a row for a message: its file, or its number in the split."""
