@@ -18,7 +18,7 @@ from PIL import Image
 
 from spectral_stride.torch.training import audio, data, images, rows, sources
 from spectral_stride.torch.training.config import RefusedError
-from spectral_stride.torch.training.decoded import LazyRows
+from spectral_stride.torch.training.decoded import LazyRows, UnfitError
 from spectral_stride.torch.training.images import mean_and_std
 from spectral_stride.torch.training.sources import open_data
 
@@ -452,6 +452,20 @@ def test_recordings_that_cannot_be_used_are_named_by_row(tmp_path, content, matc
     table = audio_table([wav(tone(0)), content, wav(tone(2)), wav(tone(3))])
     name = write(tmp_path / "x", train=table, test=audio_table([wav(tone(0))] * 2))
     assert "row 1 of split 'train'" in refused(name, match)
+
+
+def test_an_ogg_file_that_is_cut_off_anywhere_is_refused():
+    """libsndfile reads it as a shorter recording."""
+    whole = wav(tone(0, 8000), 8000, "VORBIS", "OGG")
+    assert len(audio._read(whole)[0]) == 8000
+    assert len(audio._read(whole + b"a tag behind the last page")[0]) == 8000
+    pages = [start for start in range(len(whole)) if whole.startswith(b"OggS\0", start)]
+    assert len(pages) > 2
+    cuts = {len(whole) - 1, len(whole) - 500, *range(pages[-1] - 3, pages[-1] + 40), pages[-2] + 99}
+    for cut in cuts:
+        with pytest.raises(UnfitError) as caught:
+            audio._read(whole[:cut])
+        assert caught.value.wrong == f"which is cut off after {cut} bytes"
 
 
 # --- What is wrong with the data -----------------------------------------------------------------

@@ -243,6 +243,36 @@ def test_a_run_from_before_an_option_is_resumed_as_it_was_started(tmp_path):
     assert resumed(str(tmp_path)).crop == 0
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "{",
+        "[]",
+        "{}",
+        '{"directory": "/", "config": null}',
+        '{"directory": "/", "config": [1]}',
+        '{"directory": "/", "config": {"data": 3}}',
+        '{"directory": 3, "config": {"data": "digits"}}',
+        '{"directory": "/", "config": {"data": "digits", "epochs": []}}',
+        '{"directory": "/", "config": {"data": "digits", "strides": 2}}',
+    ],
+)
+def test_a_folder_that_is_not_that_of_a_run_is_one_line(tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RefusedError, match=r"--resume: got .*; allowed: .* a run; ") as caught:
+        resumed(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_choice_that_is_refused_is_named_when_a_run_goes_on(tmp_path):
+    content = {"directory": "/", "config": {"data": "digits", "epochs": 0}}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(RefusedError, match=r"--epochs: got 0; "):
+        resumed(str(tmp_path))
+
+
 def test_recordings_are_not_changed_and_it_says_so(tmp_path):
     for name in ("no", "yes"):
         (tmp_path / "data" / name).mkdir(parents=True)

@@ -24,6 +24,8 @@ SECONDS = 1.0
 BYTES = 4  # of a float32
 # Sizes that a program writes into a file's header when it cannot know the right one.
 _UNKNOWN = (0, 2**32 - 1)
+# Bytes of a page's header, and the bit in its sixth that marks the last page.
+_OGG_HEADER, _OGG_LAST = 27, 0x04
 _ALLOWED = "whole WAV, FLAC, OGG or MP3 files with finite samples"
 _REMEDY = "replace the file or leave it out"
 
@@ -84,12 +86,33 @@ class AudioReader:
         return torch.from_numpy(fit(wave, self.samples).copy())
 
 
+def _is_cut_off_ogg(content: bytes) -> bool:
+    """Whether the last page of an Ogg file lacks bytes, or is not marked as the last.
+
+    Source: RFC 3533, "The Ogg encapsulation format version 0", section 6.
+    """
+    start, is_last = 0, False
+    while content[start : start + 4] == b"OggS":
+        header = content[start : start + _OGG_HEADER]
+        if len(header) < _OGG_HEADER:
+            return True
+        is_last = bool(header[5] & _OGG_LAST)
+        # The header ends with the number of segments; their lengths follow, then they themselves.
+        body = start + _OGG_HEADER + header[-1]
+        start = body + sum(content[start + _OGG_HEADER : body])
+        if max(start, body) > len(content):
+            return True
+    return not is_last
+
+
 def _read(content: bytes) -> tuple[NDArray[np.float32], int]:
     """Return the mean of a recording's channels, and its sample rate.
 
     An MP3 that is cut off is read as far as it goes: the format has no length.
     """
-    # libsndfile reads what is there of a file without compression, and says nothing.
+    # libsndfile reads what is there of an Ogg file, or one without compression, and says nothing.
+    if content[:4] == b"OggS" and _is_cut_off_ogg(content):
+        raise UnfitError(f"which is cut off after {len(content)} bytes", _ALLOWED, _REMEDY)
     stated = int.from_bytes(content[4:8], "little" if content[:4] == b"RIFF" else "big")
     has_size = content[:4] in (b"RIFF", b"FORM") and stated not in _UNKNOWN
     if has_size and len(content) + 1 < stated + 8:  # a last odd byte may be missing

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from spectral_stride.torch.training.config import DIGITS, Config, read, refuse
+from spectral_stride.torch.training.config import DIGITS, Config, RefusedError, read, refuse
 from spectral_stride.torch.training.device import is_first_process
 
 RUNS = Path("runs")
@@ -92,20 +92,24 @@ def resumed(folder: str) -> Config:
     Raises
     ------
     RefusedError
-        If the folder is not that of a run.
+        If the folder is not that of a run, or holds choices that `read` refuses.
     """
     path = Path(folder) / CONFIG
     try:
         content = read_json(path)
         words = content["config"]
         data = Path(content["directory"], words["data"])
-    except (OSError, ValueError, KeyError) as error:
+        # A path is that of the directory in which the run was started; the digits are no path.
+        is_path = words["data"] != DIGITS and data.exists()
+        config = read(words | ({"data": str(data)} if is_path else {}))
+    except RefusedError:
+        raise  # it names the option
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        # The last two where what is there has another form, such as a list.
         got = f"{folder!r} ({type(error).__name__} for {CONFIG})"
         refuse("--resume", got, "the folder of a run", "write --resume runs/NAME")
     os.environ[_SHARED] = str(Path(folder).absolute())
-    # A path is that of the directory in which the run was started; the digits are no path.
-    is_path = words["data"] != DIGITS and data.exists()
-    return read(words | ({"data": str(data)} if is_path else {}))
+    return config
 
 
 def discard(folder: Path) -> None:
