@@ -18,6 +18,8 @@ from spectral_stride.torch.training import job, sweep_commands
 from spectral_stride.torch.training.config import RefusedError, read
 from spectral_stride.torch.training.gather import gather
 from spectral_stride.torch.training.grid import read_grid
+from spectral_stride.torch.training.leases import GRACE
+from spectral_stride.torch.training.outcomes import Outcome
 from spectral_stride.torch.training.run import train
 from spectral_stride.torch.training.sweep import ERROR, JOURNAL, sweep
 
@@ -558,6 +560,26 @@ def test_the_command_says_what_ran_and_what_failed(command, tmp_path, grid):
     assert result.exit_code == 1
     assert "3 done, 3 failed" in result.stdout
     assert "RuntimeError: out of memory" in result.stdout
+
+
+@pytest.mark.parametrize("storage", [(), ("--storage", "sqlite:///sweep.db")])
+def test_what_runs_behind_a_database_may_be_dead(command, grid, monkeypatch, storage):
+    outcomes = [Outcome("a", "done", "a"), Outcome("b", "running", "b", "here")]
+    where = "spectral_stride.torch.training.sweep.sweep"
+    monkeypatch.setattr(where, lambda *_, **__: outcomes)
+    result = command("sweep", str(grid), *storage)
+    assert (result.exit_code, result.exception) == (0, None)
+    assert ("killed less than 3 minutes ago" in result.stdout) is bool(storage)
+    monkeypatch.setattr(where, lambda *_, **__: outcomes[:1])
+    assert "minutes ago" not in command("sweep", str(grid), *storage).stdout
+
+
+def test_the_help_says_how_long_a_killed_worker_counts_as_running(command, monkeypatch):
+    assert sweep_commands.MINUTES * 60 == GRACE
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = " ".join(command("sweep", "--help").stdout.replace("│", " ").split())
+    assert "only by 3 minutes of silence" in shown
+    assert "wait three minutes after a worker was killed" in shown
 
 
 def test_what_was_refused_and_then_made_good_is_reported_as_that(tmp_path, monkeypatch):

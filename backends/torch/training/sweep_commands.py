@@ -9,6 +9,8 @@ from rich.console import Console
 from spectral_stride.torch.training.config import Config
 
 SWEEPS = Path("sweeps")
+# As `leases.GRACE`, in a module that takes seconds to import.
+MINUTES = 3
 
 Grid = Annotated[
     str,
@@ -29,7 +31,8 @@ Storage = Annotated[
     str | None,
     typer.Option(
         help="Database that several machines share, such as postgresql://user@host/name. Without "
-        "it a journal in the folder, which machines can share too.",
+        "it a journal in the folder, which machines can share too. A database hears of a killed "
+        f"worker only by {MINUTES} minutes of silence; until then its point counts as running.",
         metavar="URL",
     ),
 ]
@@ -42,7 +45,8 @@ def sweep(grid: Grid, out: Out = None, storage: Storage = None) -> None:
 
     Start it again to go on after an interruption: what has finished stays, what was broken off goes
     on after its last whole epoch, what has failed is tried again. Start it several times,
-    on several machines, to work side by side.
+    on several machines, to work side by side. With --storage wait three minutes after a worker was
+    killed, or its point counts as running, and is left out.
     """
     from spectral_stride.torch.training.device import find_device
     from spectral_stride.torch.training.grid import read_grid
@@ -53,7 +57,7 @@ def sweep(grid: Grid, out: Out = None, storage: Storage = None) -> None:
     # Only now: these take seconds to import, and a wrong grid has been refused by here.
     from spectral_stride.torch.training import job
     from spectral_stride.torch.training.folder import CONFIG
-    from spectral_stride.torch.training.outcomes import FAILED, outcome_table
+    from spectral_stride.torch.training.outcomes import FAILED, RUNNING, outcome_table
     from spectral_stride.torch.training.sweep import sweep as run_sweep
 
     console = Console()
@@ -73,6 +77,11 @@ def sweep(grid: Grid, out: Out = None, storage: Storage = None) -> None:
 
     outcomes = run_sweep(path, folder, run, storage=storage, tell=tell)
     console.print(outcome_table(outcomes))
+    if storage is not None and any(outcome.state == RUNNING for outcome in outcomes):
+        tell(
+            "A running trial is another worker's, or that of one killed less than "
+            f"{MINUTES} minutes ago: then start the sweep again after that time."
+        )
     if any(outcome.state == FAILED for outcome in outcomes):
         raise typer.Exit(1)
 
