@@ -47,7 +47,7 @@ def write_run(folder, accuracy, macs, step=0.01, tasks=None, device="cpu", **wor
         "test_accuracy": accuracy,
         "test_accuracies": tasks or {"class": accuracy},
         "parameters": 1234,
-        "seconds": 1.0,
+        "seconds": 100.0 + 2 * config.seed,
         "step_seconds": step,
         "threads": 1,
     }
@@ -315,6 +315,11 @@ def test_the_report(runs, tmp_path):
         ["diffstride inside, penalty 0.1", "-", "91.00 ± 2.83 (2)"],
         ["diffstride inside, penalty 0.3", "-", "83.00 ± 2.83 (2)"],
     ]
+    costs = rows(text, "downsampling")[1]
+    assert costs[0][3:8] == ["M MACs", "step (ms)", "samples/s", "training (s)", "parameters"]
+    assert [row[6] for row in costs[1:]] == ["101"] * 4  # the mean of 100 and 102
+    assert [row[5] for row in costs[1:3]] == ["4000", "16000"]  # 32 samples in 8 and 2 ms
+    assert all(len(row) == 9 for row in costs)
     macs, steps = rows(text, "measured")
     assert [row[2:] for row in macs[1:]] == [
         ["0.50", "83.00", "-", "itself"],
@@ -405,6 +410,7 @@ def break_summary(change):
         (lambda f: (f / "summary.json").write_text("[]"), "summary.json"),
         (break_summary(lambda s: s.pop("train_samples")), "summary.json"),
         (break_summary(lambda s: s["runs"][0].pop("step_seconds")), "summary.json"),
+        (break_summary(lambda s: s["runs"][0].pop("seconds")), "summary.json"),
         (break_summary(lambda s: s["runs"][0].update(test_accuracy="high")), "summary.json"),
         (lambda f: (f / "config.json").unlink(), "config.json"),
         (lambda f: (f / "config.json").write_text("{"), "config.json"),

@@ -39,6 +39,8 @@ class Run:
         Their mean.
     macs : int
         Multiply-accumulates per sample, after the training.
+    seconds : float
+        Of all training steps together, reading included.
     step_seconds : float
         Median time of a training step.
     samples : tuple of int
@@ -55,6 +57,7 @@ class Run:
     accuracies: dict[str, float]
     accuracy: float
     macs: int
+    seconds: float
     step_seconds: float
     samples: tuple[int, int]
     threads: int
@@ -159,6 +162,7 @@ def _runs_of(folder: Path) -> list[Run]:
                 accuracies=dict(trained["test_accuracies"]),
                 accuracy=float(trained["test_accuracy"]),
                 macs=int(trained["after"]["macs"]),
+                seconds=float(trained["seconds"]),
                 step_seconds=float(trained["step_seconds"]),
                 samples=(summary["train_samples"], summary["test_samples"]),
                 threads=int(trained["threads"]),

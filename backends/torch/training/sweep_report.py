@@ -62,17 +62,17 @@ def _final_strides(cell: Cell) -> str:
 
 
 def _cost_table(section: Section) -> str:
-    header = ["downsampling", "start", "accuracy", "M MACs", "step (ms)", "samples/s", "parameters"]
+    header = ["downsampling", "start", "accuracy", "M MACs", "step (ms)", "samples/s"]
+    header += ["training (s)", "parameters", "final strides, by seed"]
     rows = []
     for cell in section.cells:
         parameters = ", ".join(dict.fromkeys(str(run.parameters) for run in cell.runs))
         costs = [cell.cost(cost).text(1) for cost in COSTS.values()]
         speed = f"{cell.cost(lambda run: run.samples_per_second).mean:.0f}"
-        strides = _final_strides(cell)
-        rows.append(
-            [cell.label, cell.start, cell.accuracy.text(100), *costs, speed, parameters, strides]
-        )
-    return _table([*header, "final strides, by seed"], rows)
+        seconds = f"{cell.cost(lambda run: run.seconds).mean:.0f}"
+        result = [cell.accuracy.text(100), *costs, speed, seconds, parameters, _final_strides(cell)]
+        rows.append([cell.label, cell.start, *result])
+    return _table(header, rows)
 
 
 def _equal_table(section: Section, name: str) -> str:
