@@ -233,16 +233,15 @@ class Factor:
 Factors = tuple[Factor | None, ...]
 
 
-def settle(parts: Factors, *, clamped: bool) -> None:
+def settle(parts: Factors) -> None:
     """Keep what is in the output where that is clearly less, and where it can be found in there.
 
     Every bin on every ramp must have its share in the output; this reads values on the host, so it
-    is for NumPy arrays. Not with ``clamped`` strides: second derivatives would see the derivative
-    of a clamped mask, which is none, in some places and not in others. Where a convolution reads
-    the output, it is the output of the convolution that tells, and the caller knows what is less.
+    is for NumPy arrays. Where a convolution reads the output, it is the output of the convolution
+    that tells, and the caller knows what is less.
     """
     learning = [part for part in parts if part is not None and part.ramp is not None]
-    if not learning or clamped:
+    if not learning:
         return
     # Where both are the same number of numbers, it is a copy of the output that tells.
     amount = sum(_coefficients(part) / part.out_size for part in learning)
@@ -307,11 +306,12 @@ def factors(
     taps: Sequence[Taps | None] | None = None,
     *,
     learn: bool = True,
+    stop: Callable[[Array], Array] | None = None,
 ) -> Factors:
     """Of each planned axis, its part of the map; None for one of a single sample, left as it is.
 
     With ``taps`` the plan is that of a convolution's output, whose input has their sizes. Without
-    ``learn`` nothing is prepared for derivatives in the strides.
+    ``learn`` nothing is prepared for derivatives in the strides; ``stop`` is that of `cutoff`.
     """
     xp = array_namespace(strides)
     learning = learning_axes(plan) if learn else ()
@@ -320,7 +320,7 @@ def factors(
         if size == 1:
             found.append(None)
             continue
-        c = cutoff(strides[position], size, plan.smoothness, plan.ramp)
+        c = cutoff(strides[position], size, plan.smoothness, plan.ramp, stop)
         bins = xp.arange(out_size // 2 + 1, dtype=strides.dtype, device=device(strides))
         mask = mask_on(bins, c, plan.smoothness, plan.ramp)
         ramp = _ramp(c, size, out_size, plan) if position in learning else None

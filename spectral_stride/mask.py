@@ -1,6 +1,7 @@
 """The soft crop mask of an axis: where its ramp lies, its value and its slope on a bin."""
 
 import math
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
@@ -11,15 +12,30 @@ from spectral_stride.arrays import Array, cast, namespace_of, working_dtype
 from spectral_stride.plan import cutoff_bounds
 
 
-def cutoff(stride: Array, size: int, smoothness: float, ramp: str) -> Array:
-    """Cutoff bin c = N/(2 s), clamped; shape ()."""
+def cutoff(
+    stride: Array,
+    size: int,
+    smoothness: float,
+    ramp: str,
+    stop: Callable[[Array], Array] | None = None,
+) -> Array:
+    """Cutoff bin c = N/(2 s), clamped; shape ().
+
+    With ``stop``, by which a library takes an array for a constant, the clamp has slope one in the
+    stride to every order: a library that differentiates derivatives then finds those at the bound.
+    """
     xp = array_namespace(stride)
     least, most = cutoff_bounds(size, smoothness, ramp)
     free = size / (2 * stride)
     # Not xp.clip: where a library differentiates this, its slope at the bounds has to be 1 in every
     # library.
     low, high = xp.full_like(free, least), xp.full_like(free, most)
-    return xp.where(free < low, low, xp.where(free > high, high, free))
+    c = xp.where(free < low, low, xp.where(free > high, high, free))
+    if stop is None:
+        return c
+    c = stop(c)
+    moving = size / (2 * (size / (2 * c) + (stride - stop(stride))))
+    return c + (moving - stop(moving))  # the value of c to the last bit: corners depend on it
 
 
 def ramp_span(c: Array, smoothness: float, ramp: str) -> tuple[Array, Array, Array]:

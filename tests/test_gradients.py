@@ -218,16 +218,15 @@ def test_what_is_kept_gives_the_same_gradients(source, dtype, mean, rtol, case, 
 def test_which_of_the_three_is_kept():
     """Coefficients of what comes in where a share is too small, samples where they are fewer."""
 
-    def kept(size, stride, *, clamped=False, ramp="inside", **options):
+    def kept(size, stride, *, ramp="inside", **options):
         plan = ss.make_plan((size, size), (stride, stride), ramp=ramp, **options)
         parts = factors(np.full(2, stride), plan)
-        settle(parts, clamped=clamped)
+        settle(parts)
         return {part.source for part in parts}
 
     assert kept(40, 2.0) == {Source.OUTPUT}
     assert kept(32, 2.0) == {Source.OUTPUT}  # onto 16, so that both are as much
     assert kept(30, 2.0) == {Source.SAMPLES}
-    assert kept(30, 2.0, clamped=True) == {Source.PASSING}
     # With the cutoff at 10.6 the ramp ends on bin 11, whose share is 0.025; at 10.7 it is 0.05.
     assert kept(40, 20 / 10.6) == {Source.PASSING}
     assert kept(40, 20 / 10.7) == {Source.OUTPUT}

@@ -165,13 +165,73 @@ def test_the_cheaper_order_is_taken():
         ((128, 256), 16, 1.2, False),
         ((128, 256), 16, 2.0, True),
         ((3, 64), 112, 1.2, True),
+        ((64, 64, 1), 32, 1.5, True),
+        ((128, 128, 1), 16, 1.5, True),
     ],
 )
 def test_the_order_that_was_measured_to_be_faster_is_taken(channels, size, stride, expected):
-    conv = nn.Conv2d(*channels, 3, padding=1, device="meta")
+    *channels, kernel = (*channels, 3)[:3]
+    conv = nn.Conv2d(*channels, kernel, padding=kernel // 2, device="meta")
     x = torch.ones(1, channels[0], size, size, device="meta")
     plan = make_plan(convolution.convolved_shape(conv, x), (stride, stride), ramp="inside")
     assert convolution.resamples_first(conv, x, plan) is expected
+
+
+class Centred(nn.Conv2d):
+    """A convolution with a forward pass of its own, one step inside of the usual one."""
+
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, weight - weight.mean(), bias)
+
+
+def test_a_convolution_is_asked_for_all_that_it_does():
+    """By its attributes of now, in its own way, with whatever was hung on to it."""
+    x = torch.linspace(0, 9, 512, dtype=torch.float64).sin().reshape(2, 1, 16, 16)
+    down = DiffStride(2.0, ramp="inside", dtype=torch.float64)
+
+    def check(conv):
+        torch.testing.assert_close(down(x, conv), down(conv(x)))
+
+    conv = nn.Conv2d(1, 64, 3, padding=1, dtype=torch.float64)
+    conv.padding = (0, 0)
+    check(conv)
+    conv.dilation, conv.padding = (2, 2), (2, 2)
+    check(conv)
+    conv.padding = "same"
+    check(conv)
+    check(Centred(1, 64, 3, dtype=torch.float64))
+    usual = conv.forward
+    conv.forward = lambda x: 2 * usual(x)
+    check(conv)
+    del conv.forward
+    hook = nn.modules.module.register_module_forward_hook(
+        lambda module, _, y: 2 * y if module is conv else None
+    )
+    try:
+        check(conv)
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize("stride", [1.0, 1.1, 30.0])
+def test_second_derivatives_beyond_the_bounds_do_not_see_the_order(stride):
+    """They are those at the bound, of the layer and of what defines it: a symmetric matrix."""
+    layer, (conv, down) = pair(in_channels=3, out_channels=32, kernel_size=3, padding=1)
+    x = torch.linspace(0, 9, 768, dtype=torch.float64).sin().reshape(1, 3, 16, 16)
+
+    def curvature(call, weight, strides):
+        with torch.no_grad():
+            strides.copy_(torch.tensor([stride, 1.7]))
+        first = torch.autograd.grad(
+            call(x).tanh().square().sum(), (weight, strides), create_graph=True
+        )
+        rows = [torch.autograd.grad(one, (strides, weight), retain_graph=True) for one in first[1]]
+        return [torch.stack(one) for one in zip(*rows, strict=True)]
+
+    found = curvature(layer, layer.weight, layer.strides)
+    wanted = curvature(lambda x: down(conv(x)), conv.weight, down.strides)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(found[0], found[0].T)
 
 
 @pytest.mark.usefixtures("order")

@@ -551,29 +551,63 @@ def test_strides_get_their_own_rate_and_no_decay():
     assert down.strides.tolist() == [2.0, 2.0]
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.enable_grad])
 @pytest.mark.parametrize("holds", [False, True], ids=["follows", "held"])
-def test_unchanged_strides_build_nothing_again(monkeypatch, holds):
-    """Without gradients the arrays of a map are built once for each value of the strides."""
+def test_unchanged_strides_build_nothing_again(monkeypatch, holds, mode):
+    """The arrays of a map are built once for each value of the strides."""
     calls = []
     original = built.factors
     monkeypatch.setattr(built, "factors", lambda *a, **k: calls.append(1) or original(*a, **k))
     built._kept.cache_clear()
+    built._on_host.cache_clear()
     net = nn.Sequential(
         DiffStride(2.0), DiffStrideConv2d(3, 32, 3, padding=1, ramp="inside")
     ).eval()
     if holds:
         hold_sizes(net)
     x = torch.ones(2, 3, 24, 28)
-    with torch.inference_mode():
+    with mode():
         first = net(x)
         assert len(calls) == 2
         torch.testing.assert_close(net(x), first)
         torch.testing.assert_close(net(x[:1]), first[:1])
         assert len(calls) == 2
     net[0].strides.data.fill_(1.9)  # no version counter moves
-    with torch.no_grad():
+    with mode():
         assert not torch.equal(net(x), first)
     assert len(calls) > 2
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+# Few samples; enough for the faster kernels, whole and axis by axis; nothing to do.
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (64, 64, 8, 8), (8, 16, 48, 48), (2, 3, 1, 1)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        DiffStride(2.0, ramp="inside"),
+        DiffStride(2.0, trainable=False),
+        SpectralPool(2.0),
+        SpectralPool(1.0),
+    ],
+    ids=["learned", "fixed", "pool", "identity"],
+)
+def test_whoever_gets_the_output_may_write_to_it(layer, shape, memory_format):
+    """As an activation in place does; what came in is not touched by it."""
+    x = torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape)
+    x = x.contiguous(memory_format=memory_format)
+    before = x.clone()
+    x.requires_grad_()
+    wanted = torch.relu(layer(x)).square().sum()
+    found = layer(x).relu_().square().sum()
+    inputs = [x, *(p for p in layer.parameters() if p.requires_grad)]
+    for one, other in zip(
+        torch.autograd.grad(found, inputs), torch.autograd.grad(wanted, inputs), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+    with torch.no_grad():
+        y = layer(x).relu_()
+    y.mul_(2)
+    torch.testing.assert_close(x.detach(), before)
 
 
 def test_what_is_kept_from_inference_serves_in_training():

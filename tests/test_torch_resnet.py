@@ -75,8 +75,8 @@ def test_a_first_stage_with_a_stride_projects():
 def test_kinds_of_downsampling():
     kinds = {"diffstride": DiffStride, "spectral": SpectralPool, "strided": torch.nn.Identity}
     for downsampling, kind in kinds.items():
-        downs = resnet18(width=4, downsampling=downsampling).downsamplings().values()
-        assert all(type(down.layer) is kind for down in downs)
+        downs = resnet18(width=4, downsampling=downsampling, strides=(2,) * 5).downsamplings()
+        assert all(type(down.layer) is kind for down in downs.values())
 
 
 def test_resampling_is_behind_the_convolutions():

@@ -29,7 +29,7 @@ def _resample_jvp(plan: Plan, primals: Any, tangents: Any) -> tuple[jax.Array, A
     x, strides, y = primals
     dx, ds = (None if isinstance(dz, SymbolicZero) else dz for dz in tangents[:2])
     # Plain array code and not the custom function again: a reverse pass transposes it.
-    parts = factors(strides, plan, learn=ds is not None)
+    parts = factors(strides, plan, learn=ds is not None, stop=jax.lax.stop_gradient)
     q: list[jax.Array | None] = [None] * len(plan.axes)
     if ds is not None:
         # The value comes with the coefficients. Computed by itself, XLA would not see that it is
@@ -91,7 +91,7 @@ def diffstride(
     moved. The stride gradient follows the rules of `spectral_stride.vjp` on corners and bounds. A
     reverse pass keeps for it the ramp's bins of x and not x; it computes two skinny products and no
     (n x N) cotangent. Derivatives of a gradient in the strides are those of the smooth
-    pieces: zero for a stride outside its bounds.
+    pieces, and for a stride outside its bounds those at the bound.
 
     Of an input that is sharded over its batch no activation is gathered in the matmul form. XLA
     gathers the input of every FFT (openxla/xla #24); for sharded axes that are long, write

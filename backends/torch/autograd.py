@@ -18,7 +18,7 @@ from spectral_stride.gradients import (
 from spectral_stride.operator import resample, resample_adjoint
 from spectral_stride.plan import Plan
 from spectral_stride.taps import Taps
-from spectral_stride.torch.memory import as_stored, logical_order, stored_order
+from spectral_stride.torch.memory import as_stored, logical_order, owned, stored_order
 from spectral_stride.torch.products import fastest
 
 
@@ -90,8 +90,7 @@ class _Resample(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         parts = _parts(strides, plan, taps, built)
         y, q = forward(x, parts, plan, kernels=fastest(x))
-        # Where every axis has one sample there is nothing to do, and PyTorch wants a view.
-        return (y.view_as(x) if y is x else y, *_only_ramps(q, parts))
+        return (owned(y, x), *_only_ramps(q, parts))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
@@ -192,9 +191,7 @@ class _Fixed(torch.autograd.Function):
 
     @staticmethod
     def forward(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
-        y: torch.Tensor = resample(x, parts, plan, fastest(x))
-        # Where every axis has one sample there is nothing to do, and PyTorch wants a view.
-        return y.view_as(x) if y is x else y
+        return owned(resample(x, parts, plan, fastest(x)), x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -213,7 +210,11 @@ def _parts(
     built: Factors | None,
 ) -> Factors:
     """What was built already, or what these strides make of each axis."""
-    return factors(strides, plan, taps) if built is None else built
+    return _differentiable(strides, plan, taps) if built is None else built
+
+
+def _differentiable(strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None) -> Factors:
+    return factors(strides, plan, taps, stop=torch.Tensor.detach)
 
 
 def _parts_backward(
@@ -226,7 +227,7 @@ def _parts_backward(
     """
     if built is None or not torch.is_grad_enabled():
         return _parts(strides, plan, taps, built)
-    return with_sources(factors(strides, plan, taps), built)
+    return with_sources(_differentiable(strides, plan, taps), built)
 
 
 def _only_ramps(values: Sequence[Any], parts: Factors) -> list[Any]:

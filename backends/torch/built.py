@@ -1,13 +1,12 @@
 """How the small arrays of a map are built for PyTorch, and how long they are kept."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 
 from spectral_stride.arrays import working_dtype
 from spectral_stride.factors import Factors, factors, settle, with_sources
-from spectral_stride.plan import Plan, cutoff_bounds, single_plan
+from spectral_stride.plan import Plan, single_plan
 from spectral_stride.taps import Taps
 
 # Strides as a tensor, or as numbers that the host knows.
@@ -49,6 +48,9 @@ def build(
 ) -> Factors:
     """Build what these strides make of each axis, without history.
 
+    For strides that have not moved since, as in eval mode or while gradients are accumulated, it is
+    what was built for them, where NumPy builds it.
+
     With ``hold_output`` what is kept is taken from the output, where that can be decided without
     waiting for a device; not where coefficients come with a spectrum that is there anyway.
     """
@@ -59,22 +61,28 @@ def build(
     on_host = not by_fft and max(plan.sizes) <= LONGEST_ON_HOST
     if not on_host and (by_fft or not hold_output):
         return factors(point, plan, taps, learn=learn)
-    values = point.numpy()
-    parts = factors(values, plan, taps, learn=learn)
-    if hold_output:
-        settle(parts, clamped=_any_clamped(values.tolist(), plan))
     if on_host:
-        return tuple(part and part.placed(torch.from_numpy) for part in parts)
+        values = tuple(point.tolist())
+        return _on_host(values, single_plan(plan), taps, point.dtype, learn, hold_output)
+    parts = factors(point.numpy(), plan, taps, learn=learn)
+    settle(parts)
     return with_sources(factors(point, plan, taps, learn=learn), parts)
 
 
-def _any_clamped(strides: Sequence[float], plan: Plan) -> bool:
-    """Whether a stride is outside of its bounds; that of a single sample has no effect."""
-    for size, stride in zip(plan.sizes, strides, strict=True):
-        low, high = cutoff_bounds(size, plan.smoothness, plan.ramp)
-        if size > 1 and not low <= size / (2 * stride) <= high:
-            return True
-    return False
+@lru_cache(KEPT)
+def _on_host(
+    values: tuple[float, ...],
+    plan: Plan,
+    taps: tuple[Taps, ...] | None,
+    dtype: torch.dtype,
+    learn: bool,
+    hold_output: bool,
+) -> Factors:
+    """Let NumPy build them."""
+    parts = factors(torch.tensor(values, dtype=dtype).numpy(), plan, taps, learn=learn)
+    if hold_output:
+        settle(parts)
+    return tuple(part and part.placed(torch.from_numpy) for part in parts)
 
 
 def kept(strides: Strides, plan: Plan, taps: tuple[Taps, ...] | None, x: torch.Tensor) -> Factors:

@@ -27,9 +27,26 @@ RESAMPLING, DILATED = 2.75, 2.45
 
 
 def _pads(conv: Convolution) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Samples that are padded before and after, of height and of width."""
-    left, right, top, bottom = conv._reversed_padding_repeated_twice
-    return (top, bottom), (left, right)
+    """Samples that are padded before and after, of height and of width.
+
+    As `nn.Conv2d` finds them when it is called: zeros by its attributes of then.
+    """
+    if conv.padding_mode != "zeros":
+        left, right, top, bottom = conv._reversed_padding_repeated_twice
+        return (top, bottom), (left, right)
+    height, width = (
+        _zeros(conv.padding if isinstance(conv.padding, str) else conv.padding[axis], *one)
+        for axis, one in enumerate(zip(conv.kernel_size, conv.dilation, strict=True))
+    )
+    return height, width
+
+
+def _zeros(padding: int | str, kernel: int, dilation: int) -> tuple[int, int]:
+    if padding == "same":
+        both = dilation * (kernel - 1)
+        return both // 2, both - both // 2
+    each = 0 if isinstance(padding, str) else padding
+    return each, each
 
 
 def convolved_shape(conv: Convolution, x: torch.Tensor) -> tuple[int, ...]:
@@ -95,11 +112,13 @@ def resamples_first(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:
     (height, width), (tall, wide), (rows, columns) = (x.shape[-2:], plan.sizes, plan.out_sizes)
     k_h, k_w = conv.kernel_size
     mixing: int = conv.out_channels * (conv.in_channels // conv.groups) * k_h * k_w
+    # A kernel of one sample has no taps to be apart.
+    spread = DILATED if k_h * k_w > 1 else 1
     # Last axis first, as the core does it.
     first: int = conv.in_channels * (height * width + height * k_h * rows) * k_w * columns
     after: int = conv.out_channels * (tall * wide + tall * rows) * columns
     return (
-        RESAMPLING * first + DILATED * mixing * rows * columns
+        RESAMPLING * first + spread * mixing * rows * columns
         < RESAMPLING * after + mixing * tall * wide
     )
 
@@ -132,9 +151,17 @@ def check_convolution(conv: Any) -> None:
 def is_plain(conv: nn.Conv2d) -> bool:
     """Whether calling a convolution does what its parameters say, and nothing else.
 
-    Hooks, as those of pruning and of layers whose parameters are still to come, and a forward pass
-    of another kind need the call itself.
+    Hooks, as those of pruning and of layers whose parameters are still to come, and a method of
+    another kind, in a class or in this one module, need the call itself.
     """
     hooks = (conv._forward_pre_hooks, conv._forward_hooks)
     backward = (conv._backward_pre_hooks, conv._backward_hooks)
-    return type(conv).forward is nn.Conv2d.forward and not any((*hooks, *backward))
+    return not (
+        any((*hooks, *backward))
+        or nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
+        or "forward" in conv.__dict__
+        or "_conv_forward" in conv.__dict__
+        or type(conv).__call__ is not nn.Conv2d.__call__
+        or type(conv).forward is not nn.Conv2d.forward
+        or type(conv)._conv_forward is not nn.Conv2d._conv_forward
+    )

@@ -45,9 +45,9 @@ class Downsampling(nn.Module):
         if kind == "strided":
             checks.integer_strides(self.initial)
             self.conv_stride = (int(self.initial[0]), int(self.initial[1]))
-        elif kind == "spectral":
+        elif kind == "spectral" and self.initial != (1.0, 1.0):
             self.layer = SpectralPool(self.initial)
-        else:
+        elif kind == "diffstride":
             self.layer = learned
 
     def strides(self) -> torch.Tensor | tuple[float, float]:

@@ -19,7 +19,7 @@ from spectral_stride.torch.autograd import (
     without_autocast,
 )
 from spectral_stride.torch.built import Strides, build, kept, nothing_interferes, transformed
-from spectral_stride.torch.memory import in_stored_order
+from spectral_stride.torch.memory import in_stored_order, owned
 from spectral_stride.torch.products import fastest
 
 
@@ -71,7 +71,7 @@ def _resample(
     y: torch.Tensor
     y, q = forward(x, parts, plan)
     dy, _ = push(None, strides - point, q, parts, plan)
-    return y if dy is None else y + dy
+    return owned(y, x) if dy is None else y + dy
 
 
 def _fixed(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
@@ -79,12 +79,12 @@ def _fixed(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
     y: torch.Tensor
     if torch.compiler.is_compiling() or transformed():
         # Linear in x, and PyTorch's own derivatives of it are exact.
-        y = resample(x, parts, plan)
+        y = owned(resample(x, parts, plan), x)
     elif x.requires_grad and torch.is_grad_enabled():
         y = resample_fixed(x, parts, plan)
     else:
         with torch.no_grad():
-            y = resample(x, parts, plan, fastest(x))
+            y = owned(resample(x, parts, plan, fastest(x)), x)
     return y
 
 
@@ -173,10 +173,10 @@ def diffstride(
     coefficients of the bins on its ramp: 2R in place of the N samples that come to it. Eagerly on a
     CPU, and not in half precision, these are read off the n samples of the output where that is
     clearly less. Where they would be more than n, over all axes, the output is saved itself, and a
-    copy is returned. Either takes strides within their bounds, and a share in the output of every
-    bin that is not close to zero: then the gradient's rounding is up to 32 times that of the
-    output. The stride gradient follows the rules of `spectral_stride.vjp` on corners and bounds.
-    Second derivatives in the strides are those of the smooth pieces; under `torch.compile` and
+    copy is returned. Either takes a share in the output of every bin that is not close to zero:
+    then the gradient's rounding is up to 32 times that of the output. The stride gradient follows
+    the rules of `spectral_stride.vjp` on corners and bounds. Second derivatives in the strides are
+    those of the smooth pieces, beyond the bounds those at the bound; under `torch.compile` and
     `torch.export` they are zero.
 
     Examples

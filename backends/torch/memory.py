@@ -28,6 +28,20 @@ def logical_order(y: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
     return y.contiguous().permute(back)
 
 
+def owned(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return y, which was made of x, as a tensor that whoever gets it may change in place.
+
+    That is neither x itself, where there was nothing to do, nor a view of what nobody else has,
+    which autograd would guard.
+    """
+    if y is x:
+        return x.clone()
+    if torch.compiler.is_compiling() or not y._is_view():
+        return y
+    same: torch.Tensor = torch.ops.aten._unsafe_view(y, y.shape)
+    return same
+
+
 def as_stored(
     x: torch.Tensor, plan: Plan, order: tuple[int, ...] | None
 ) -> tuple[torch.Tensor, Plan]:
