@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from benchmarks.speed.cases import Array, Case
-from benchmarks.speed.peers import Peer, from_torch, to_torch, torch_peer
+from benchmarks.speed.peers import Peer, as_if_moved, from_torch, to_torch, torch_peer
 
 # A module and its parameters, in the order in which another one has the same.
 Built = tuple[nn.Module, Sequence[torch.Tensor]]
@@ -30,6 +30,7 @@ def module_peer(
         g = to_torch(case.draw(tuple(module(x).shape)), dtype, device)
 
         def step() -> Sequence[torch.Tensor]:
+            as_if_moved()
             y = module(x)
             dx, *rest = torch.autograd.grad(y, (x, *parameters), g)
             return y, dx, torch.cat([one.flatten() for one in rest])
