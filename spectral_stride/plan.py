@@ -15,9 +15,9 @@ from typing import Any, TypedDict
 from spectral_stride import checks
 
 # Largest axis on which "auto" takes the matmul form. Forward and backward with both gradients, in
-# float32 on 2 CPU cores under PyTorch, its time over the FFT's was, for images of 2^22 pixels in
-# all, 0.44 at 64 samples, 0.68 at 128, 0.84 at 256, 0.95 at 384, 1.2 at 512; of 1024 rows, where
-# both take about a millisecond, 0.7, 1.2, 1.6, 1.8, 2.1. The table is in benchmarks/README.md.
+# float32 on 2 CPU cores under PyTorch, its time over the FFT's was, of 65536 rows, 0.49 at 64
+# samples, 0.44 at 128, 0.51 at 256, 0.71 at 512; of 1024 rows, where both take about a millisecond,
+# 0.68, 0.81, 1.27, 2.17. The table is in benchmarks/README.md.
 LONGEST_MATMUL = 256
 
 

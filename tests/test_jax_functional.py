@@ -218,6 +218,29 @@ def test_transforms_of_jax():
     )
 
 
+@RAMPS
+def test_second_derivatives_beyond_a_bound_are_those_at_it(ramp):
+    """Of the strides among each other, and of strides and input; both orders of them agree."""
+    x, low = draw(2, 12, 12), core.stride_bounds(12, ramp=ramp)[0]
+    plan = core.make_plan(x.shape, (low, 2.21), ramp=ramp)
+
+    def energy(x, s):
+        return jnp.tanh(diffstride(x, s, plan=plan)).sum()
+
+    @jax.jit
+    def curvature(s):
+        return jax.hessian(energy, argnums=(0, 1))(x, s)
+
+    (_, mixed), (other, both) = curvature(jnp.array((low / 2, 2.21)))
+    for got, wanted in zip(
+        (mixed, both), (row[1] for row in curvature(jnp.array((low, 2.21)))), strict=True
+    ):
+        assert jnp.any(wanted[..., 0] != 0)
+        close(got, wanted)
+    close(both, both.T)
+    close(other, jnp.moveaxis(mixed, -1, 0))
+
+
 def test_hessian_in_x_is_that_of_a_linear_map():
     """Of |A x|^2 it is 2 A^T A."""
     x, s = draw(1, 9), jnp.array([1.7])
