@@ -30,9 +30,9 @@ def module_peer(
         g = to_torch(case.draw(tuple(module(x).shape)), dtype, device)
 
         def step() -> Sequence[torch.Tensor]:
-            as_if_moved()
             y = module(x)
             dx, *rest = torch.autograd.grad(y, (x, *parameters), g)
+            as_if_moved()
             return y, dx, torch.cat([one.flatten() for one in rest])
 
         return step

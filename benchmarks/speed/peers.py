@@ -139,9 +139,10 @@ def torch_step(
     g = to_torch(case.draw(tuple(forward(x, learned).shape)), dtype, device)
 
     def step() -> Sequence[torch.Tensor]:
-        as_if_moved()
         y = forward(x, learned)
-        return y, *torch.autograd.grad(y, wanted, g)
+        found = y, *torch.autograd.grad(y, wanted, g)
+        as_if_moved()
+        return found
 
     return step
 
