@@ -167,6 +167,8 @@ def test_the_cheaper_order_is_taken():
         ((3, 64), 112, 1.2, True),
         ((64, 64, 1), 32, 1.5, True),
         ((128, 128, 1), 16, 1.5, True),
+        ((256, 64, 1), 32, 2.0, True),
+        ((256, 64, 1), 32, 1.2, False),
     ],
 )
 def test_the_order_that_was_measured_to_be_faster_is_taken(channels, size, stride, expected):
