@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
+from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_stride import make_plan
 from spectral_stride.torch import (
@@ -206,13 +207,22 @@ def test_a_convolution_is_asked_for_all_that_it_does():
     conv.forward = lambda x: 2 * usual(x)
     check(conv)
     del conv.forward
-    hook = nn.modules.module.register_module_forward_hook(
-        lambda module, _, y: 2 * y if module is conv else None
-    )
-    try:
-        check(conv)
-    finally:
-        hook.remove()
+    hook = conv.register_forward_hook(lambda *of: 2 * of[-1])
+    check(conv)
+    hook.remove()
+
+
+def test_a_convolution_costs_the_same_under_a_tracker_of_modules():
+    """PyTorch's counter of operations hangs a hook on all modules at once."""
+    layer = DiffStrideConv2d(3, 64, 3, padding=1, ramp="inside")
+    conv, down = nn.Conv2d(3, 64, 3, padding=1), DiffStride(2.0, ramp="inside")
+    x = torch.ones(1, 3, 32, 32)
+    counts = []
+    for call in (layer, lambda x: down(x, conv)):
+        with FlopCounterMode(display=False) as counter:
+            call(x)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("stride", [1.0, 1.1, 30.0])

@@ -119,8 +119,7 @@ def resamples_first(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:
     first: int = conv.in_channels * (height * width + height * k_h * rows) * k_w * columns
     after: int = conv.out_channels * (tall * wide + tall * rows) * columns
     return (
-        product * first + spread * mixing * rows * columns
-        < product * after + mixing * tall * wide
+        product * first + spread * mixing * rows * columns < product * after + mixing * tall * wide
     )
 
 
@@ -153,13 +152,13 @@ def is_plain(conv: nn.Conv2d) -> bool:
     """Whether calling a convolution does what its parameters say, and nothing else.
 
     Hooks, as those of pruning and of layers whose parameters are still to come, and a method of
-    another kind, in a class or in this one module, need the call itself.
+    another kind, in a class or in this one module, need the call itself. Hooks on all modules at
+    once do not count: those of counters and trackers, which look on, would make every network slow.
     """
     hooks = (conv._forward_pre_hooks, conv._forward_hooks)
     backward = (conv._backward_pre_hooks, conv._backward_hooks)
     return not (
         any((*hooks, *backward))
-        or nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
         or "forward" in conv.__dict__
         or "_conv_forward" in conv.__dict__
         or type(conv).__call__ is not nn.Conv2d.__call__
