@@ -62,7 +62,7 @@ def build(
     if not on_host and (by_fft or not hold_output):
         return factors(point, plan, taps, learn=learn)
     if on_host:
-        values = tuple(point.tolist())
+        values = tuple(point.numpy().tolist())
         return _on_host(values, single_plan(plan), taps, point.dtype, learn, hold_output)
     parts = factors(point.numpy(), plan, taps, learn=learn)
     settle(parts)
