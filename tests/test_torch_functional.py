@@ -438,3 +438,20 @@ def test_what_is_kept_where_the_output_will_not_do():
     assert saved(draw(*shape)) != passing
     assert saved(draw(*shape).bfloat16()) == passing
     assert saved(draw(*shape), method="fft") == passing
+
+
+@pytest.mark.parametrize("strides", [(40.0, 2.15), (2.15, 40.0)])
+def test_beyond_the_bounds_the_output_will_do_to_every_order(strides):
+    """Whatever is kept: a transform keeps the coefficients that pass, an eager call the output."""
+    shape = KEPT["OUTPUT"][0]
+    assert "PASSING" not in sources(shape, strides)
+    x = draw(*shape, requires_grad=False)
+    plan = make_plan(shape, strides, ramp="inside")
+
+    def energy(s):
+        return diffstride(x, s, plan=plan).tanh().square().sum()
+
+    s = torch.tensor(strides, dtype=torch.float64)
+    found = torch.autograd.functional.hessian(energy, s)
+    torch.testing.assert_close(found, torch.func.hessian(energy)(s))
+    torch.testing.assert_close(found, found.T)

@@ -1,4 +1,7 @@
-"""Memory formats: a channels-last tensor is a contiguous one whose axes are named otherwise."""
+"""How tensors lie in memory, and whose it is.
+
+A channels-last tensor is a contiguous one whose axes are named otherwise.
+"""
 
 from collections.abc import Callable
 
