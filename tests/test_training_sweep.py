@@ -7,11 +7,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from threading import Barrier
 
 import pytest
 import typer
+from optuna import create_study
+from optuna.storages import RDBStorage
 from typer.testing import CliRunner
 
 from spectral_stride.torch.training import job, sweep_commands
@@ -21,7 +25,8 @@ from spectral_stride.torch.training.grid import read_grid
 from spectral_stride.torch.training.leases import GRACE
 from spectral_stride.torch.training.outcomes import Outcome
 from spectral_stride.torch.training.run import train
-from spectral_stride.torch.training.sweep import ERROR, JOURNAL, sweep
+from spectral_stride.torch.training.storage import JOURNAL, open_storage
+from spectral_stride.torch.training.sweep import ERROR, sweep
 
 GRID = """
 downsampling: [diffstride, strided]
@@ -382,6 +387,38 @@ def test_two_workers_divide_the_points(tmp_path, grid, worker, kind):
     outcomes = sweep(grid, tmp_path / "out", rest, storage=storage)
     assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
     assert rest.seen == []
+
+
+def test_two_workers_never_take_the_same_trial_of_a_database(tmp_path, monkeypatch):
+    check = RDBStorage.check_trial_is_updatable
+
+    def slowly(storage, trial_id, state):
+        # Between reading that a trial waits and marking it as running.
+        check(storage, trial_id, state)
+        time.sleep(0.5)
+
+    url = storages(tmp_path)["database"]
+    studies = [
+        create_study(study_name="one", storage=open_storage(tmp_path, url), load_if_exists=True)
+        for _ in range(2)
+    ]
+    for _ in studies:
+        studies[0].enqueue_trial({})
+    monkeypatch.setattr(RDBStorage, "check_trial_is_updatable", slowly)
+    together = Barrier(len(studies))
+    taken = []
+
+    def train(trial):
+        taken.append(trial.number)
+        return 0.5
+
+    def work(study):
+        together.wait()
+        study.optimize(train, n_trials=1)
+
+    with ThreadPoolExecutor(len(studies)) as pool:
+        list(pool.map(work, studies))
+    assert sorted(taken) == [0, 1]
 
 
 def test_a_killed_worker_is_told_from_a_living_one(tmp_path, grid, worker):

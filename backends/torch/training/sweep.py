@@ -7,9 +7,7 @@ several workers, and does not repeat what failed.
 """
 
 import platform
-import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -18,25 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages.journal import JournalFileBackend
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from rich.markup import escape
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from spectral_stride.torch.training import leases as signs
 from spectral_stride.torch.training.config import Config, RefusedError, refuse
 from spectral_stride.torch.training.folder import CONFIG, SUMMARY
 from spectral_stride.torch.training.grid import OPTIONS, Point, counts, read_grid
 from spectral_stride.torch.training.outcomes import DONE, FAILED, RUNNING, WAITING, Outcome
+from spectral_stride.torch.training.storage import open_storage
 
 Run = Callable[[Config, Path], dict[str, Any]]
 
-JOURNAL = "journal.log"
 LOCKS = "locks"
 ERROR = "error.txt"
 
-_PAUSE = 0.3  # seconds
 _DIED = "its worker died, or was killed"
 # How the reason begins where a user has stopped a trial.
 _INTERRUPTED = "KeyboardInterrupt"
@@ -59,36 +54,6 @@ def _quiet_optuna() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(level)
-
-
-def _open_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
-    if url is None:
-        path = folder / JOURNAL
-        try:
-            return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
-        except ValueError as error:
-            remedy = "repair its last line, or sweep to another --out"
-            refuse("--out", f"{str(path)!r} ({error})", "a journal of Optuna", remedy)
-    return _open_database(url)
-
-
-def _open_database(url: str, attempts: int = 5) -> optuna.storages.RDBStorage:
-    """Open a database, which Optuna fills with its tables where they are missing."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # for the heartbeat
-            return optuna.storages.RDBStorage(
-                url, heartbeat_interval=signs.HEARTBEAT, grace_period=signs.GRACE
-            )
-    except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
-        if isinstance(error, DatabaseError) and attempts > 1:
-            # Of two workers that begin at once on an empty database, one finds tables where it
-            # wanted to make them; soon they are complete.
-            time.sleep(_PAUSE)
-            return _open_database(url, attempts - 1)
-        reason = str(error).strip().splitlines()[0]
-        allowed = "a database that can be opened, as a URL that SQLAlchemy reads"
-        refuse("--storage", f"{url!r} ({reason})", allowed, "write --storage sqlite:///sweep.db")
 
 
 def _config_of(trial: FrozenTrial) -> Config | None:
@@ -133,7 +98,7 @@ class _Sweep:
         self.leases: signs.Leases = (
             signs.FileLeases(folder / LOCKS) if storage is None else signs.Heartbeats()
         )
-        self.storage = _open_storage(folder, storage)
+        self.storage = open_storage(folder, storage)
         self.study = optuna.create_study(
             study_name=folder.resolve().name,
             storage=self.storage,
