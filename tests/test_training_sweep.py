@@ -14,8 +14,10 @@ from threading import Barrier
 
 import pytest
 import typer
-from optuna import create_study
+from optuna import create_study, load_study
 from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from rich.markup import escape
 from typer.testing import CliRunner
 
 from spectral_stride.torch.training import job, sweep_commands
@@ -35,6 +37,7 @@ seed: [0, 1]
 """
 # Three trainings at each of two seeds.
 COUNT = 6
+DIED = "its worker died, or was killed, or was not heard of for too long"
 
 
 @pytest.fixture
@@ -330,7 +333,7 @@ sys.path.insert(0, {root!r})
 from spectral_stride.torch.training import leases
 from spectral_stride.torch.training.sweep import sweep
 
-leases.HEARTBEAT, leases.GRACE = 1, 2
+leases.HEARTBEAT, leases.GRACE = 1, 6
 here, storage = Path(sys.argv[1]), sys.argv[2] or None
 
 def run(config, folder):
@@ -456,7 +459,7 @@ def test_a_worker_that_dies_while_others_work_is_seen_at_the_end(tmp_path, grid,
 
     outcomes = sweep(grid, tmp_path / "out", run)
     assert [outcome.state for outcome in outcomes] == ["failed"] + ["done"] * (COUNT - 1)
-    assert outcomes[0].error == "its worker died, or was killed"
+    assert outcomes[0].error == DIED
 
 
 def test_a_database_hears_when_a_worker_is_silent(tmp_path, grid, worker, monkeypatch):
@@ -466,19 +469,51 @@ def test_a_database_hears_when_a_worker_is_silent(tmp_path, grid, worker, monkey
     for _ in range(2):
         process.stdout.readline()
     monkeypatch.setattr("spectral_stride.torch.training.leases.HEARTBEAT", 1)
-    monkeypatch.setattr("spectral_stride.torch.training.leases.GRACE", 2)
-    time.sleep(3.5)  # longer than the grace that a silent worker has
+    monkeypatch.setattr("spectral_stride.torch.training.leases.GRACE", 6)
+    time.sleep(7.5)  # longer than the grace that a silent worker has
     beside = Runner()
     outcomes = sweep(grid, tmp_path / "out", beside, storage=storage)
     assert len(beside.seen) == COUNT - 2
     assert outcomes[1].state == "running"
     process.kill()
     process.wait(timeout=10)
-    time.sleep(3.5)
+    time.sleep(7.5)
     after = Runner()
     outcomes = sweep(grid, tmp_path / "out", after, storage=storage)
     assert after.seen == [read_grid(grid)[1].config]
     assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_worker_that_was_taken_for_dead_goes_on(tmp_path, grid, interrupted):
+    """As the worker of a machine that slept: its trial is failed, and it trains the others."""
+    storage = storages(tmp_path)["database"]
+    names = []
+
+    def run(config, folder):
+        names.append(folder.name)
+        if len(names) == 1:
+            other = load_study(study_name="out", storage=storage)
+            other.tell(0, state=TrialState.FAIL)
+            if interrupted:
+                raise KeyboardInterrupt
+        return write_summary(config, folder)
+
+    if interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            sweep(grid, tmp_path / "out", run, storage=storage)
+        assert len(names) == 1
+    lines = []
+    outcomes = sweep(grid, tmp_path / "out", run, storage=storage, tell=lines.append)
+    if not interrupted:
+        assert [outcome.state for outcome in outcomes] == ["failed"] + ["done"] * (COUNT - 1)
+        assert outcomes[0].error == DIED
+        assert lines[1] == f"  failed: {escape(outcomes[0].line())}"
+        assert not (tmp_path / "out" / names[0] / ERROR).exists()
+        outcomes = sweep(grid, tmp_path / "out", run, storage=storage)
+    # Started again, it trains what was taken away; the first folder is kept.
+    assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
+    assert names.count(f"{names[0]}-try2") == 1
 
 
 def test_points_that_two_workers_queued_at_once_run_once(tmp_path, grid, monkeypatch):

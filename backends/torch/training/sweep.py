@@ -32,7 +32,7 @@ Run = Callable[[Config, Path], dict[str, Any]]
 LOCKS = "locks"
 ERROR = "error.txt"
 
-_DIED = "its worker died, or was killed"
+_DIED = "its worker died, or was killed, or was not heard of for too long"
 # How the reason begins where a user has stopped a trial.
 _INTERRUPTED = "KeyboardInterrupt"
 _STATES = {
@@ -99,6 +99,8 @@ class _Sweep:
             signs.FileLeases(folder / LOCKS) if storage is None else signs.Heartbeats()
         )
         self.storage = open_storage(folder, storage)
+        self.trial: optuna.Trial | None = None
+        self.broken_off = False
         self.study = optuna.create_study(
             study_name=folder.resolve().name,
             storage=self.storage,
@@ -211,6 +213,7 @@ class _Sweep:
 
     def objective(self, trial: optuna.Trial) -> float:
         """Train one point and return its accuracy."""
+        self.trial = trial
         self.leases.take(trial.number)
         if "config" not in trial.user_attrs:
             raise optuna.TrialPruned("another worker took the last of the queue")
@@ -228,16 +231,18 @@ class _Sweep:
         trial.set_user_attr("machine", platform.node())
         try:
             summary = self.run(Config(**trial.user_attrs["config"]), folder)
-            (trained,) = summary["runs"]
-            trial.set_user_attr("accuracy", trained["test_accuracy"])
-            trial.set_user_attr("macs", trained["after"]["macs"])
         except BaseException as error:
+            self.broken_off = isinstance(error, KeyboardInterrupt)
             reason = " ".join(str(error).split())
             is_plain = isinstance(error, RefusedError)
             message = reason if is_plain else f"{type(error).__name__}: {reason}"
-            trial.set_user_attr("error", message)
+            with suppress(UpdateFinishedTrialError):
+                trial.set_user_attr("error", message)
             (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
             raise
+        (trained,) = summary["runs"]
+        trial.set_user_attr("accuracy", trained["test_accuracy"])
+        trial.set_user_attr("macs", trained["after"]["macs"])
         return float(trained["test_accuracy"])
 
     def outcome(self, point: Point) -> Outcome:
@@ -251,6 +256,24 @@ class _Sweep:
             outcome = _outcome(trial)
             self.tell(f"  {outcome.state}: {escape(outcome.line())}")
 
+    def train_one(self) -> None:
+        """Take a trial out of the queue and train it."""
+        self.trial = None
+        self.broken_off = False
+        try:
+            self.study.optimize(
+                self.objective, n_trials=1, catch=(Exception,), callbacks=[self.after]
+            )
+        except ValueError:
+            # Optuna cannot finish what is finished: another worker has taken this one for dead, as
+            # after a night with the lid closed.
+            trial = self.trial and self.storage.get_trial(self.trial._trial_id)
+            if trial is None or trial.state != TrialState.FAIL:
+                raise
+            if self.broken_off:
+                raise KeyboardInterrupt from None
+            self.after(self.study, trial)
+
     def work(self) -> None:
         """Train until the queue is empty; then look once more for workers that died meanwhile."""
         while True:
@@ -259,9 +282,7 @@ class _Sweep:
                 if not self.is_waiting():
                     self.leases.bury(self.study)
                     return
-                self.study.optimize(
-                    self.objective, n_trials=1, catch=(Exception,), callbacks=[self.after]
-                )
+                self.train_one()
             finally:
                 self.leases.end()
 
