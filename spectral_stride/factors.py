@@ -70,6 +70,14 @@ def transposed(rows: Array) -> Array:
     return array_namespace(rows).permute_dims(rows, (1, 0))
 
 
+def balance(size: int) -> int:
+    """Power of two b up to N that coefficients Q x are divided by, until their products are summed.
+
+    They are sums over the axis, and half precision ends at 65504.
+    """
+    return 1 << (size.bit_length() - 1)
+
+
 class Ramp(NamedTuple):
     """The r bins of one axis that depend on its stride, and the slope d of their share in A."""
 
@@ -152,20 +160,20 @@ class Factor:
         return out_rows, _doubled(level) * in_rows
 
     def reads(self) -> Array:
-        """Rows Q, shape (2r, N); with taps (2r k, N): what the ramp reads off the input."""
+        """Rows Q/b, shape (2r, N); with taps (2r k, N): what the ramp reads off the input."""
         if self._reads is None:
-            rows = self.waves_in()
+            rows = self.waves_in() / balance(self.size)
             self._reads = rows if self.taps is None else shifted(rows, self.taps)
         return self._reads
 
     def reads_output(self) -> Array:
-        """Rows E = diag(N/(gain n m)) P, shape (2r, n): they find Q x in A x.
+        """Rows E/b = diag(N/(b gain n m)) P, shape (2r, n): they find Q x/b in A x.
 
         Not the sine of bin n/2, which is not in there, and with which P would do nothing.
         """
         if self._reads_output is None:
             height = gain(self.norm, self.size, self.out_size) * self.out_size / self.size
-            level = 1 / (height * self.shares())
+            level = 1 / (height * balance(self.size) * self.shares())
             self._reads_output = _doubled(level) * self.waves_out()
         return self._reads_output
 
@@ -193,7 +201,7 @@ class Factor:
         return waves(self.ramp.bins, size, self.ramp.slope.dtype)
 
     def turns(self) -> Array:
-        """C = P^T diag(d) E, shape (n, n): what makes dA/ds of A."""
+        """C/b = P^T diag(d) E/b, shape (n, n): C is what makes dA/ds of A."""
         return array_namespace(self.mask).matmul(transposed(self.writes()), self.reads_output())
 
     def moves(self, still: "Factor") -> Array:

@@ -13,7 +13,8 @@ The coefficients are in the output as well, times the m of their bin: with E P^T
 close to zero that is the same sum over fewer samples. Of short axes 2r coefficients are more than n
 samples; then y is kept itself, and the gradient is the sum of C_i times g (y - mean)^T, with the
 (n x n) matrix C_i = P_i^T diag(d_i) E_i, which makes nothing of a mean. Who has the values of the
-masks at hand decides what is kept (`factors.settle`). All of this is as true of an output whose
+masks at hand decides what is kept (`factors.settle`). All coefficients are kept over a power of two
+b (`factors.balance`), which comes back in the sum. All of this is as true of an output whose
 channels were mixed and shifted since: so strides learn behind a convolution that was resampled
 before (`backward_from_output`).
 """
@@ -25,7 +26,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 
 from spectral_stride import checks
 from spectral_stride.arrays import Array, DType, bind, cast, namespace_of, stride_vector
-from spectral_stride.factors import Factors, Source, factors, transposed
+from spectral_stride.factors import Factors, Source, balance, factors, transposed
 from spectral_stride.operator import (
     PLAIN,
     Kernels,
@@ -72,7 +73,7 @@ def read_back(y: Array, parts: Factors, plan: Plan, kernels: Kernels = PLAIN) ->
 def paired(
     p: Sequence[Array | None], q: Sequence[Array | None], plan: Plan, dtype: DType
 ) -> Array | None:
-    """Sum of p_i q_i of each axis, shape (len(axes),); None where there is none."""
+    """Sum of b_i p_i q_i of each axis, shape (len(axes),); None where there is none."""
     # Each axis' sum over the resampled axes stands in a place of its own, and one sum over the
     # batch serves all: a library that holds the batch in chunks can then drop each when it is done.
     total = None
@@ -82,6 +83,7 @@ def paired(
         xp = array_namespace(here)
         terms = cast(here, dtype) * cast(there, dtype)
         part = xp.sum(terms, axis=plan.axes, keepdims=True)[..., None]
+        part = part * balance(plan.sizes[position])
         places = xp.arange(len(p), device=device(here))
         part = part * xp.astype(places == position, dtype)
         total = part if total is None else total + part
@@ -89,7 +91,7 @@ def paired(
 
 
 class _StrideGradient:
-    """Sum of p_i q_i over the axes: of each when its p_i is there, or of all when all are."""
+    """Sum of b_i p_i q_i over the axes: of each when its p_i is there, or of all when all are."""
 
     def __init__(
         self, q: Sequence[Array | None], plan: Plan, dtype: DType, kernels: Kernels
@@ -107,9 +109,9 @@ class _StrideGradient:
             self.add(position, self.kernels.dot(cast(p, self.dtype), cast(q, self.dtype)))
 
     def add(self, position: int, value: Array) -> None:
-        """Take the gradient of an axis, shape ()."""
+        """Take the sum of p q of an axis, shape ()."""
         xp = array_namespace(value)
-        value = cast(value, self.dtype)
+        value = cast(value, self.dtype) * balance(self.plan.sizes[position])
         zero = xp.zeros_like(value)
         places = range(len(self.q))
         one = xp.stack([value if place == position else zero for place in places])
@@ -240,7 +242,7 @@ def push(
         # The tangent goes with q and not with the rows: transposed, that is the sum of p q in
         # working precision, and no product over the whole batch.
         moved = cast(cast(values, dstrides.dtype) * dstrides[position], values.dtype)
-        rows = transposed(factor.writes())
+        rows = transposed(factor.writes()) * balance(factor.size)
         also[position] = apply_to_each(rows, moved, plan.axes[position], factor)
     return sweep(dx, parts, plan, also=also)
 

@@ -13,6 +13,7 @@ from spectral_stride.factors import (
     Factors,
     Ramp,
     Source,
+    balance,
     bin_weights,
     gain,
     transposed,
@@ -121,7 +122,7 @@ def _fft_axis(
     found = None
     if ramp is not None:
         found = _coefficients_in(spectrum, ramp, axis, weighted=adjoint)
-        found = found if adjoint else found * size
+        found = found if adjoint else found * (size / balance(size))
     if adjoint:
         kept = xp.arange(size // 2 + 1, device=device(mask))
         # The transform onto N samples applies the weights of N; those of n are wanted.
@@ -168,7 +169,8 @@ def sweep(
     y : array or None
         Of x's dtype; None for zeros.
     found : list
-        Of each axis that `meets`, Q times what comes to it; with ``adjoint`` diag(d) P times that.
+        Of each axis that `meets`, Q/b times what comes to it; with ``adjoint`` diag(d) P times
+        that.
     """
     found: list[Array | None] = [None] * len(parts)
     nothing_joins = all(one is None for one in also or ())
@@ -208,7 +210,7 @@ def _whole(x: Array, parts: Factors, plan: Plan, adjoint: bool, kernels: Kernels
 def coefficients(
     x: Array, factor: Factor, axis: int, adjoint: bool, kernels: Kernels = PLAIN
 ) -> Array:
-    """Q x of one axis with a ramp; with ``adjoint`` diag(d) P x."""
+    """Q x/b of one axis with a ramp; with ``adjoint`` diag(d) P x."""
     if adjoint:
         return apply_to_each(factor.writes(), x, axis, factor, kernels)
     return kernels.along(factor.reads(), x, axis)

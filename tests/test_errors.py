@@ -109,7 +109,7 @@ PLANS = [
     bad("a canvas that aliases", (4, 32), (2.0,), {"out_sizes": (23,)}, ValueError,
         "out_sizes", "23 for axis 1", "24 to 32 (fewer alias the 12 bins", "write 24"),
     bad("a canvas that aliases inside", (33,), (2.0,), {"out_sizes": (15,), "ramp": "inside"},
-        ValueError, "out_sizes", "15 for axis 0", "16 to 33 (fewer alias the 8 bins", "write 16"),
+        ValueError, "out_sizes", "15 for axis 0", "17 to 33 (fewer alias the 8 bins", "write 17"),
     bad("a canvas beyond the input", (32,), (2.0,), {"out_sizes": (33,)}, ValueError,
         "out_sizes", "33 for axis 0", "24 to 32", "out_sizes=None"),
     *(

@@ -233,3 +233,14 @@ def test_which_of_the_three_is_kept():
     assert kept(40, 1.2) == {Source.PASSING}  # on 34 samples, which is not much less
     assert kept(32, 2.0, ramp="outside") == {Source.PASSING}  # on 24
     assert kept(40, 2.0, smoothness=0) == {Source.PASSING}
+
+
+@pytest.mark.parametrize(("size", "amplitude"), [(256, 600), (4096, 40), (65536, 2.5)])
+def test_half_precision_holds_what_is_on_the_way(size, amplitude):
+    """A coefficient is a sum over the axis: of a wave on the ramp amplitude N/2, beyond 65504."""
+    wave = amplitude * np.cos(2 * np.pi * (size // 4 - 2) * np.arange(size) / size)
+    x = wave.astype(np.float16)[None, :]
+    _, pullback = ss.vjp(x, (2.0,), ramp="inside")
+    y, exact = ss.vjp(x.astype(np.float64), (2.0,), ramp="inside")
+    g = (y / np.abs(y).max()).astype(np.float16)
+    np.testing.assert_allclose(pullback(g)[1], exact(g.astype(np.float64))[1], rtol=1e-2)

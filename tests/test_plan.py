@@ -97,11 +97,19 @@ def test_sizes_are_rounded_up_to_a_multiple_and_at_most_to_the_input(multiple_of
 
 
 def test_out_sizes_may_be_the_smallest_and_the_largest_canvas():
-    """From 2 K to N."""
+    """From the n of the ramp's rule to N."""
     for n in (24, 25, 31, 32):
         assert ss.make_plan((32,), (2.0,), out_sizes=(n,)).out_shape == (n,)
-    assert ss.make_plan((9,), (3.0,), ramp="inside", out_sizes=(2,)).out_shape == (2,)
+    assert ss.make_plan((9,), (3.0,), ramp="inside", out_sizes=(3,)).out_shape == (3,)
     assert ss.make_plan((1,), (3.0,), out_sizes=(1,)).out_shape == (1,)
+
+
+def test_one_sample_less_would_lose_half_of_the_last_bin():
+    """Of an odd n the last bin K = (n - 1)/2 has a sine, for which n - 1 samples have no place."""
+    x = np.sin(2 * np.pi * 6 * np.arange(32) / 32)
+    assert np.abs(ss.diffstride(x, (2.5,), ramp="inside")).max() > 0.1
+    with pytest.raises(ValueError, match=r"out_sizes: got 12 .*allowed: 13 to 32"):
+        ss.diffstride(x, (2.5,), ramp="inside", out_sizes=(12,))
 
 
 def test_extreme_strides_are_clamped():

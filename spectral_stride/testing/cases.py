@@ -215,7 +215,7 @@ def canvases(
         return {"multiple_of": draw(st.integers(2, 7))}
     if kind == "sizes":
         least = [
-            max(1, min(size, 2 * oracles.last_bin(size, stride, smoothness, ramp)))
+            oracles.out_size(size, stride, smoothness, ramp)
             for size, stride in zip(sizes, strides, strict=True)
         ]
         pairs = zip(least, sizes, strict=True)
