@@ -251,6 +251,26 @@ def test_a_checkpoint_of_an_infeasible_moment_can_be_loaded():
     assert layer.strides.tolist() == [-4.0, 2.5]
 
 
+@pytest.mark.parametrize("penalty_first", [True, False])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_penalty_reads_strides_that_left_their_range(penalty_first, together):
+    """Bringing the parameter back spoils no graph that has saved it, and no gradient in it."""
+    layer = DiffStride(2.0, ramp="inside")
+    with torch.no_grad():
+        layer.strides.copy_(torch.tensor([0.8, 2.0]))
+    x = torch.ones(2, 3, 16, 16)
+    penalty = layer.strides.square().sum() if penalty_first else None
+    y = layer(x).square().sum()  # DC alone: no gradient in the strides
+    penalty = layer.strides.square().sum() if penalty is None else penalty
+    if together:
+        (y + penalty).backward()
+        torch.testing.assert_close(layer.strides.grad, torch.tensor([1.6, 4.0]))
+    else:
+        y.backward()
+        penalty.backward()
+    assert layer.strides.tolist() == [1.0, 2.0]
+
+
 def test_strides_set_by_hand_are_kept():
     """Before any input has shown what is usable, every stride of at least 1 may be."""
     layer = DiffStride(2.0, ramp="inside")

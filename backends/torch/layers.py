@@ -412,16 +412,20 @@ class DiffStride(nn.Module):
         parameter = self.strides
         clamped = strides.new_tensor(values) + (strides - strides.detach())
 
-        def bring_back(_: torch.Tensor) -> None:
-            # The limits of now: an input that came after this one may have widened them.
+        def bring_back() -> None:
+            # The limits of now: an input that came after this one may have widened them. Through
+            # `data`, so that a penalty whose graph has saved the parameter can still go backward.
             most = parameter.new_tensor(self._limits())
-            with torch.no_grad():
-                parameter.clamp_(torch.full_like(most, self.lower), most)
+            parameter.data.clamp_(torch.full_like(most, self.lower), most)
+
+        def when_done(_: torch.Tensor) -> None:
+            # Not at once: other parts of this backward pass may still read the parameter.
+            torch.autograd.Variable._execution_engine.queue_callback(bring_back)
 
         # Not in the forward pass, which only reads; and not for a tensor that torch.func put in the
         # parameter's place.
         if clamped.requires_grad and isinstance(parameter, nn.Parameter):
-            clamped.register_hook(bring_back)  # type: ignore[no-untyped-call]
+            clamped.register_hook(when_done)  # type: ignore[no-untyped-call]
         return clamped
 
     def _save_to_state_dict(
