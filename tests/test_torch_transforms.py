@@ -72,6 +72,30 @@ def test_derivatives_in_the_strides_of_a_held_layer(shared):
     torch.testing.assert_close(hessian(energy)(strides), second)
 
 
+@pytest.mark.parametrize("by_matrix", [True, False])
+@pytest.mark.parametrize("ramp", ["inside", "outside"])
+def test_forward_mode_over_forward_mode(ramp, by_matrix):
+    """Second and third derivatives in the strides, and mixed ones, are those of reverse mode."""
+    x, strides = draw(2, 21, 20), torch.tensor(STRIDES, dtype=torch.float64)
+    method = "matmul" if by_matrix else "fft"
+    plan = make_plan(x.shape, STRIDES, ramp=ramp, method=method)
+
+    def energy(x, strides):
+        return diffstride(x, strides, plan=plan).square().sum()
+
+    def slope(x, strides):
+        return jvp(lambda s: energy(x, s), (strides,), (torch.ones_like(strides),))[1]
+
+    torch.testing.assert_close(
+        jacfwd(jacfwd(energy, 1), 1)(x, strides), jacrev(jacrev(energy, 1), 1)(x, strides)
+    )
+    torch.testing.assert_close(jacfwd(slope)(x, strides), jacrev(slope)(x, strides))
+    torch.testing.assert_close(
+        jacrev(jacfwd(jacfwd(energy, 1), 1), 1)(x, strides),
+        jacrev(jacrev(jacrev(energy, 1), 1), 1)(x, strides),
+    )
+
+
 def test_vmap_over_inputs_and_over_an_ensemble_of_strides():
     layer, strides = layer_of()
     x = draw(3, 2, 14, 12)

@@ -64,6 +64,11 @@ def resample_fixed(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
     return y
 
 
+def differentiable(strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None) -> Factors:
+    """What these strides make of each axis, with derivatives of every order in them."""
+    return factors(strides, plan, taps, stop=torch.Tensor.detach)
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Keep masks and matrices in full precision: autocast would build them in half."""
     if not torch.amp.is_autocast_available(device.type):
@@ -210,11 +215,7 @@ def _parts(
     built: Factors | None,
 ) -> Factors:
     """What was built already, or what these strides make of each axis."""
-    return _differentiable(strides, plan, taps) if built is None else built
-
-
-def _differentiable(strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None) -> Factors:
-    return factors(strides, plan, taps, stop=torch.Tensor.detach)
+    return differentiable(strides, plan, taps) if built is None else built
 
 
 def _parts_backward(
@@ -227,7 +228,7 @@ def _parts_backward(
     """
     if built is None or not torch.is_grad_enabled():
         return _parts(strides, plan, taps, built)
-    return with_sources(_differentiable(strides, plan, taps), built)
+    return with_sources(differentiable(strides, plan, taps), built)
 
 
 def _only_ramps(values: Sequence[Any], parts: Factors) -> list[Any]:

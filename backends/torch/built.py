@@ -38,6 +38,14 @@ def transformed() -> bool:
     )
 
 
+def forward_mode_is_nested() -> bool:
+    """Whether a forward-mode transform is inside of another one."""
+    if not torch._C._are_functorch_transforms_active():
+        return False
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    return sum(level.key() == torch._C._functorch.TransformType.Jvp for level in stack) > 1
+
+
 def build(
     strides: torch.Tensor,
     plan: Plan,

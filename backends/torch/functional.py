@@ -13,12 +13,20 @@ from spectral_stride.operator import resample
 from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range, pool_plan
 from spectral_stride.taps import Taps
 from spectral_stride.torch.autograd import (
+    differentiable,
     learn_from_output,
     resample_fixed,
     resample_learning,
     without_autocast,
 )
-from spectral_stride.torch.built import Strides, build, kept, nothing_interferes, transformed
+from spectral_stride.torch.built import (
+    Strides,
+    build,
+    forward_mode_is_nested,
+    kept,
+    nothing_interferes,
+    transformed,
+)
 from spectral_stride.torch.memory import in_stored_order, owned
 from spectral_stride.torch.products import fastest
 
@@ -58,6 +66,9 @@ def _resample(
         return _fixed(x, kept(strides, plan, taps, x), plan)
     assert isinstance(strides, torch.Tensor)
     if not torch.compiler.is_compiling():
+        if forward_mode_is_nested():
+            # Of a Function's tangent PyTorch takes no tangent in its turn (2.13), and says zero.
+            return owned(resample(x, differentiable(strides, plan, taps), plan), x)
         # In half precision the output is too coarse to divide by a small share in it.
         fine = taps is None and x.dtype in (torch.float32, torch.float64)
         if built is None and not transformed():
