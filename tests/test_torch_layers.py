@@ -578,8 +578,8 @@ def test_unchanged_strides_build_nothing_again(monkeypatch, holds, mode):
     calls = []
     original = built.factors
     monkeypatch.setattr(built, "factors", lambda *a, **k: calls.append(1) or original(*a, **k))
-    built._kept.cache_clear()
-    built._on_host.cache_clear()
+    built.fixed.clear()
+    built.learned.clear()
     net = nn.Sequential(
         DiffStride(2.0), DiffStrideConv2d(3, 32, 3, padding=1, ramp="inside")
     ).eval()
@@ -596,6 +596,66 @@ def test_unchanged_strides_build_nothing_again(monkeypatch, holds, mode):
     with mode():
         assert not torch.equal(net(x), first)
     assert len(calls) > 2
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.enable_grad])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (DiffStride(2.3), (2, 32, 32)),
+        (DiffStride(2.3), (1, 300, 300)),  # by FFT
+        (DiffStride((2.3,), method="matmul"), (1, 1024)),
+        (SpectralPool(2.3), (2, 32, 32)),
+        (SpectralPool(2.3), (1, 300, 300)),
+        (DiffStrideConv2d(3, 64, 3, padding=1), (3, 28, 28)),
+        (DiffStrideConv2d(3, 64, 3, padding=1), (3, 300, 300)),
+    ],
+    ids=str,
+)
+def test_unchanged_layers_make_no_waves(layer, shape, mode):
+    """No cosine is computed again, forward or backward; in training mode too."""
+
+    def step():
+        y = layer(torch.ones(shape))
+        if y.requires_grad:
+            y.sum().backward()
+
+    for training in (True, False):
+        layer.train(training)
+        with mode():
+            step()
+            with torch.autograd.profiler.profile() as profile:
+                step()
+        names = {event.key for event in profile.key_averages()}
+        assert not names & {"aten::cos", "aten::sin", "aten::remainder"}
+
+
+def test_what_is_kept_is_bounded(monkeypatch):
+    """Maps whose strides have moved are not kept for the life of the process."""
+    layer, x = DiffStride(2.0, ramp="inside"), torch.ones(1, 24, 24)
+    monkeypatch.setattr(built, "MOST_KEPT", 6000)
+    built.learned.clear()
+    for _ in range(20):
+        with torch.no_grad():
+            layer.strides.add_(0.001)
+        layer(x)
+    assert 1 <= len(built.learned) < 20
+    layer(x)
+    calls = []
+    monkeypatch.setattr(built, "factors", lambda *a, **k: calls.append(1))
+    layer(x)
+    assert calls == []
+
+
+def test_a_default_device_is_not_that_of_what_is_kept():
+    x = torch.randn(2, 16, 16)
+    for layer in (DiffStride(2.1), DiffStride(2.1, trainable=False), SpectralPool(2.1)):
+        expected = layer(x)
+        built.learned.clear()
+        built.fixed.clear()
+        with torch.device("meta"):
+            found = layer(x)
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -633,7 +693,7 @@ def test_whoever_gets_the_output_may_write_to_it(layer, shape, memory_format):
 def test_what_is_kept_from_inference_serves_in_training():
     layer = DiffStride((2.0, 1.7), trainable=False)
     x = torch.randn(2, 24, 24)
-    built._kept.cache_clear()
+    built.fixed.clear()
     with torch.inference_mode():
         expected = layer(x)
     x.requires_grad_()
@@ -645,8 +705,8 @@ def test_what_is_kept_from_inference_serves_in_training():
 
 
 def test_large_matrices_are_not_kept(monkeypatch):
-    monkeypatch.setattr(built, "LARGEST_KEPT", 1)
-    built._kept.cache_clear()
+    monkeypatch.setattr(built, "MOST_KEPT", 1)
+    built.fixed.clear()
     with torch.no_grad():
         DiffStride(2.0)(torch.ones(1, 24, 24))
-    assert built._kept.cache_info().currsize == 0
+    assert len(built.fixed) == 0

@@ -7,7 +7,7 @@ import torch
 
 from spectral_stride import checks
 from spectral_stride.arrays import bind, namespace_of
-from spectral_stride.factors import Factors, all_pass, factors
+from spectral_stride.factors import Factors, factors
 from spectral_stride.gradients import are_in_output, forward, push
 from spectral_stride.operator import resample
 from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range, pool_plan
@@ -22,6 +22,7 @@ from spectral_stride.torch.autograd import (
 from spectral_stride.torch.built import (
     Strides,
     build,
+    cropped,
     forward_mode_is_nested,
     kept,
     nothing_interferes,
@@ -255,4 +256,4 @@ def spectral_pool(
     plan = pool_plan(tuple(x.shape), out_sizes, axes=axes, norm=norm, method=method)
     x = _autocast(x, plan)
     with without_autocast(x.device):
-        return in_stored_order(x, plan, lambda x, plan: _fixed(x, all_pass(x, plan), plan))
+        return in_stored_order(x, plan, lambda x, plan: _fixed(x, cropped(plan, x), plan))

@@ -122,7 +122,7 @@ def from_torch(tensor: torch.Tensor) -> Array:
 
 def as_if_moved() -> None:
     """Forget what was built for these strides: training moves them at every step, a timing not."""
-    built._on_host.cache_clear()
+    built.learned.clear()
 
 
 # A map of the input and of the one thing that is learned: strides, or a kernel.
