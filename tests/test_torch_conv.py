@@ -481,3 +481,30 @@ def test_exported_in_eval_mode_the_batch_stays_free():
         program = torch.export.export(layer, (torch.randn(4, 3, 32, 32),), dynamic_shapes=dynamic)
         x = torch.randn(7, 3, 32, 32)
         torch.testing.assert_close(program.module()(x), layer(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stride": 2}, r"stride: got 2; allowed: strides.*strides=2\.0"),
+        ({"axes": (1, 2)}, r"axes: got \(1, 2\); allowed: .*last two; instead: leave axes out"),
+        ({"ndim": 2}, r"ndim: got 2; .*leave ndim out"),
+        ({"dtype": torch.complex64}, r"dtype: got torch\.complex64; allowed: a real floating"),
+        ({"dtype": torch.int64}, r"dtype: got torch\.int64"),
+        ({"kernel_size": 0}, r"kernel_size: got \(0, 0\); allowed: .*at least 1"),
+        ({"strides": 0.5}, r"strides: got"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_what_the_constructor_refuses(options, message):
+    arguments = {"kernel_size": 3, **options}
+    with pytest.raises((TypeError, ValueError), match="^DiffStrideConv2d: " + message):
+        DiffStrideConv2d(3, 8, **arguments)
+
+
+def test_one_number_in_a_tuple_is_for_both_axes():
+    x = torch.randn(2, 3, 12, 14)
+    pair = DiffStrideConv2d(3, 8, 3, padding=(2, 2), dilation=(2, 2))
+    single = DiffStrideConv2d(3, 8, 3, padding=(2,), dilation=(2,))
+    single.load_state_dict(pair.state_dict())
+    torch.testing.assert_close(single(x), pair(x))

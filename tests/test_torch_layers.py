@@ -8,6 +8,7 @@ import weakref
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from spectral_stride import make_plan
 from spectral_stride.torch import (
@@ -569,6 +570,30 @@ def test_strides_get_their_own_rate_and_no_decay():
     optimizer.step()
     torch.testing.assert_close(model[0].weight.detach(), before * (1 - 0.1 * 0.5))
     assert down.strides.tolist() == [2.0, 2.0]
+
+
+class OnePlusExponential(nn.Module):
+    def forward(self, free):
+        return 1 + free.exp()
+
+    def right_inverse(self, strides):
+        return (strides - 1).log()
+
+
+def test_parametrized_strides():
+    """What they are made of is what is saved, and what has the strides' rate and no decay."""
+    layers = [DiffStride(2.0, ramp="inside") for _ in range(2)]
+    for layer in layers:
+        parametrize.register_parametrization(layer, "strides", OnePlusExponential())
+    with torch.no_grad():
+        layers[0].parametrizations.strides.original.fill_(0.5)
+    layers[1].load_state_dict(layers[0].state_dict())
+    torch.testing.assert_close(layers[1].strides, layers[0].strides)
+    weights, strides = param_groups(
+        nn.Sequential(nn.Conv2d(3, 4, 3), layers[0]), lr=0.1, weight_decay=0.5
+    )
+    assert len(weights["params"]) == 2
+    assert strides["params"] == [layers[0].parametrizations.strides.original]
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.enable_grad])

@@ -6,6 +6,8 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
+from spectral_stride import checks
+from spectral_stride.torch.convolution import check_convolution
 from spectral_stride.torch.layers import DiffStride
 
 
@@ -54,7 +56,9 @@ class DiffStrideConv2d(DiffStride):
 
     For the backward pass it keeps the resampled input, k_h k_w samples for each of the output: with
     a 3 x 3 kernel at stride 2 that is 2.25 times the input, and where channels double a fifth more
-    memory in all than the two layers take.
+    memory in all than the two layers take; with 5 x 5 it is 6.25 times (2.8 times their memory),
+    with 7 x 7 12.25 times (5.2). Where memory counts more than time, call `DiffStride` on the
+    output of a `torch.nn.Conv2d`.
 
     `hold_sizes`, `param_groups`, compilers and export see it as a `DiffStride`.
 
@@ -85,6 +89,14 @@ class DiffStrideConv2d(DiffStride):
         padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
         **options: Any,
     ) -> None:
+        with checks.named(type(self).__name__):
+            if "stride" in options:
+                got = repr(options["stride"])
+                remedy = "write strides=2.0: it is what the layer learns"
+                checks.refuse(TypeError, "stride", got, "strides, a number or two", remedy)
+            for name in {"axes", "ndim"} & options.keys():
+                allowed = "the axes of a two-dimensional convolution, which are the last two"
+                checks.refuse(TypeError, name, repr(options[name]), allowed, f"leave {name} out")
         super().__init__(strides, ndim=2, axes=(-2, -1), **options)
         where = {name: options[name] for name in ("device", "dtype") if name in options}
         # It checks its arguments, starts its weights, and knows what each padding means.
@@ -99,6 +111,8 @@ class DiffStrideConv2d(DiffStride):
             padding_mode=padding_mode,
             **where,
         )
+        with checks.named(type(self).__name__):
+            check_convolution(conv)
         self.weight = cast("nn.Parameter", conv.weight)
         self.bias = cast("nn.Parameter | None", conv.bias)
         self.in_channels, self.out_channels = in_channels, out_channels

@@ -1,6 +1,7 @@
 """What a convolution becomes when it is resampled: the same numbers, in the cheaper order."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,10 +35,14 @@ def _pads(conv: Convolution) -> tuple[tuple[int, int], tuple[int, int]]:
     if conv.padding_mode != "zeros":
         left, right, top, bottom = conv._reversed_padding_repeated_twice
         return (top, bottom), (left, right)
-    height, width = (
-        _zeros(conv.padding if isinstance(conv.padding, str) else conv.padding[axis], *one)
-        for axis, one in enumerate(zip(conv.kernel_size, conv.dilation, strict=True))
-    )
+    padding = (conv.padding,) * 2 if isinstance(conv.padding, str) else _pair(conv.padding)
+    height, width = map(_zeros, padding, conv.kernel_size, _pair(conv.dilation))
+    return height, width
+
+
+def _pair(values: Sequence[int]) -> tuple[int, int]:
+    """Of height and of width; like PyTorch's own function, one number in a tuple is for both."""
+    height, width = (*values, *values) if len(values) == 1 else values
     return height, width
 
 
@@ -57,7 +62,7 @@ def convolved_shape(conv: Convolution, x: torch.Tensor) -> tuple[int, ...]:
     sizes = [
         size + sum(pads) - dilation * (kernel - 1)
         for size, pads, dilation, kernel in zip(
-            x.shape[-2:], _pads(conv), conv.dilation, conv.kernel_size, strict=True
+            x.shape[-2:], _pads(conv), _pair(conv.dilation), conv.kernel_size, strict=True
         )
     ]
     if min(sizes) < 1:
@@ -87,7 +92,7 @@ def resampled_convolution(
     taps = tuple(
         Taps(kernel, dilation, before, size)
         for kernel, dilation, (before, _), size in zip(
-            conv.kernel_size, conv.dilation, pads, x.shape[-2:], strict=True
+            conv.kernel_size, _pair(conv.dilation), pads, x.shape[-2:], strict=True
         )
     )
     bias = conv.bias
@@ -146,6 +151,9 @@ def check_convolution(conv: Any) -> None:
     if conv.stride != (1, 1):
         remedy = "write stride=1: the layer has the stride"
         checks.refuse(ValueError, "conv", f"stride {conv.stride}", "stride 1", remedy)
+    if len(conv.kernel_size) != 2 or min(conv.kernel_size) < 1:
+        allowed = "one or two integers of at least 1"
+        checks.refuse(ValueError, "kernel_size", conv.kernel_size, allowed, "write kernel_size=3")
 
 
 def is_plain(conv: nn.Conv2d) -> bool:

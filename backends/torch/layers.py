@@ -117,7 +117,7 @@ class DiffStride(nn.Module):
         From the constructor for arguments out of range; from the forward pass for inputs that
         `spectral_stride.torch.diffstride` refuses, and for a parameter that is not finite or, while
         sizes are not held, cannot be read: on the meta device, or in a batch of `vmap`. Every
-        message begins with "DiffStride: ".
+        message begins with the name of the class, "DiffStride: ".
 
     Notes
     -----
@@ -178,7 +178,10 @@ class DiffStride(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        with checks.named("DiffStride"):
+        with checks.named(type(self).__name__):
+            if dtype is not None and not dtype.is_floating_point:
+                remedy = "write dtype=torch.float32"
+                checks.refuse(TypeError, "dtype", dtype, "a real floating-point dtype", remedy)
             initial = strides_per_axis(strides, ndim)
             self.axes = checks.layer_axes(axes, len(initial))
             self.lower, self.upper = checks.layer_bounds(lower, upper)
@@ -305,13 +308,13 @@ class DiffStride(nn.Module):
         """
         return self.hold_at(self.present_strides())
 
-    @checks.named("DiffStride")
     def present_strides(self) -> tuple[list[float], list[float]] | None:
         """Read the parameter on the host: its entries, and the nearest feasible ones."""
         if self.strides.is_meta:
             return None  # no values
         self._extend_reach_to_met()
-        return self._read()
+        with checks.named(type(self).__name__):
+            return self._read()
 
     def hold_at(self, present: tuple[list[float], list[float]] | None) -> bool:
         """Hold the sizes of `present_strides`; without any, those of the last ones known."""
@@ -353,7 +356,7 @@ class DiffStride(nn.Module):
         """
         if self._stands_still():
             return self._clamped()
-        with checks.named("DiffStride"):
+        with checks.named(type(self).__name__):
             return self._feasible()[0]
 
     def _extend_reach(self, sizes: Sequence[int]) -> None:
@@ -433,7 +436,9 @@ class DiffStride(nn.Module):
     ) -> None:
         """Save feasible strides, also after an optimizer step that left the feasible range."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        saved = destination[prefix + "strides"]
+        saved = destination.get(prefix + "strides")
+        if saved is None:  # a parametrization saves what it makes them of
+            return
         self._extend_reach_to_met()
         limits = saved.new_tensor(self._limits())
         feasible = saved.detach().clamp(torch.full_like(limits, self.lower), limits)

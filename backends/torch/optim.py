@@ -3,6 +3,7 @@
 from typing import Any
 
 from torch import nn
+from torch.nn.utils import parametrize
 
 from spectral_stride import checks
 from spectral_stride.torch.layers import DiffStride
@@ -18,7 +19,7 @@ def param_groups(
     Parameters
     ----------
     model : Module
-        Holding any number of `DiffStride` layers.
+        Holding any number of `DiffStride` layers, parametrized or not.
     lr, weight_decay : float
         For everything but strides.
     stride_lr : float, optional
@@ -48,7 +49,8 @@ def param_groups(
     if not isinstance(model, nn.Module):
         remedy = "write param_groups(model, ...), not model.parameters()"
         checks.refuse(TypeError, "model", type(model).__name__, "a torch.nn.Module", remedy)
-    strides = {id(layer.strides) for layer in model.modules() if isinstance(layer, DiffStride)}
+    layers = [layer for layer in model.modules() if isinstance(layer, DiffStride)]
+    strides = {id(one) for layer in layers for one in _stride_parameters(layer)}
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [
         {
@@ -63,3 +65,11 @@ def param_groups(
         },
     ]
     return [group for group in groups if group["params"]]
+
+
+def _stride_parameters(layer: DiffStride) -> list[nn.Parameter]:
+    """Parameters of the strides: themselves, or those that a parametrization makes them of."""
+    if not parametrize.is_parametrized(layer, "strides"):
+        return [layer.strides]
+    assert isinstance(layer.parametrizations, nn.ModuleDict)
+    return list(layer.parametrizations["strides"].parameters())
