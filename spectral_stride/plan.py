@@ -177,8 +177,10 @@ def _axis_out_size(
     else:
         kept, samples = _support(size, stride, smoothness, ramp)
     if asked is not None:
+        # The published layer has N - 1 samples where an odd N is not cropped: its size is legal.
+        least = max(min(2 * kept, size), 1) if ramp == "outside" else samples
         why = f"fewer alias the {kept} bins that stride {stride:g} keeps, more add nothing"
-        return checks.out_size(axis, asked, samples, size, why, ", or leave out_sizes=None")
+        return checks.out_size(axis, asked, least, size, why, ", or leave out_sizes=None")
     return min(-(-samples // multiple_of) * multiple_of, size)
 
 
@@ -239,8 +241,8 @@ def make_plan(
     multiple_of : int, optional
         Round every output size up to a multiple (at most N): the same signal, sampled more finely.
     out_sizes : sequence of int, optional
-        Exact output sizes, from those of the rule below (fewer would alias) to N; not together with
-        ``multiple_of``.
+        Exact output sizes, from 2 K with ramp "outside" and ceil(N/s) with "inside" (fewer would
+        alias) to N; not together with ``multiple_of``.
     method : {"auto", "matmul", "fft"}, optional
         How an axis is computed; "auto" takes the matmul on short axes and the FFT on long ones.
 
