@@ -97,7 +97,7 @@ def test_sizes_are_rounded_up_to_a_multiple_and_at_most_to_the_input(multiple_of
 
 
 def test_out_sizes_may_be_the_smallest_and_the_largest_canvas():
-    """From the n of the ramp's rule to N; of an odd N uncropped also what the published layer has."""
+    """From the n of the ramp's rule, or the published layer's n, to N."""
     assert ss.make_plan((5,), (1.0,), out_sizes=(4,)).out_shape == (4,)
     for n in (24, 25, 31, 32):
         assert ss.make_plan((32,), (2.0,), out_sizes=(n,)).out_shape == (n,)
