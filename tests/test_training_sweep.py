@@ -492,6 +492,7 @@ def test_a_worker_that_was_taken_for_dead_goes_on(tmp_path, grid, interrupted):
 
     def run(config, folder):
         names.append(folder.name)
+        (folder / "config.json").touch()
         if len(names) == 1:
             other = load_study(study_name="out", storage=storage)
             other.tell(0, state=TrialState.FAIL)
@@ -536,11 +537,36 @@ def test_points_that_two_workers_queued_at_once_run_once(tmp_path, grid, monkeyp
     assert [outcome.state for outcome in outcomes] == ["done"] * COUNT
 
 
+@pytest.mark.parametrize(("kind", "suffix"), [("journal", ""), ("database", "-try2")])
+def test_only_a_worker_that_is_known_to_be_dead_loses_its_folder(tmp_path, kind, suffix):
+    """The operating system opens a dead worker's locks; one that a database misses may wake up."""
+    path = tmp_path / "grid.yaml"
+    path.write_text("seed: 0")
+    storage = storages(tmp_path)[kind]
+    names = []
+
+    def run(config, folder):
+        names.append(folder.name)
+        if len(names) == 1:
+            (folder / "config.json").touch()
+            other = load_study(study_name="out", storage=open_storage(tmp_path / "out", storage))
+            other.tell(0, state=TrialState.FAIL)
+            raise RuntimeError("what a dead worker cannot tell")
+        return write_summary(config, folder)
+
+    for _ in range(2):
+        outcomes = sweep(path, tmp_path / "out", run, storage=storage)
+    assert [outcome.state for outcome in outcomes] == ["done"]
+    assert names == [names[0], f"{names[0]}{suffix}"]
+
+
+@pytest.mark.parametrize("kind", ["journal", "database"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_what_was_broken_off_goes_on_in_its_folder(tmp_path, error):
+def test_what_was_broken_off_goes_on_in_its_folder(tmp_path, error, kind):
     """And what has failed begins in a new one."""
     path = tmp_path / "grid.yaml"
     path.write_text("seed: [0, 1]")
+    storage = storages(tmp_path)[kind]
     seen = []
 
     def run(config, folder):
@@ -551,8 +577,8 @@ def test_what_was_broken_off_goes_on_in_its_folder(tmp_path, error):
         return write_summary(config, folder)
 
     with suppress(KeyboardInterrupt):
-        sweep(path, tmp_path / "out", run)
-    outcomes = sweep(path, tmp_path / "out", run)
+        sweep(path, tmp_path / "out", run, storage=storage)
+    outcomes = sweep(path, tmp_path / "out", run, storage=storage)
     assert [outcome.state for outcome in outcomes] == ["done", "done"]
     first, again = (one for one in seen if one[0] == 0)
     assert first[2] is False

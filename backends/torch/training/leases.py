@@ -21,6 +21,10 @@ GRACE = 180
 class Leases(Protocol):
     """What a worker says about itself, and learns about others."""
 
+    @property
+    def knows_the_dead(self) -> bool:
+        """Whether no worker that `bury` takes for dead wakes up: its folders may be taken over."""
+
     def begin(self) -> None:
         """Start to choose a trial."""
 
@@ -46,6 +50,9 @@ class FileLeases:
     folder : Path
         Which all workers share.
     """
+
+    # The system opens the locks of a process that has ended, and not those of one that sleeps.
+    knows_the_dead = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -91,6 +98,9 @@ class Heartbeats:
     `Study.optimize` sends them. Which trial is whose is the database's business: there is
     nothing to hold.
     """
+
+    # Silent, too, is a worker whose machine sleeps or has lost the network: it may come back.
+    knows_the_dead = False
 
     def begin(self) -> None:
         """Do nothing: taking a trial is one transaction."""

@@ -205,8 +205,14 @@ class _Sweep:
                 last[str(kept["folder"])] = kept
         for name, kept in last.items():
             folder = self.folder / name
-            stopped = str(kept.get("error", _INTERRUPTED)).startswith(_INTERRUPTED)
-            if stopped and (folder / CONFIG).is_file() and not (folder / SUMMARY).exists():
+            # Its own worker says why it broke a trial off; of one that says nothing only the leases
+            # know whether it still writes there.
+            left = (
+                str(kept["error"]).startswith(_INTERRUPTED)
+                if "error" in kept
+                else self.leases.knows_the_dead
+            )
+            if left and (folder / CONFIG).is_file() and not (folder / SUMMARY).exists():
                 (folder / ERROR).unlink(missing_ok=True)
                 return folder
         return self.new_folder(trial.user_attrs["name"])
@@ -300,7 +306,9 @@ def sweep(
     Called in several processes, on several machines, it divides the points among them. A trial that
     raises is failed, with its message, and the others go on. Called again, it trains what has
     not finished: what failed, what a killed worker left behind, what the grid has gained, and what
-    was removed from the folder.
+    was removed from the folder. What was interrupted goes on in its folder; what failed begins anew
+    in another one, and so does what a silent worker has left behind a database, as that worker may
+    wake up.
 
     Parameters
     ----------

@@ -46,7 +46,8 @@ def sweep(grid: Grid, out: Out = None, storage: Storage = None) -> None:
     Start it again to go on after an interruption: what has finished stays, what was broken off goes
     on after its last whole epoch, what has failed is tried again. Start it several times,
     on several machines, to work side by side. With --storage wait three minutes after a worker was
-    killed, or its point counts as running, and is left out.
+    killed, or its point counts as running, and is left out; it then begins anew, in a folder of its
+    own, for nobody knows that the silent worker is dead.
     """
     from spectral_stride.torch.training.device import find_device
     from spectral_stride.torch.training.grid import read_grid
