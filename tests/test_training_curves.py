@@ -392,6 +392,13 @@ def test_only_unfinished_runs_make_a_report_too(tmp_path):
     assert "## Failed or not finished" in markdown.read_text()
 
 
+def interleave(folder):
+    """Let a second training write its steps between those of the first."""
+    path = folder / "diffstride" / "metrics.csv"
+    header, *rows, test = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(row for row in rows for _ in "12"), test]) + "\n")
+
+
 def break_summary(change):
     def do(folder):
         path = folder / "summary.json"
@@ -418,6 +425,7 @@ def break_summary(change):
         (lambda f: (f / "diffstride" / "metrics.csv").unlink(), "metrics.csv"),
         (lambda f: (f / "diffstride" / "metrics.csv").write_text("step\n1\n"), "metrics.csv"),
         (lambda f: (f / "diffstride" / "metrics.csv").write_text(""), "metrics.csv"),
+        (interleave, "metrics.csv' (step 0 after step 0"),
     ],
 )
 def test_a_broken_file_is_named_in_one_line(runs, tmp_path, damage, name):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -156,11 +156,20 @@ def _title(run: Run, cell: Cell) -> str:
 
 def _history(run: Run) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
     try:
-        return stride_history(run.metrics, {"after": {"layers": run.layers_after}})
+        steps, history = stride_history(run.metrics, {"after": {"layers": run.layers_after}})
     except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
-        got = f"{str(run.metrics)!r} ({type(error).__name__}: {error})"
-        allowed = "the metrics of a finished training, with its strides at each step"
-        refuse("RUNS", got, allowed, "train it again, or move its folder away")
+        _refuse_metrics(run, f"{type(error).__name__}: {error}")
+    falls = np.flatnonzero(np.diff(steps) <= 0)
+    if falls.size:
+        before, after = steps[falls[0] : falls[0] + 2]
+        _refuse_metrics(run, f"step {after} after step {before}: two trainings wrote into it")
+    return steps, history
+
+
+def _refuse_metrics(run: Run, reason: str) -> NoReturn:
+    allowed = "the metrics of one finished training, with its strides at each step"
+    remedy = "train it again, or move its folder away"
+    refuse("RUNS", f"{str(run.metrics)!r} ({reason})", allowed, remedy)
 
 
 def _draw_history(axes: Axes, run: Run) -> None:
