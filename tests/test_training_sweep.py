@@ -10,6 +10,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -291,12 +292,45 @@ def test_a_storage_that_cannot_be_opened(tmp_path, grid, url):
     assert "\n" not in str(caught.value)
 
 
-def test_a_broken_journal(tmp_path, grid):
-    sweep(grid, tmp_path / "out", Runner())
-    with (tmp_path / "out" / JOURNAL).open("a") as file:
-        file.write('{"op_co\n{}\n')
-    with pytest.raises(RefusedError, match="a journal of Optuna"):
-        sweep(grid, tmp_path / "out", Runner())
+@pytest.mark.parametrize(
+    ("damage", "where"),
+    [
+        (lambda old: old + b'{"op_co\n{}\n', "line LAST + 1"),
+        (lambda old: old[:-20], "line LAST"),  # as of a disk that was full
+        (lambda old: old[:-1], "line LAST"),  # the next entry would go on in that line
+        (lambda old: old + b"gar{bage\n", "line LAST + 1"),
+        (lambda old: old + b"\xff\xfe\n", "line LAST + 1"),
+        (lambda old: old + b"{}\n", "KeyError"),
+        (lambda old: old + b"3\n", "TypeError"),
+        (lambda old: old + b'{"op_code": 99, "worker_id": ""}\n', "AssertionError"),
+    ],
+)
+def test_a_broken_journal(tmp_path, damage, where):
+    path, journal = tmp_path / "grid.yaml", tmp_path / "out" / JOURNAL
+    path.write_text("seed: [0, 1, 2]")
+    sweep(path, tmp_path / "out", Runner())
+    entries = journal.read_bytes().count(b"\n")
+    where = where.replace("LAST + 1", str(entries + 1)).replace("LAST", str(entries))
+    broken = damage(journal.read_bytes())
+    journal.write_bytes(broken)
+    again = Runner()
+    with pytest.raises(RefusedError, match=r"--out: got '.*journal.log' .*; instead: ") as caught:
+        sweep(path, tmp_path / "out", again)
+    assert "a journal of Optuna" in str(caught.value)
+    assert where in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert again.seen == []
+    assert journal.read_bytes() == broken
+    assert not journal.with_name(f"{JOURNAL}.lock").is_symlink()
+
+
+def test_a_lock_that_a_killed_worker_has_left_can_grow_old(tmp_path, monkeypatch):
+    """Optuna looks at the age of what the lock points to, which a relative path would miss."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    storage = open_storage(Path("out"), None)
+    storage._backend._lock.acquire()
+    assert (tmp_path / "out" / f"{JOURNAL}.lock").exists()
 
 
 def test_a_folder_that_is_a_file(tmp_path, grid):

@@ -1,12 +1,13 @@
 """Where a sweep's queue lies: a journal file or a database, opened for many workers at once."""
 
+import json
 import time
 import warnings
 from pathlib import Path
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
@@ -16,6 +17,8 @@ from spectral_stride.torch.training.config import refuse
 JOURNAL = "journal.log"
 
 _PAUSE = 0.3  # seconds
+# What Optuna raises over lines that are JSON, but not its own.
+_BROKEN = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 
 
 def open_storage(folder: Path, url: str | None) -> BaseStorage:
@@ -29,11 +32,37 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     if url is not None:
         return _open_database(url)
     path = folder / JOURNAL
+    # Optuna's lock is a link to this path, and of a link it cannot follow it never learns the age.
+    full = str(path.absolute())
+    lock = JournalFileSymlinkLock(full)
     try:
-        return JournalStorage(JournalFileBackend(str(path)))
-    except ValueError as error:
-        remedy = "repair its last line, or sweep to another --out"
-        refuse("--out", f"{str(path)!r} ({error})", "a journal of Optuna", remedy)
+        if path.exists():
+            _check_lines(path, lock)
+        return JournalStorage(JournalFileBackend(full, lock))
+    except _BROKEN as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        remedy = "remove the line that is broken, or sweep to another --out"
+        refuse("--out", f"{str(path)!r} ({reason})", "a journal of Optuna", remedy)
+
+
+def _check_lines(path: Path, lock: JournalFileSymlinkLock) -> None:
+    """Raise a ValueError for a journal whose last line is half or that holds a line of no JSON.
+
+    Optuna lets the last line be broken, which another worker may be writing, and then appends to
+    it. Under its lock nobody writes.
+    """
+    lock.acquire()
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    json.loads(line)
+                except ValueError as error:
+                    raise ValueError(f"line {number}: {error}") from error
+                if not line.endswith(b"\n"):
+                    raise ValueError(f"line {number}: it has no end")
+    finally:
+        lock.release()
 
 
 def _open_database(url: str, attempts: int = 5) -> RDBStorage:
