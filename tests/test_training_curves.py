@@ -146,6 +146,52 @@ def test_accuracy_at_equal_cost_is_never_extrapolated(runs, macs, accuracy):
     assert learned.accuracy_at(MACS, 1.0) == pytest.approx(0.87)
 
 
+def curve_of(folder, points):
+    """The curve of strided networks at (ms a step, accuracy)."""
+    for number, (milliseconds, accuracy) in enumerate(points):
+        words = {"downsampling": "strided", "strides": f"1,1,1,1,{1 + number}"}
+        write_run(folder / str(number), accuracy, 1_000_000, milliseconds / 1e3, **words)
+    (section,) = sections(gather([folder]).runs)
+    (curve,) = section.curves
+    return curve
+
+
+@pytest.mark.parametrize(
+    ("cost", "accuracy"),
+    [
+        (89, None),
+        (90, 0.64),
+        (100, 0.64 + 0.02 * np.log(10 / 9) / np.log(2)),  # not by way of what is less accurate
+        (110, 0.64 + 0.02 * np.log(11 / 9) / np.log(2)),
+        (180, 0.66),
+        (200, 0.66),  # what costs more is less accurate
+        (240, 0.66),
+        (241, None),
+    ],
+)
+def test_more_than_is_needed_does_not_cost_accuracy(tmp_path, cost, accuracy):
+    """Equal cost is up to that cost: nobody has to take what is dearer and worse."""
+    points = [(100, 0.61), (240, 0.60), (90, 0.64), (180, 0.66)]
+    found = curve_of(tmp_path, points).accuracy_at(STEP, cost)
+    assert found is None if accuracy is None else found == pytest.approx(accuracy)
+
+
+def test_the_cheapest_may_be_the_best(tmp_path):
+    curve = curve_of(tmp_path, [(90, 0.64), (100, 0.61)])
+    assert [curve.accuracy_at(STEP, cost) for cost in (89, 90, 95, 100, 101)] == [
+        None,
+        *[pytest.approx(0.64)] * 3,
+        None,
+    ]
+
+
+def test_of_equal_costs_the_best_counts(tmp_path):
+    """Its mean is that over seeds; other starts are other choices."""
+    curve = curve_of(tmp_path, [(90, 0.60), (90, 0.64), (180, 0.64), (180, 0.62)])
+    assert curve.best(STEP) == ([90.0], [0.64])
+    assert curve.accuracy_at(MACS, 1.0) is None  # a single cost is no curve
+
+
 def test_a_single_cost_is_no_curve(tmp_path):
     write_run(tmp_path / "a", 0.9, 1_000_000, downsampling="strided")
     (section,) = sections(gather([tmp_path]).runs)
@@ -334,6 +380,7 @@ def test_the_report(runs, tmp_path):
         ["6.00", "91.00", "87.92 (+3.08)", "itself"],
         ["8.00", "90.00", "itself", "-"],
     ]
+    assert "the best that its means reach at up to that cost" in " ".join(text.split())
     (unfinished,) = rows(text, "run")
     assert [row[1] for row in unfinished[1:]] == [
         "`RuntimeError: a \\| b <i> 'c'`",

@@ -110,17 +110,32 @@ class Curve:
         costs = sorted(at)
         return costs, [statistics.fmean(at[value]) for value in costs]
 
+    def best(self, cost: Cost) -> tuple[list[float], list[float]]:
+        """Return the means that no other equals or beats at up to the same cost; both rise."""
+        costs: list[float] = []
+        accuracies: list[float] = []
+        means = ((cell.cost(cost).mean, cell.accuracy.mean) for cell in self.cells)
+        for value, accuracy in sorted(means, key=lambda mean: (mean[0], -mean[1])):
+            if not accuracies or accuracy > accuracies[-1]:
+                costs.append(value)
+                accuracies.append(accuracy)
+        return costs, accuracies
+
     def accuracy_at(self, cost: Cost, value: float) -> float | None:
-        """Interpolate between the two nearest cells, linearly in the logarithm of the cost.
+        """Say what accuracy is to be had at up to a cost.
+
+        Interpolated between the two nearest of the `best` cells, linearly in the logarithm of the
+        cost; beyond the last of them, where what is dearer was measured and is no better, that one.
 
         Returns
         -------
         float or None
             None outside of the range that was measured, or where a single cost was.
         """
-        costs, accuracies = self.points(cost)
-        if len(costs) < 2 or not costs[0] <= value <= costs[-1]:
+        measured, _ = self.points(cost)
+        if len(measured) < 2 or not measured[0] <= value <= measured[-1]:
             return None
+        costs, accuracies = self.best(cost)
         return float(np.interp(np.log(value), np.log(costs), accuracies))
 
 
