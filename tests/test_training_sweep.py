@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -102,6 +103,21 @@ def test_a_point_is_named_after_its_choices(tmp_path):
     (strided,) = points_of(tmp_path, "downsampling: strided\nramp: outside\nwidth: 4")
     assert strided.name.startswith("strided-width4-")
     assert "outside" not in strided.name
+
+
+@pytest.mark.parametrize(
+    ("text", "begin"),
+    [
+        ("data: /tmp/images", "tmp-images-"),
+        ("{data: ../images, seed: 7}", "images-seed7-"),
+        ("{data: /, seed: 7}", "seed7-"),
+        ("data: /", ""),  # what is left is the hash
+    ],
+)
+def test_a_name_begins_with_no_dash_and_no_dot(tmp_path, text, begin):
+    """Which a command would take for an option, and a listing would hide."""
+    (point,) = points_of(tmp_path, text)
+    assert re.fullmatch(f"{begin}[0-9a-f]{{8}}", point.name)
 
 
 def test_grids_are_joined(tmp_path):

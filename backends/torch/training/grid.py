@@ -149,9 +149,11 @@ def _name(words: Mapping[str, str], config: Config) -> str:
         for option in OPTIONS
         if option in words
     ]
-    text = re.sub(r"[^A-Za-z0-9_.,+-]", "-", "-".join(parts))[:_LONGEST_NAME]
+    text = re.sub(r"[^A-Za-z0-9_.,+-]", "-", "-".join(parts))
+    # A command takes a dash at the front for an option's, and a listing hides what has a dot there.
+    text = text.lstrip("-.")[:_LONGEST_NAME]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return f"{text}-{digest[:8]}"
+    return "-".join(filter(None, [text, digest[:8]]))
 
 
 def read_grid(path: Path) -> list[Point]:
