@@ -36,7 +36,7 @@ def layers(strides):
     ]
 
 
-def write_run(folder, accuracy, macs, step=0.01, tasks=None, device="cpu", **words):
+def write_run(folder, accuracy, macs, step=0.01, tasks=None, machine=None, threads=1, **words):
     """Write what a finished training of two layers leaves behind."""
     config = read({"strides": "1,1,2,2,2", "baseline": False, **words})
     kind = config.downsampling
@@ -49,7 +49,7 @@ def write_run(folder, accuracy, macs, step=0.01, tasks=None, device="cpu", **wor
         "parameters": 1234,
         "seconds": 100.0 + 2 * config.seed,
         "step_seconds": step,
-        "threads": 1,
+        "threads": threads,
     }
     summary = {
         "config": {**asdict(config), "recipe": "plain"},
@@ -62,7 +62,7 @@ def write_run(folder, accuracy, macs, step=0.01, tasks=None, device="cpu", **wor
     }
     (folder / kind).mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps(summary))
-    write_config(folder, config, device)
+    write_config(folder, config, machine)
     with (folder / kind / "metrics.csv").open("w", newline="") as file:
         names = [f"stride/{layer['name']}/{axis}" for layer in layers(2.0) for axis in "hw"]
         names = [name.replace("/h", "/height").replace("/w", "/width") for name in names]
@@ -75,11 +75,11 @@ def write_run(folder, accuracy, macs, step=0.01, tasks=None, device="cpu", **wor
     return folder
 
 
-def write_config(folder, config, device="cpu"):
+def write_config(folder, config, machine=None):
     content = {
         "command": config.command(),
         "config": {**asdict(config), "recipe": "plain"},
-        "machine": {"system": "Linux", "device": device},
+        "machine": {"system": "Linux", "device": "cpu", **(machine or {})},
         "versions": {"python": "3.11.7", "torch": "2.13.0"},
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -210,10 +210,60 @@ def test_what_may_not_be_compared_is_apart(tmp_path):
     ]
 
 
-def test_times_of_different_machines_are_apart(tmp_path):
-    for device in ("cpu", "cuda"):
-        write_run(tmp_path / device, 0.9, 10**6, device=device, downsampling="strided")
+@pytest.mark.parametrize(
+    "machines",
+    [
+        [{"device": "cpu"}, {"device": "cuda"}],
+        [{"model": "A 1"}, {"model": "A 2"}],
+        [{}, {"model": "A 1"}],  # from before models were written down: nobody knows which
+        [{"model": "A 1", "threads": 1}, {"model": "A 1", "threads": 8}],
+    ],
+)
+def test_times_of_different_machines_are_apart(tmp_path, machines):
+    for seed, machine in enumerate(machines):
+        words = {"machine": machine, "downsampling": "strided", "seed": seed}
+        write_run(tmp_path / str(seed), 0.9, 10**6, **words)
     assert len(sections(gather([tmp_path]).runs)) == 2
+
+
+def test_threads_are_those_that_a_training_may_take(tmp_path):
+    """Small steps take one of them; that is no reason not to compare them with large ones."""
+    machine = {"model": "A 1", "threads": 8}
+    write_run(tmp_path / "small", 0.9, 10**6, machine=machine, threads=1, downsampling="strided")
+    write_run(tmp_path / "large", 0.9, 10**7, machine=machine, threads=8)
+    (section,) = sections(gather([tmp_path]).runs)
+    assert len(section.cells) == 2
+    # From before they were written down there is only what was taken.
+    write_run(tmp_path / "old1", 0.9, 10**6, threads=1)
+    write_run(tmp_path / "old8", 0.9, 10**6, threads=8, seed=1)
+    assert len(sections(gather([tmp_path]).runs)) == 3
+
+
+def test_the_report_names_the_machine(tmp_path):
+    machine = {"model": "A 1 | @ 2 GHz", "threads": 8}
+    write_run(tmp_path / "runs" / "a", 0.9, 10**6, machine=machine, threads=2)
+    text = write_report([tmp_path / "runs"], tmp_path / "out")[0].read_text()
+    assert "Trained on `Linux, cpu, A 1 \\| @ 2 GHz`, with\n2 CPU thread(s)" in text
+    assert "threads 8" not in text
+
+
+def test_the_report_names_what_all_that_learn_share(tmp_path):
+    """Ramp and penalty are in the tables; the others only where they differ."""
+    words = {"smoothness": 3, "penalty": 0.1}
+    for rate in (0.1, 0.2):
+        write_run(tmp_path / "both" / str(rate), 0.9, 10**6, stride_lr=rate, **words)
+    write_run(tmp_path / "one", 0.9, 10**6, stride_lr=0.1, **words)
+    write_run(tmp_path / "none", 0.9, 10**6, downsampling="strided", stride_lr=0.1, **words)
+    for name, ending in (
+        ("both", "test samples 200; smoothness 3.0 where strides are learned. Trained"),
+        (
+            "one",
+            "test samples 200; smoothness 3.0 and stride lr 0.1 where strides are learned. Trained",
+        ),
+        ("none", "test samples 200. Trained"),
+    ):
+        text = write_report([tmp_path / name], tmp_path / f"{name}-out")[0].read_text()
+        assert ending in text
 
 
 def test_a_run_that_went_on_elsewhere_is_compared_as_it_was_started(tmp_path):

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from spectral_stride import make_plan
-from spectral_stride.torch.training import job
+from spectral_stride.torch.training import device, job
 from spectral_stride.torch.training.config import RefusedError, read
 from spectral_stride.torch.training.data import Digits
 from spectral_stride.torch.training.device import suitable_threads
@@ -231,6 +231,37 @@ def test_strides_reach_as_far_after_a_resumption():
     assert all(layer._reach is None for layer in after._layers())
     after.on_train_start()
     assert [layer._reach for layer in after._layers()] == [[77.0, 66.0]] * 4
+
+
+@pytest.mark.parametrize(
+    ("cpus", "processor", "model"),
+    [
+        (
+            "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name\t: x\n",
+            "",
+            "Some CPU @ 2 GHz",
+        ),
+        ("processor\t: 0\n", "arm", "arm"),
+        (None, "", "aarch64"),
+    ],
+)
+def test_a_run_says_which_processor_it_had(tmp_path, monkeypatch, cpus, processor, model):
+    monkeypatch.setattr(device, "CPUS", tmp_path / "cpuinfo")
+    if cpus is not None:
+        (tmp_path / "cpuinfo").write_text(cpus)
+    monkeypatch.setattr("platform.processor", lambda: processor)
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 7)
+    write_config(tmp_path, read({}), "cpu")
+    machine = json.loads((tmp_path / "config.json").read_text())["machine"]
+    assert (machine["device"], machine["model"], machine["threads"]) == ("cpu", model, 7)
+
+
+def test_a_run_says_which_gpu_it_had(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Some GPU")
+    write_config(tmp_path, read({}), "cuda")
+    machine = json.loads((tmp_path / "config.json").read_text())["machine"]
+    assert (machine["device"], machine["model"]) == ("cuda", "Some GPU")
 
 
 def test_a_run_from_before_an_option_is_resumed_as_it_was_started(tmp_path):

@@ -1,8 +1,11 @@
 """Where to compute: a device that this machine has, and a number of threads that suits the work."""
 
 import os
+import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -12,6 +15,8 @@ from spectral_stride.torch.training.config import refuse
 # A smaller training step is many short operations. Several threads would gain a third at best, and
 # where another process wants a core too they wait for each other for most of the time.
 WORTH_THREADS = 5 * 10**9
+# What Linux says about the processors, where Python knows no more than their kind.
+CPUS = Path("/proc/cpuinfo")
 
 
 def find_device(name: str) -> str:
@@ -33,6 +38,24 @@ def find_device(name: str) -> str:
         allowed = f"auto, {', '.join(present)} (what PyTorch finds on this machine)"
         refuse("--device", repr(name), allowed, "write --device auto")
     return name
+
+
+def hardware(device: str) -> str:
+    """Return the model of the GPU, or of the CPU where there is none to name.
+
+    Parameters
+    ----------
+    device : str
+        From `find_device`.
+    """
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        text = CPUS.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    found = re.search(r"^model name\s*:\s*(\S.*)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 @contextmanager

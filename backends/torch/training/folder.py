@@ -12,8 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from spectral_stride.torch.training.config import DIGITS, Config, RefusedError, read, refuse
-from spectral_stride.torch.training.device import is_first_process
+from spectral_stride.torch.training.device import hardware, is_first_process
 
 RUNS = Path("runs")
 CONFIG = "config.json"
@@ -140,6 +142,12 @@ def write_config(folder: Path, config: Config, device: str) -> None:
         "directory": str(Path.cwd()),
         "config": asdict(config),
         "versions": {"python": platform.python_version(), **versions},
-        "machine": {"system": f"{platform.system()} {platform.machine()}", "device": device},
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "device": device,
+            "model": hardware(device),
+            # That a large step may take: small ones take one.
+            "threads": torch.get_num_threads(),
+        },
     }
     write_json(folder / CONFIG, content)

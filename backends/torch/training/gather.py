@@ -45,7 +45,10 @@ class Run:
         Median time of a training step.
     samples : tuple of int
         For training and for the test.
-    threads, parameters : int
+    threads, most_threads : int
+        That computed, which depends on the size of a step; and that were to be had. Runs that did
+        not write down the latter have the former.
+    parameters : int
     machine, versions, command : str
         Where it ran; with which versions of Python and the packages; what repeats it.
     """
@@ -61,6 +64,7 @@ class Run:
     step_seconds: float
     samples: tuple[int, int]
     threads: int
+    most_threads: int
     parameters: int
     machine: str
     versions: str
@@ -82,7 +86,8 @@ class Run:
         kept = {name: value for name, value in self.config.items() if name not in _CHOSEN}
         train, test = self.samples
         samples = ("train samples", train), ("test samples", test)
-        return (*kept.items(), *samples, ("machine", self.machine))
+        machine = ("machine", self.machine), ("threads", self.most_threads)
+        return (*kept.items(), *samples, *machine)
 
     @property
     def samples_per_second(self) -> float:
@@ -146,6 +151,12 @@ def _settled(config: Mapping[str, Any], downsampling: str) -> dict[str, Any]:
     return own
 
 
+def _machine(about: Mapping[str, Any]) -> str:
+    """Say where a run was; the oldest runs do not know the model of their CPU or GPU."""
+    parts = [about["system"], about["device"], about.get("model", "")]
+    return ", ".join(str(part) for part in parts if part)
+
+
 def _runs_of(folder: Path) -> list[Run]:
     """Read one finished run folder."""
     path = folder / SUMMARY
@@ -166,8 +177,9 @@ def _runs_of(folder: Path) -> list[Run]:
                 step_seconds=float(trained["step_seconds"]),
                 samples=(summary["train_samples"], summary["test_samples"]),
                 threads=int(trained["threads"]),
+                most_threads=int(about["machine"].get("threads", trained["threads"])),
                 parameters=int(trained["parameters"]),
-                machine=f"{about['machine']['system']}, {about['machine']['device']}",
+                machine=_machine(about["machine"]),
                 versions=", ".join(f"{name} {one}" for name, one in about["versions"].items()),
                 command=str(about["command"]),
             )

@@ -147,10 +147,13 @@ class Section:
     ----------
     setting : dict
         What they share.
+    learned : dict
+        What those that learn their strides share besides; ramp and penalty are in the cells.
     cells : list of Cell
     """
 
     setting: dict[str, Any]
+    learned: dict[str, Any]
     cells: list[Cell]
 
     @property
@@ -194,16 +197,18 @@ def _method(run: Run, varied: Sequence[str]) -> str:
 
 def _section(setting: dict[str, Any], runs: Sequence[Run]) -> Section:
     learned = [run for run in runs if run.learns]
-    varied = [
-        option
+    values = {
+        option: {run.config[option] for run in learned}
         for option in LEARNED_ONLY
-        if option not in ("ramp", "penalty") and len({run.config[option] for run in learned}) > 1
-    ]
+        if option not in ("ramp", "penalty")
+    }
+    varied = [option for option, found in values.items() if len(found) > 1]
+    fixed = {option: found.pop() for option, found in values.items() if len(found) == 1}
     groups: dict[tuple[str, str, float | None], list[Run]] = defaultdict(list)
     for run in runs:
         penalty = run.config["penalty"] if run.learns else None
         groups[_method(run, varied), run.config["strides"], penalty].append(run)
-    return Section(setting, [Cell(*choices, group) for choices, group in groups.items()])
+    return Section(setting, fixed, [Cell(*choices, group) for choices, group in groups.items()])
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:

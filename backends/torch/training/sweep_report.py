@@ -123,8 +123,9 @@ def _part(section: Section, title: str, number: int, out: Path) -> dict[str, Any
     setting = [
         f"{name.replace('_', ' ')} {value}"
         for name, value in section.setting.items()
-        if name not in ("model", "data", "machine") and value != ""
+        if name not in ("model", "data", "machine", "threads") and value != ""
     ]
+    learned = " and ".join(f"{n.replace('_', ' ')} {v}" for n, v in section.learned.items())
 
     def of(task: str) -> Callable[[Run], float]:
         return lambda run: run.accuracies[task]
@@ -142,6 +143,7 @@ def _part(section: Section, title: str, number: int, out: Path) -> dict[str, Any
     return {
         "title": title,
         "setting": ", ".join(setting),
+        "learned": learned,
         "machine": _code(runs[0].machine),
         "versions": "; or ".join(dict.fromkeys(run.versions for run in runs)),
         "threads": ", ".join(str(n) for n in sorted({run.threads for run in runs})),
