@@ -3,12 +3,13 @@
 import logging
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from spectral_stride.torch.training.config import refuse
+from spectral_stride.torch.training.footers import Footer, by_name, read_footer, refuse_unlike
 from spectral_stride.torch.training.rows import OPTION
 
 _LOGGERS = ("datasets", "huggingface_hub")
@@ -60,20 +61,38 @@ def open_hub(source: str) -> dict[str, Any]:
     return _load(source, name, name=config or None, revision=revision or None)
 
 
-def open_folder(source: str, folder: Path, config: str | None = None) -> dict[str, Any]:
+def open_folder(
+    source: str, folder: Path, config: str | None = None, labels: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Open a folder in the form of a hub repository: parquet files, or a file of metadata.
 
     Returns
     -------
     dict of str to datasets.Dataset
-        One table for each split.
+        One table for each split. Classes have the same numbers in all of them, also where the files
+        name them in another order.
 
     Raises
     ------
     RefusedError
-        For what `datasets` cannot make a table of.
+        For what `datasets` cannot make a table of, and classes with other names in another file.
     """
-    return _load(source, str(folder.resolve()), folder, name=config)
+    splits = _load(source, str(folder.resolve()), folder, name=config)
+    return by_name(splits, _footers(folder, config), labels)
+
+
+def _footers(place: Path, config: str | None) -> dict[str, list[Footer]]:
+    """Read the footers of the parquet files that each split is made of."""
+    import datasets
+
+    if place.is_file():
+        return {"train": [read_footer(place)]}
+    with quiet_datasets():
+        builder = datasets.load_dataset_builder(str(place.resolve()), name=config)
+    return {
+        str(split): [read_footer(file) for file in files if str(file).endswith(".parquet")]
+        for split, files in (builder.config.data_files or {}).items()
+    }
 
 
 def open_parquet(source: str, file: Path) -> dict[str, Any]:
@@ -84,10 +103,10 @@ def open_parquet(source: str, file: Path) -> dict[str, Any]:
     RefusedError
         For a file that is damaged or no parquet.
     """
-    return _load(source, "parquet", data_files={"train": str(file)})
+    return _load(source, "parquet", file, data_files={"train": str(file)})
 
 
-def _load(source: str, path: str, folder: Path | None = None, **choices: Any) -> dict[str, Any]:
+def _load(source: str, path: str, place: Path | None = None, **choices: Any) -> dict[str, Any]:
     import datasets
 
     try:
@@ -96,20 +115,32 @@ def _load(source: str, path: str, folder: Path | None = None, **choices: Any) ->
     # The library has no class of its own for what it cannot open: damaged files come as errors of
     # Arrow, of the file system, of the network, or as a plain ValueError.
     except Exception as error:
-        _refuse_load(source, folder, error)
+        _refuse_load(source, place, choices.get("name"), error)
 
 
-def _refuse_load(source: str, folder: Path | None, error: Exception) -> NoReturn:
+def _refuse_load(source: str, place: Path | None, config: str | None, error: Exception) -> NoReturn:
     """Say in one line why a source could not be opened, and what to do."""
     from datasets.exceptions import DatasetGenerationError
+    from datasets.table import CastError
+    from pyarrow import ArrowException
 
     # That class says only that something happened; its cause says what.
     cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None
     cause = cause or error
     reason = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
     remedy = "put it right, or name another one"
-    damaged = _damaged_file(folder) if folder else None
-    if damaged:
+    no_rows = "BatchSize must be greater than 0" in str(cause)  # in a group of a parquet file
+    if place and (no_rows or isinstance(cause, CastError)):
+        with suppress(ArrowException, OSError):  # of a file that is damaged too
+            refuse_unlike([one for some in _footers(place, config).values() for one in some])
+    damaged = _damaged_file(place) if place else None
+    if no_rows:
+        reason, remedy = "one of its files has no rows", "fill that file or remove it"
+    elif isinstance(cause, CastError):
+        names = (cause.requested_column_names, cause.table_column_names)
+        reason = "a file has the columns {}, another {}".format(*map(", ".join, names))
+        remedy = "bring them to the same columns"
+    elif damaged:
         source, reason = str(damaged), f"it cannot be read: {reason}"
         remedy = "replace the file"
     elif empty := re.search(r'Instruction "(.+)" corresponds to no data', str(error)):
@@ -131,11 +162,11 @@ def _refuse_load(source: str, folder: Path | None, error: Exception) -> NoReturn
     refuse(OPTION, f"{source} ({reason})", ALLOWED, remedy)
 
 
-def _damaged_file(folder: Path) -> Path | None:
+def _damaged_file(place: Path) -> Path | None:
     """Find the parquet file below a folder that cannot be read, which `datasets` does not name."""
     import datasets
 
-    for file in sorted(folder.rglob("*.parquet")):
+    for file in [place] if place.is_file() else sorted(place.rglob("*.parquet")):
         try:
             with quiet_datasets():
                 rows = datasets.load_dataset(

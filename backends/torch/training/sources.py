@@ -86,7 +86,7 @@ def open_data(
     if name in DATA_SETS:
         _refuse_given(own, list(own), f"no such option for --data {name}")
         return DATA_SETS[name](batch_size, seed, limit)
-    splits, found_labels, notes = _open(name)
+    splits, found_labels, notes = _open(name, labels)
     parts = choose_parts(
         name,
         splits,
@@ -125,7 +125,9 @@ def _refuse_given(own: dict[str, Any], options: Sequence[str], allowed: str) -> 
             refuse(option, repr(own[option]), allowed, "leave it out")
 
 
-def _open(name: str) -> tuple[dict[str, Any], list[str] | None, tuple[str, ...]]:
+def _open(
+    name: str, labels: Sequence[str] | None
+) -> tuple[dict[str, Any], list[str] | None, tuple[str, ...]]:
     """Open what a name stands for: its splits, the labels that are known, and notes."""
     path, config = Path(name).expanduser(), None
     if not path.exists() and ":" in name:
@@ -136,7 +138,7 @@ def _open(name: str) -> tuple[dict[str, Any], list[str] | None, tuple[str, ...]]
         if config is None and not has_tables(path):
             folders = read_class_folders(path)
             return folders.splits, [LABEL], folders.notes
-        return open_folder(name, path, config), None, ()
+        return open_folder(name, path, config, labels or None), None, ()
     if path.is_file():
         if path.suffix != ".parquet":
             refuse(OPTION, f"{name}, a file", ALLOWED, "name a parquet file or the folder it is in")
