@@ -1,11 +1,12 @@
 """The networks by name: where they start, what they take, and what is refused."""
 
 import math
+import re
 
 import pytest
 import torch
 
-from spectral_stride.torch import DiffStride
+from spectral_stride.torch import DiffStride, LogMel
 from spectral_stride.torch.training.config import RefusedError, read_strides
 from spectral_stride.torch.training.models import MODELS, build_model, layer_name
 
@@ -109,3 +110,18 @@ def test_layers_have_a_name_each(name):
         "audio": stages,
     }
     assert names == wanted[name]
+
+
+def test_recordings_of_too_low_a_rate_are_refused_with_the_least():
+    recordings = {"sample_shape": (500,), "sample_rate": 500}
+    with pytest.raises(RefusedError) as caught:
+        build("audio", recordings)
+    assert re.fullmatch(
+        r"--data: got recordings with 500 samples a second; allowed: 2741 or more: .*; instead: .*",
+        str(caught.value),
+    )
+    for rate in range(2741, 4000, 7):  # from there on the layer takes every rate
+        LogMel(rate)
+    build("audio", AUDIO | {"sample_rate": 2741})
+    with pytest.raises(ValueError, match="bands: got 64"):
+        LogMel(2740)

@@ -11,6 +11,8 @@ from spectral_stride.torch.network import Classes, Network
 from spectral_stride.torch.resnet import resnet18, resnet18_imagenet, resnet50, resnet56
 
 IMAGE, AUDIO = "image", "audio"
+# In Hz: from here on each of the audio network's 64 mel bands has a bin of its 25 ms window.
+LEAST_RATE = 2741
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +105,14 @@ def build_model(
     Raises
     ------
     RefusedError
-        For a network that does not work on data of this kind.
+        For a network that does not work on data of this kind, or of this sample rate.
     ValueError
         For what the builder refuses.
     """
     kind = MODELS[model]
     _check_data(model, IMAGE if sample_rate is None else AUDIO)
+    if sample_rate is not None:
+        _check_rate(sample_rate)
     options: dict[str, Any] = {}
     if downsampling == "diffstride":
         options = {"ramp": ramp, "smoothness": smoothness}
@@ -130,6 +134,16 @@ def _check_data(model: str, given: str) -> None:
     if model not in fit:
         got = f"{model!r}, which takes {MODELS[model].takes} data, for {given} data"
         refuse("--model", got, f"{', '.join(fit)} for this --data", f"write --model {fit[0]}")
+
+
+def _check_rate(sample_rate: int) -> None:
+    """Refuse recordings whose spectrum has too few bins: the network's bands are no option here."""
+    from spectral_stride.torch.training.config import refuse
+
+    if sample_rate < LEAST_RATE:
+        got = f"recordings with {sample_rate} samples a second"
+        allowed = f"{LEAST_RATE} or more: fewer give no 64 mel bands from windows of 25 ms"
+        refuse("--data", got, allowed, "name recordings of a higher rate, or resample these")
 
 
 def layer_name(module_name: str) -> str:
