@@ -419,6 +419,29 @@ def test_recordings_in_parquet_are_centred_cut_and_scaled(tmp_path):
     assert open_data(str(tmp_path / "x"), 2, 0, seconds=0.5).sample_shape == (400,)
 
 
+def test_recordings_decoded_when_asked_for_are_looked_at_for_their_lengths(tmp_path, monkeypatch):
+    contents = [wav(tone(row, RATE + 8 * row)) for row in range(8)]
+    table = audio_table(contents)
+    name = write(tmp_path / "x", train=table, test=table.select(range(4)))
+    (whole,) = open_data(name, 2, 0).notes
+    assert whole.startswith("10 of 12 recordings are longer than 1 s, the longest 1.07 s")
+    assert open_data(name, 2, 0, memory=100).notes == (whole,)
+    monkeypatch.setattr(audio, "LOOKED_AT", 4)
+    (note,) = open_data(name, 2, 0, memory=100).notes
+    assert note == (
+        "6 of 8 recordings that were looked at (of 12) are longer than 1 s, the longest 1.07 s, "
+        "and their middle is used."
+    )
+    # The first row and the last alone are looked at.
+    few = write(tmp_path / "y", train=table.select([0, *range(7), 0]), test=table.select([0, 0]))
+    monkeypatch.setattr(audio, "LOOKED_AT", 2)
+    (note,) = open_data(few, 2, 0, memory=100).notes
+    assert note == (
+        "None of 4 recordings that were looked at (of 11) are longer than 1 s; of those that are, "
+        "the middle is used."
+    )
+
+
 @pytest.mark.parametrize(("kind", "ending"), [("WAV", ".wav"), ("FLAC", ".flac")])
 def test_recordings_in_class_folders_with_channels_averaged(tmp_path, kind, ending):
     stereo = np.stack([tone(0), tone(1)], axis=1)

@@ -21,6 +21,8 @@ from spectral_stride.torch.training.decoded import (
 from spectral_stride.torch.training.rows import Rows, check_limit
 
 SECONDS = 1.0
+# Recordings of either part whose lengths are looked at, evenly spread, where not all are decoded.
+LOOKED_AT = 128
 BYTES = 4  # of a float32
 # Sizes that a program writes into a file's header when it cannot know the right one.
 _UNKNOWN = (0, 2**32 - 1)
@@ -180,7 +182,8 @@ class Audio(TrainingData):
         self.tasks = tasks
         self.sample_shape = (samples,)
         self.mean, self.std = torch.zeros(1), torch.ones(1)
-        if BYTES * samples * (len(train) + len(test)) <= memory:
+        total = looked_at = len(train) + len(test)
+        if BYTES * samples * total <= memory:
             self.train_set, self.test_set = (
                 labelled(in_memory(rows, reader, (samples,), torch.float32), rows)
                 for rows in (train, test)
@@ -188,10 +191,21 @@ class Audio(TrainingData):
         else:
             self.train_set, self.test_set = LazyRows(train, reader), LazyRows(test, reader)
             self.workers = workers()
-        if reader.cut:
-            notes = (
-                *notes,
-                f"{len(reader.cut)} of {len(train) + len(test)} recordings are longer than "
-                f"{seconds:g} s, the longest {max(reader.cut):.2f} s, and their middle is used.",
-            )
-        self.notes = notes
+            some = train.spread(LOOKED_AT), test.spread(LOOKED_AT)
+            looked_at = sum(sum(1 for _ in decode(rows, reader)) for rows in some)
+        self.notes = (*notes, *_said_of_lengths(reader.cut, looked_at, total, seconds))
+
+
+def _said_of_lengths(cut: list[float], looked_at: int, total: int, seconds: float) -> list[str]:
+    """Say how many recordings are too long, of those whose lengths are known."""
+    known = f"{looked_at} recordings"
+    if looked_at < total:
+        known += f" that were looked at (of {total})"
+    if cut:
+        longest = f"the longest {max(cut):.2f} s, and their middle is used."
+        return [f"{len(cut)} of {known} are longer than {seconds:g} s, {longest}"]
+    if looked_at < total:
+        return [
+            f"None of {known} are longer than {seconds:g} s; of those that are, the middle is used."
+        ]
+    return []
