@@ -1,10 +1,12 @@
 """A training run, on few images: what it leaves behind, and that it can be repeated."""
 
 import csv
+import io
 import json
 import logging
 import shlex
 import warnings
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -22,6 +24,7 @@ from spectral_stride.torch.training.folder import resumed, write_config
 from spectral_stride.torch.training.lit import Classifier
 from spectral_stride.torch.training.picture import draw
 from spectral_stride.torch.training.quiet import quiet_lightning
+from spectral_stride.torch.training.report import result_table
 from spectral_stride.torch.training.run import train
 
 LIMIT = 96
@@ -84,6 +87,20 @@ def test_the_screen_shows_the_table_and_where_the_files_are(finished):
         assert f"{100 * run['test_accuracy']:.2f} %" in shown
         assert f"{run['before']['macs'] / 1e6:.2f} M" in shown
     assert str(folder / "strides.png") in shown
+
+
+def test_the_screen_says_why_a_stage_that_keeps_its_size_is_not_listed(finished):
+    _, summary, shown = finished
+    said = "No stage1: at a stride of 1 it begins with an identity, and has no stride to learn."
+    assert summary["config"]["strides"].split(",")[1] == "1"
+    assert said in " ".join(shown.split())
+    summary = deepcopy(summary)  # of a network with a place for every stride, however named
+    for run in summary["runs"]:
+        for survey in (run["before"], run["after"]):
+            survey["layers"].insert(1, survey["layers"][0] | {"name": "stage5"})
+    console = Console(record=True, width=100, file=io.StringIO())
+    console.print(result_table(summary))
+    assert "No stage1" not in console.export_text()
 
 
 def test_the_metrics_begin_at_the_start_and_hold_every_step(finished):

@@ -80,6 +80,8 @@ Strides = Annotated[
     _option(
         "Where the strides start: one for each place where the network gets smaller, or one of "
         "each axis, height x width or time x frequency, as in 1,1,3x2,2,2. "
+        "At a stride of 1 the first stage of resnet18 and resnet18_imagenet begins with an "
+        "identity, and learns none. "
         f"Without it a poor choice: {_POOR}.",
         "S,S,...",
     ),

@@ -8,6 +8,9 @@ from rich.table import Table
 
 from spectral_stride.torch.training.models import MODELS
 
+# Where one stride more is given than is listed.
+_NO_STAGE = "No stage1: at a stride of 1 it begins with an identity, and has no stride to learn."
+
 
 def _number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
@@ -92,10 +95,10 @@ def result_table(summary: dict[str, Any]) -> Table:
     rich.table.Table
     """
     runs, axes = summary["runs"], MODELS[summary["config"]["model"]].axes
-    table = Table(
-        title=f"Start -> end; strides and maps are {' x '.join(axes)}",
-        caption="MACs: multiply-accumulates, counted by torch.utils.flop_counter",
-    )
+    caption = "MACs: multiply-accumulates, counted by torch.utils.flop_counter"
+    if len(runs[0]["before"]["layers"]) < len(summary["config"]["strides"].split(",")):
+        caption += f".\n{_NO_STAGE}"
+    table = Table(title=f"Start -> end; strides and maps are {' x '.join(axes)}", caption=caption)
     table.add_column("layer", no_wrap=True)
     for run in runs:
         table.add_column(f"{run['downsampling']}:\nstride", no_wrap=True)
