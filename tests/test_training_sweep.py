@@ -554,6 +554,7 @@ def test_a_worker_that_was_taken_for_dead_goes_on(tmp_path, grid, interrupted):
         with pytest.raises(KeyboardInterrupt):
             sweep(grid, tmp_path / "out", run, storage=storage)
         assert len(names) == 1
+        assert "KeyboardInterrupt" in (tmp_path / "out" / names[0] / ERROR).read_text()
     lines = []
     outcomes = sweep(grid, tmp_path / "out", run, storage=storage, tell=lines.append)
     if not interrupted:
