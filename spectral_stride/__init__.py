@@ -1,6 +1,6 @@
 """Learnable strides: a soft crop of the spectrum, for any array library, with exact gradients."""
 
-from spectral_stride.cost import complexity
+from spectral_stride.complexity import complexity
 from spectral_stride.gradients import jvp, vjp
 from spectral_stride.mask import soft_mask
 from spectral_stride.plan import Plan, make_plan, stride_bounds

@@ -9,7 +9,7 @@ from flax import nnx
 
 from spectral_stride import checks
 from spectral_stride.jax.layers import DiffStride
-from spectral_stride.layers import roundest_stride
+from spectral_stride.layer_settings import roundest_stride
 from spectral_stride.plan import host_numbers, stride_bounds
 
 Sizes = tuple[int, ...]

@@ -18,8 +18,8 @@ from spectral_stride.gradients import (
 from spectral_stride.operator import resample, resample_adjoint
 from spectral_stride.plan import Plan
 from spectral_stride.taps import Taps
-from spectral_stride.torch.memory import as_stored, logical_order, owned, stored_order
-from spectral_stride.torch.products import fastest
+from spectral_stride.torch.kernels import fastest
+from spectral_stride.torch.memory_format import as_stored, logical_order, owned, stored_order
 
 
 def resample_learning(

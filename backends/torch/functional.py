@@ -19,7 +19,8 @@ from spectral_stride.torch.autograd import (
     resample_learning,
     without_autocast,
 )
-from spectral_stride.torch.built import (
+from spectral_stride.torch.kernels import fastest
+from spectral_stride.torch.map_cache import (
     Strides,
     build,
     cropped,
@@ -28,8 +29,7 @@ from spectral_stride.torch.built import (
     nothing_interferes,
     transformed,
 )
-from spectral_stride.torch.memory import in_stored_order, owned
-from spectral_stride.torch.products import fastest
+from spectral_stride.torch.memory_format import in_stored_order, owned
 
 
 def check_tensor(x: Any) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 import spectral_stride
 from spectral_stride.checks import RAMPS
-from spectral_stride.torch.downsampling import DOWNSAMPLINGS
+from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS
 from spectral_stride.torch.training.config import (
     DEVICES,
     WIDEST,
@@ -16,9 +16,9 @@ from spectral_stride.torch.training.config import (
     read,
     refuse,
 )
-from spectral_stride.torch.training.grid import LEARNED_ONLY, counts
-from spectral_stride.torch.training.models import MODELS
+from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.recipes import RECIPES
+from spectral_stride.torch.training.sweep.grid import LEARNED_ONLY, counts
 from spectral_stride.torch.training.sweep_commands import report, sweep
 
 app = typer.Typer(add_completion=False, help="Train networks that learn their strides.")
@@ -255,7 +255,7 @@ def train(
         typer.echo(f"without effect, as {why}: {', '.join(idle)}", err=True)
     # Only now: Lightning takes seconds to import, and a wrong value has been refused by here.
     from spectral_stride.torch.training import job
-    from spectral_stride.torch.training.folder import resumed
+    from spectral_stride.torch.training.run_folder import resumed
 
     if resume is not None:
         config = resumed(resume)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from spectral_stride import checks
-from spectral_stride.torch.downsampling import DOWNSAMPLINGS
-from spectral_stride.torch.training.models import MODELS
+from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS
+from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.recipes import RECIPES, Recipe
 
 # What is built in. Everything else is a path or an id of the Hugging Face hub.

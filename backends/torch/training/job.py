@@ -7,10 +7,10 @@ from rich.console import Console
 
 from spectral_stride.torch.training.config import Config, RefusedError
 from spectral_stride.torch.training.device import find_device, is_first_process
-from spectral_stride.torch.training.folder import PICTURE, discard, make_folder, write_config
-from spectral_stride.torch.training.picture import draw
-from spectral_stride.torch.training.report import result_table
-from spectral_stride.torch.training.run import train
+from spectral_stride.torch.training.fit import train
+from spectral_stride.torch.training.report.run_picture import draw
+from spectral_stride.torch.training.report.run_table import result_table
+from spectral_stride.torch.training.run_folder import PICTURE, discard, make_folder, write_config
 
 
 def run(

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from spectral_stride.torch.training.config import refuse
-from spectral_stride.torch.training.folder import METRICS
+from spectral_stride.torch.training.run_folder import METRICS
 
 
 def keep_metrics(trainer: lightning.Trainer, checkpoint: Path) -> None:

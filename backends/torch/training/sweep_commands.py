@@ -50,16 +50,16 @@ def sweep(grid: Grid, out: Out = None, storage: Storage = None) -> None:
     own, for nobody knows that the silent worker is dead.
     """
     from spectral_stride.torch.training.device import find_device
-    from spectral_stride.torch.training.grid import read_grid
+    from spectral_stride.torch.training.sweep.grid import read_grid
 
     path = Path(grid)
     for device in {point.config.device for point in read_grid(path)}:
         find_device(device)
     # Only now: these take seconds to import, and a wrong grid has been refused by here.
     from spectral_stride.torch.training import job
-    from spectral_stride.torch.training.folder import CONFIG
-    from spectral_stride.torch.training.outcomes import FAILED, RUNNING, outcome_table
-    from spectral_stride.torch.training.sweep import sweep as run_sweep
+    from spectral_stride.torch.training.run_folder import CONFIG
+    from spectral_stride.torch.training.sweep.outcomes import FAILED, RUNNING, outcome_table
+    from spectral_stride.torch.training.sweep.sweep import sweep as run_sweep
 
     console = Console()
     silent = Console(quiet=True)
@@ -89,7 +89,7 @@ def sweep(grid: Grid, out: Out = None, storage: Storage = None) -> None:
 
 def report(runs: Runs, out: ReportOut = "report") -> None:
     """Write report.md, with pictures beside it, and report.html, with pictures inside it."""
-    from spectral_stride.torch.training.sweep_report import write_report
+    from spectral_stride.torch.training.report.document import write_report
 
     markdown, html = write_report([Path(run) for run in runs], Path(out))
     console = Console()

@@ -1,0 +1,8 @@
+"""The layers: one file each, and what decides their sizes and the order they compute in."""
+
+from spectral_stride.torch.layers.diffstride import DiffStride
+from spectral_stride.torch.layers.diffstride_conv import DiffStrideConv2d
+from spectral_stride.torch.layers.hold_sizes import hold_sizes, release_sizes
+from spectral_stride.torch.layers.spectral_pool import SpectralPool
+
+__all__ = ["DiffStride", "DiffStrideConv2d", "SpectralPool", "hold_sizes", "release_sizes"]

@@ -1,0 +1,489 @@
+"""The layer whose stride is a number that is learned."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NoReturn, Self, Unpack
+
+import torch
+from torch import nn
+
+from spectral_stride import checks
+from spectral_stride.layer_settings import equal_strides, strides_per_axis
+from spectral_stride.plan import (
+    Plan,
+    PlanOptions,
+    make_plan,
+    sized_plan,
+    spectral_shape,
+    stride_bounds,
+)
+from spectral_stride.torch.functional import check_tensor, diffstride, may_learn
+from spectral_stride.torch.layers.conv_order import (
+    Convolution,
+    check_convolution,
+    convolved_shape,
+    is_plain,
+    resampled_convolution,
+)
+from spectral_stride.torch.layers.held_sizes import HeldSizes
+from spectral_stride.torch.map_cache import Strides
+
+
+def _out_sizes(
+    sizes: Sequence[int], strides: Sequence[float], **options: Unpack[PlanOptions]
+) -> tuple[int, ...]:
+    """Output sizes for input sizes; a single stride is that of all axes."""
+    per_axis = tuple(strides) * (len(sizes) // len(strides))
+    return make_plan(sizes, per_axis, **options).out_sizes
+
+
+def _unreadable(why: str) -> NoReturn:
+    """Refuse to plan from a parameter that has no values now."""
+    checks.refuse(
+        TypeError,
+        "strides",
+        f"a parameter whose values cannot be read now ({why})",
+        "a parameter with values, or output sizes that are held",
+        "call hold_sizes(net) first, where the values are known; to export or to compile for "
+        "inference, net.eval() does it too",
+    )
+
+
+def _shape_of(x: torch.Tensor, conv: Convolution | None) -> tuple[int, ...]:
+    """Shape of what is resampled."""
+    return tuple(x.shape) if conv is None else convolved_shape(conv, x)
+
+
+def _computed(
+    x: torch.Tensor, conv: Convolution | None, strides: Strides, plan: Plan
+) -> torch.Tensor:
+    """Compute the layer at these strides, onto the sizes of a plan."""
+    if conv is None:
+        return diffstride(x, strides, plan=plan)
+    return resampled_convolution(conv, x, strides, plan)
+
+
+class DiffStride(nn.Module):
+    r"""Downsampling with learnable strides.
+
+    Along each axis, with X = rfft(x) and the soft mask m that the stride sets, y = irfft(m X, n):
+    see `spectral_stride.diffstride`. The layer's rank is its number of strides.
+
+    Parameters
+    ----------
+    strides : float or sequence of float, optional
+        Initial strides, at least 1, in input samples per output sample: one per axis, or one number
+        for ``ndim`` equal ones.
+    smoothness : float, optional
+        Width R of the mask's ramp in DFT bins. With 0 the strides have no gradient.
+    ramp : {"outside", "inside"}, optional
+        Ramp above the strided Nyquist bin, as published (stride 2 maps 32 to 24), or below it
+        (stride 2 maps 32 to 16, as a strided convolution does).
+    norm : {"forward", "ortho", "backward"}, optional
+        As in `torch.fft`; by default a constant keeps its value.
+    shared : bool, optional
+        One stride for all axes.
+    trainable : bool, optional
+        Whether ``strides`` requires gradients.
+    lower, upper : float, optional
+        Bounds on the strides, inside the bounds that an input's size sets; 1 and none by default.
+    crop : bool, optional
+        If False the mask is applied and sizes stay.
+    multiple_of : int, optional
+        Round output sizes up to a multiple, so that they change rarely while strides move.
+    ndim : int, optional
+        Number of axes where ``strides`` is a single number; 2 by default.
+    axes : sequence of int, optional
+        Axes to resample. The last ones by default (channels first); (1, 2) for images with channels
+        last.
+    method : {"auto", "matmul", "fft"}, optional
+        How an axis is computed.
+    device, dtype : optional
+        Of the parameter.
+
+    Attributes
+    ----------
+    strides : Parameter of shape (ndim,), or (1,) if shared
+        The learned strides. After an optimizer step they may lie outside what is feasible: the next
+        forward pass uses the nearest feasible strides, with straight-through gradients, and the
+        backward pass that follows brings the parameter itself back to ``lower``, or to the largest
+        stride that any input so far could use. The forward pass never writes it, so a small input
+        does not change the strides that a large one sees.
+
+    Raises
+    ------
+    ValueError, TypeError
+        From the constructor for arguments out of range; from the forward pass for inputs that
+        `spectral_stride.torch.diffstride` refuses, and for a parameter that is not finite or, while
+        sizes are not held, cannot be read: on the meta device, or in a batch of `vmap`. Every
+        message begins with the name of the class, "DiffStride: ".
+
+    Notes
+    -----
+    Sizes follow the strides, so the forward pass reads them on the host. `hold_sizes` makes sizes
+    stand still until it is called again: then nothing is read, every `torch.func` transform applies
+    to the strides too, and ``torch.compile(net, fullgraph=True)`` builds one graph for training.
+    Without it a compiler breaks its graph once around the layer, which runs uncompiled; values and
+    gradients are the same. (Where the layer stands in a `Sequential`, a loop, PyTorch leaves that
+    whole loop uncompiled.)
+
+    In eval mode a compiler or `torch.export` needs no more: the graph has the sizes of the strides
+    at the last ``eval()``, ``load_state_dict``, or eager forward pass in eval mode, for every batch
+    size. Export under `torch.no_grad` to leave the strides' derivative out of the program. Whoever
+    writes into the parameter of a layer in eval mode, as an average of weights is copied in, calls
+    ``eval()`` again before the compiled network runs.
+
+    Use `param_groups` to keep weight decay away from strides: it would pull every stride to 1.
+
+    Where the processes of a data-parallel run see inputs of different sizes, set ``upper``: it
+    makes the bound that the parameter returns to the same in all of them.
+
+    Put a nonlinearity between this layer and a global mean: the mean sees DC alone, which the mask
+    never touches, and the strides would get no gradient.
+
+    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spectral_stride.torch import DiffStride
+    >>> DiffStride(2.0)(torch.ones(8, 3, 32, 32)).shape
+    torch.Size([8, 3, 24, 24])
+    >>> DiffStride((2.0,), ramp="inside")(torch.ones(8, 16, 400)).shape
+    torch.Size([8, 16, 200])
+    >>> DiffStride(2.0, ramp="inside", axes=(1, 2))(torch.ones(8, 32, 32, 3)).shape
+    torch.Size([8, 16, 16, 3])
+    """
+
+    strides: nn.Parameter
+
+    def __init__(
+        self,
+        strides: float | Sequence[float] = 2.0,
+        smoothness: float = 4.0,
+        ramp: str = "outside",
+        norm: str = "forward",
+        shared: bool = False,
+        trainable: bool = True,
+        lower: float | None = None,
+        upper: float | None = None,
+        crop: bool = True,
+        multiple_of: int = 1,
+        *,
+        ndim: int | None = None,
+        axes: Sequence[int] | None = None,
+        method: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        with checks.named(type(self).__name__):
+            if dtype is not None and not dtype.is_floating_point:
+                remedy = "write dtype=torch.float32"
+                checks.refuse(TypeError, "dtype", dtype, "a real floating-point dtype", remedy)
+            initial = strides_per_axis(strides, ndim)
+            self.axes = checks.layer_axes(axes, len(initial))
+            self.lower, self.upper = checks.layer_bounds(lower, upper)
+            checks.layer_strides(initial, self.lower, self.upper)
+            if shared:
+                equal_strides(initial)
+            # The planner knows what is allowed in the rest; ask it once now instead of in the first
+            # forward pass.
+            make_plan(
+                (8,) * len(initial),
+                initial,
+                smoothness=smoothness,
+                ramp=ramp,
+                norm=norm,
+                crop=crop,
+                multiple_of=multiple_of,
+                method=method,
+            )
+            entries = initial[:1] if shared else initial
+            values = torch.tensor(entries, device=device, dtype=dtype)
+            # What the user set counts as usable, whatever the inputs' sizes.
+            self._start: list[float] = torch.tensor(
+                entries, device="cpu", dtype=values.dtype
+            ).tolist()
+            checks.layer_strides(self._start, self.lower, math.inf)
+        self.smoothness = smoothness
+        self.ramp = ramp
+        self.norm = norm
+        self.shared = shared
+        self.crop = crop
+        self.multiple_of = multiple_of
+        self.method = method
+        self.strides = nn.Parameter(values, requires_grad=trainable)
+        # Largest stride that any input so far could use, per entry; None before the first.
+        self._reach: list[float] | None = None
+        self._holds = False
+        # No method of this layer: a cycle would keep its memory until the garbage collector comes.
+        rule = partial(
+            _out_sizes, smoothness=smoothness, ramp=ramp, crop=crop, multiple_of=multiple_of
+        )
+        self._held = HeldSizes(self._start, rule)
+
+    def forward(self, x: torch.Tensor, conv: nn.Conv2d | None = None) -> torch.Tensor:
+        """Resample ``x``; its shape follows the present strides, or is held.
+
+        With a convolution at stride 1, which stays the caller's: resample ``conv(x)``, at about the
+        price that the convolution has with a stride, as `DiffStrideConv2d` does.
+        """
+        if conv is not None:
+            with checks.named(type(self).__name__):
+                check_convolution(conv)
+            if not is_plain(conv):
+                return self._forward(conv(x), None)
+        return self._forward(x, conv)
+
+    def _forward(self, x: torch.Tensor, conv: Convolution | None) -> torch.Tensor:
+        if not torch.compiler.is_compiling():
+            return self._resample_held(x, conv) if self._holds else self._resample(x, conv)
+        # Only here: it loads the compiler.
+        from spectral_stride.torch.layers import compiler as tracing
+
+        if self._stands_still():
+            return self._resample_held(x, conv)
+        y: torch.Tensor = tracing.outside_the_graph(self._resample, x, conv)
+        return y
+
+    def _stands_still(self) -> bool:
+        """Whether sizes come from the host's copy of the strides."""
+        return self._holds or (not self.training and torch.compiler.is_compiling())
+
+    def _resample_held(self, x: torch.Tensor, conv: Convolution | None) -> torch.Tensor:
+        """Resample onto sizes that the present strides do not decide: a compiler can trace this."""
+        with checks.named(type(self).__name__):
+            axes = self._checked_axes(x)
+            shape = spectral_shape(_shape_of(x, conv), axes)
+            sizes = tuple(shape[axis] for axis in axes)
+            plan = sized_plan(
+                shape,
+                self._held.of(sizes, self._held.generation),
+                axes=axes,
+                smoothness=self.smoothness,
+                ramp=self.ramp,
+                norm=self.norm,
+                method=self.method,
+            )
+            return _computed(x, conv, self._clamped(), plan)
+
+    def _resample(self, x: torch.Tensor, conv: Convolution | None) -> torch.Tensor:
+        """Resample onto the sizes that the present strides give."""
+        with checks.named(type(self).__name__):
+            axes = self._checked_axes(x)
+            shape = _shape_of(x, conv)
+            self._extend_reach([shape[axis] for axis in axes])
+            strides, values = self._feasible()
+            if not self.training:
+                self._held.renew(values)
+            per_axis = values * len(axes) if self.shared else values
+            plan = make_plan(
+                shape,
+                per_axis,
+                axes=axes,
+                smoothness=self.smoothness,
+                ramp=self.ramp,
+                norm=self.norm,
+                crop=self.crop,
+                multiple_of=self.multiple_of,
+                method=self.method,
+            )
+            if may_learn(strides):
+                return _computed(x, conv, strides, plan)
+            # As numbers: the arrays of a map are kept for those, on every device.
+            return _computed(x, conv, tuple(per_axis), plan)
+
+    def _checked_axes(self, x: torch.Tensor) -> tuple[int, ...]:
+        check_tensor(x)
+        axes = checks.axes(self.axes, len(self.axes), x.ndim)
+        checks.spectral_sizes(tuple(x.shape), axes)
+        return axes
+
+    def hold_sizes(self) -> bool:
+        """Hold the output sizes that the present strides give until the next call.
+
+        As `spectral_stride.torch.hold_sizes` does for all layers of a network.
+        """
+        return self.hold_at(self.present_strides())
+
+    def present_strides(self) -> tuple[list[float], list[float]] | None:
+        """Read the parameter on the host: its entries, and the nearest feasible ones."""
+        if self.strides.is_meta:
+            return None  # no values
+        self._extend_reach_to_met()
+        with checks.named(type(self).__name__):
+            return self._read()
+
+    def hold_at(self, present: tuple[list[float], list[float]] | None) -> bool:
+        """Hold the sizes of `present_strides`; without any, those of the last ones known."""
+        self._holds = True
+        if present is None:
+            return False
+        current, values = present
+        if values != current:
+            with torch.no_grad():
+                self.strides.copy_(self.strides.new_tensor(values))
+        return self._held.renew(values)
+
+    def release_sizes(self) -> None:
+        """Let the output sizes follow the strides at every forward pass again."""
+        self._holds = False
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; a layer in eval mode can be compiled and exported as it is now."""
+        super().train(mode)
+        self._note_strides()
+        return self
+
+    def _note_strides(self) -> None:
+        """Keep the present strides on the host, for a compiler that cannot read them."""
+        if self._holds:
+            return
+        try:
+            _, values = self._read()
+        except (TypeError, ValueError):
+            # Without values, or broken: the next forward pass says so, if there is one.
+            return
+        self._held.renew(values)
+
+    def effective_strides(self) -> torch.Tensor:
+        """Return the strides that the next forward pass will use, one per axis, differentiable.
+
+        They lie within ``lower`` and ``upper``; an input's size may bound them further. While sizes
+        are held they are not read on the host.
+        """
+        if self._stands_still():
+            return self._clamped()
+        with checks.named(type(self).__name__):
+            return self._feasible()[0]
+
+    def _extend_reach(self, sizes: Sequence[int]) -> None:
+        """Note how large a stride these sizes can use."""
+        most = [stride_bounds(size)[1] for size in sizes]
+        if self.shared:
+            most = [max(most)]
+        before = self._start if self._reach is None else self._reach
+        self._reach = [max(pair) for pair in zip(before, most, strict=True)]
+
+    def _extend_reach_to_met(self) -> None:
+        """The same for the sizes that came in while sizes were held, when nothing was noted."""
+        for sizes in self._held.met:
+            self._extend_reach(sizes)
+
+    def _limits(self) -> list[float]:
+        if self._reach is None:
+            return [self.upper] * len(self._start)
+        return [min(self.upper, reach) for reach in self._reach]
+
+    def _read(self) -> tuple[list[float], list[float]]:
+        """Read the parameter on the host: its entries, and the nearest feasible ones."""
+        if torch.compiler.is_exporting():
+            _unreadable("an exported program has no values")
+        try:
+            current: list[float] = self.strides.tolist()
+        except Exception as error:  # a tensor on meta, a fake one, a batched one: each has its own
+            _unreadable(type(error).__name__)
+        checks.learned_strides(current)
+        values = [
+            min(max(stride, self.lower), limit)
+            for stride, limit in zip(current, self._limits(), strict=True)
+        ]
+        return current, values
+
+    def _feasible(self) -> tuple[torch.Tensor, list[float]]:
+        """Return feasible strides: one per axis as a tensor, one per entry as host floats."""
+        current, values = self._read()
+        # A copy: bringing the parameter back must not touch what a graph has saved.
+        strides = self.strides.clone()
+        if values != current:
+            strides = self._straight_through(strides, values)
+        return self._per_axis(strides), values
+
+    def _clamped(self) -> torch.Tensor:
+        """Return strides within the layer's own bounds, clamped on their device, with slope one."""
+        strides = self.strides
+        clamped = strides.detach().clamp(self.lower, self.upper)
+        return self._per_axis(clamped + (strides - strides.detach()))
+
+    def _per_axis(self, strides: torch.Tensor) -> torch.Tensor:
+        return strides.expand(len(self.axes)) if self.shared else strides
+
+    def _straight_through(self, strides: torch.Tensor, values: list[float]) -> torch.Tensor:
+        """Clamp strides with slope one, and bring the parameter back when the gradient passes."""
+        parameter = self.strides
+        clamped = strides.new_tensor(values) + (strides - strides.detach())
+
+        def bring_back() -> None:
+            # The limits of now: an input that came after this one may have widened them. Through
+            # `data`, so that a penalty whose graph has saved the parameter can still go backward.
+            most = parameter.new_tensor(self._limits())
+            parameter.data.clamp_(torch.full_like(most, self.lower), most)
+
+        def when_done(_: torch.Tensor) -> None:
+            # Not at once: other parts of this backward pass may still read the parameter.
+            torch.autograd.Variable._execution_engine.queue_callback(bring_back)
+
+        # Not in the forward pass, which only reads; and not for a tensor that torch.func put in the
+        # parameter's place.
+        if clamped.requires_grad and isinstance(parameter, nn.Parameter):
+            clamped.register_hook(when_done)  # type: ignore[no-untyped-call]
+        return clamped
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        """Save feasible strides, also after an optimizer step that left the feasible range."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        saved = destination.get(prefix + "strides")
+        if saved is None:  # a parametrization saves what it makes them of
+            return
+        self._extend_reach_to_met()
+        limits = saved.new_tensor(self._limits())
+        feasible = saved.detach().clamp(torch.full_like(limits, self.lower), limits)
+        if not keep_vars and not saved.is_meta and not torch.equal(feasible, saved.detach()):
+            destination[prefix + "strides"] = feasible
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Load strides, refusing what no stride can be; PyTorch raises the messages."""
+        saved = state_dict.get(prefix + "strides")
+        if isinstance(saved, torch.Tensor) and not saved.is_meta:
+            try:
+                checks.strides(saved.flatten().tolist())
+            except ValueError as error:
+                error_msgs.append(f"{prefix}strides in the checkpoint: {error}")
+                return
+        before = len(error_msgs)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        if len(error_msgs) == before and not self.strides.is_meta:
+            self._start, self._reach = self.strides.tolist(), None
+            self._note_strides()
+
+    def extra_repr(self) -> str:
+        """Present strides and every setting."""
+        if self.strides.is_meta:
+            strides = "on meta"
+        elif torch.compiler.is_compiling():
+            strides = "traced"  # vmap asks for the name of what it maps, which is this text
+        else:
+            strides = str([round(s, 4) for s in self.strides.tolist()])
+        return (
+            f"strides={strides}, smoothness={self.smoothness:g}, ramp={self.ramp!r}, "
+            f"norm={self.norm!r}, shared={self.shared}, trainable={self.strides.requires_grad}, "
+            f"lower={self.lower:g}, upper={self.upper:g}, crop={self.crop}, "
+            f"multiple_of={self.multiple_of}, axes={self.axes}, method={self.method!r}"
+            + ", sizes held"
+            * self._holds
+        )

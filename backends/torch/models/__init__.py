@@ -1,0 +1,1 @@
+"""Networks whose every downsampling can be learned, spectral or strided."""

@@ -1,0 +1,127 @@
+"""A network for sounds, with learned, spectral or strided downsampling of time and frequency."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from spectral_stride import checks
+from spectral_stride.torch.models.downsampling import Downsampling, Shrink, Stride, convolution
+from spectral_stride.torch.models.mel import LogMel
+from spectral_stride.torch.models.network import (
+    Classes,
+    Heads,
+    Logits,
+    Network,
+    check_places,
+    initialize,
+)
+
+# Channels of the blocks, in those of the first one.
+GROWTH = (1, 2, 4, 4, 8, 8)
+PLACES = tuple(f"stage{stage + 1}" for stage in range(len(GROWTH)))
+
+
+class AudioNet(Network):
+    """What `audio_net` builds, which says what its arguments are."""
+
+    def __init__(
+        self,
+        num_classes: Classes,
+        sample_rate: int,
+        width: int,
+        downsampling: str,
+        strides: Sequence[Stride],
+        bands: int,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        checks.positive_integer("width", width)
+        check_places(strides, PLACES, "(2, 2, 1, 2, 1, 2)")
+        self.frontend = LogMel(sample_rate, bands)
+        self.stages = nn.Sequential()
+        before = 1
+        for growth, stride in zip(GROWTH, strides, strict=True):
+            channels, down = growth * width, Downsampling(downsampling, stride, **options)
+            self.stages.append(
+                nn.Sequential(
+                    convolution(before, channels, (3, 1)),
+                    nn.BatchNorm2d(channels),
+                    nn.ReLU(),
+                    Shrink(convolution(channels, channels, (1, 3), down), down),
+                    nn.BatchNorm2d(channels),
+                    nn.ReLU(),
+                )
+            )
+            before = channels
+        self.classifier = Heads(before, num_classes)
+        initialize(self)
+
+    def forward(self, x: torch.Tensor) -> Logits:
+        """Return logits of shape (batch, num_classes), or one such tensor a task."""
+        features = self.stages(self.frontend(x)[:, None])
+        # The maximum, and not the mean: how much silence surrounds a word says nothing.
+        logits: Logits = self.classifier(features.amax(dim=(-2, -1)))
+        return logits
+
+
+def audio_net(
+    num_classes: Classes = 10,
+    *,
+    sample_rate: int = 8000,
+    width: int = 64,
+    downsampling: str = "diffstride",
+    strides: Sequence[Stride] = (2, 2, 1, 2, 1, 2),
+    bands: int = 64,
+    **options: Any,
+) -> AudioNet:
+    """Network for sounds: a mel spectrogram, six blocks of two convolutions, a global maximum.
+
+    A block convolves along time, 3 x 1, then along frequency, 1 x 3, and gets smaller along both;
+    batch norm and ReLU follow each convolution. The blocks have 1, 2, 4, 4, 8, 8 times width
+    channels.
+
+    Parameters
+    ----------
+    num_classes : int or sequence of int, optional
+        Classes to tell apart; of a sequence, one head for each entry, on one shared body.
+    sample_rate : int, optional
+        Of the waveforms, in Hz.
+    width : int, optional
+        Channels of the first block.
+    downsampling : {"diffstride", "spectral", "strided"}, optional
+        Learned strides, spectral pooling, or plain strided convolutions.
+    strides : sequence of 6, optional
+        Of the blocks; one number or (time, frequency) each, which learn apart.
+    bands : int, optional
+        Mel bands of the spectrogram, whose frames are 25 ms long and 10 ms apart: see `LogMel`.
+    **options
+        Keyword arguments of `DiffStride`, such as ``ramp="inside"``.
+
+    Returns
+    -------
+    AudioNet
+        Maps waveforms of shape (batch, samples) to logits of shape (batch, num_classes), or to a
+        tuple of such tensors, one for each entry of ``num_classes``.
+
+    Raises
+    ------
+    ValueError
+        For a wrong number of strides, an unknown downsampling, a stride below 1, no channel, no
+        class, a fractional stride where convolutions are strided, and what `LogMel` refuses.
+
+    Notes
+    -----
+    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022, section
+    4.1. The strided convolution of a block is its second one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spectral_stride.torch import audio_net
+    >>> net = audio_net((10, 6), width=4, strides=(2, 2, 1, (2, 1), 1, 2), ramp="inside")
+    >>> [tuple(logits.shape) for logits in net(torch.zeros(2, 8000))]
+    [(2, 10), (2, 6)]
+    """
+    return AudioNet(num_classes, sample_rate, width, downsampling, strides, bands, **options)

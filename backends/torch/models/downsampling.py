@@ -1,0 +1,102 @@
+"""Places where a network gets smaller: by a learned stride, a spectral crop or a strided layer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from spectral_stride import checks
+from spectral_stride.torch.layers.diffstride import DiffStride
+from spectral_stride.torch.layers.spectral_pool import SpectralPool
+
+DOWNSAMPLINGS = ("diffstride", "spectral", "strided")
+
+# The stride of one place: the same along both axes, or one number an axis.
+Stride = float | Sequence[float]
+
+
+def pair(stride: Stride) -> tuple[float, float]:
+    """Return a stride as one number an axis, refusing what is neither one number nor two."""
+    numbers = (stride, stride) if isinstance(stride, int | float) else tuple(stride)
+    if len(numbers) != 2:
+        allowed = "one number, or two for height and width, per place"
+        remedy = "write 2 or (2, 2)"
+        checks.refuse(ValueError, "strides", f"{numbers} for one place", allowed, remedy)
+    return float(numbers[0]), float(numbers[1])
+
+
+class Downsampling(nn.Module):
+    """One place where a network gets smaller: the stride of an operation, or a layer behind it.
+
+    Exactly one of the two does the work: ``conv_stride`` is the stride to give to the operation, a
+    convolution or a pooling, and calling the module with it resamples what it returns, where it has
+    no stride of its own. Two branches that are added share one of these, so that they keep one
+    size.
+    """
+
+    def __init__(self, kind: str, stride: Stride, **options: Any) -> None:
+        super().__init__()
+        checks.one_of("downsampling", kind, DOWNSAMPLINGS)
+        self.initial = pair(stride)
+        learned = DiffStride(self.initial, **options)  # also refuses what no kind could use
+        self.conv_stride = (1, 1)
+        self.layer: nn.Module = nn.Identity()
+        if kind == "strided":
+            checks.integer_strides(self.initial)
+            self.conv_stride = (int(self.initial[0]), int(self.initial[1]))
+        elif kind == "spectral" and self.initial != (1.0, 1.0):
+            self.layer = SpectralPool(self.initial)
+        elif kind == "diffstride":
+            self.layer = learned
+
+    def strides(self) -> torch.Tensor | tuple[float, float]:
+        """Present strides: a differentiable tensor where they are learned, else two numbers."""
+        if isinstance(self.layer, DiffStride):
+            return self.layer.effective_strides()
+        return self.initial
+
+    def forward(self, x: torch.Tensor, operation: nn.Module) -> torch.Tensor:
+        """Apply the operation and make its result smaller."""
+        if isinstance(self.layer, DiffStride) and isinstance(operation, nn.Conv2d):
+            y: torch.Tensor = self.layer(x, operation)
+        else:
+            y = self.layer(operation(x))
+        return y
+
+
+class Shrink(nn.Module):
+    """An operation with a downsampling of its own: what stands in a `Sequential`."""
+
+    def __init__(self, operation: nn.Module, down: Downsampling) -> None:
+        super().__init__()
+        self.operation = operation
+        self.down = down
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the operation and make its result smaller."""
+        y: torch.Tensor = self.down(x, self.operation)
+        return y
+
+
+def convolution(
+    in_channels: int,
+    channels: int,
+    kernel_size: int | tuple[int, int],
+    down: Downsampling | None = None,
+    groups: int = 1,
+) -> nn.Conv2d:
+    """Build a convolution that keeps the size, or has the stride that a downsampling gives it.
+
+    There is no bias: a batch norm follows.
+    """
+    height, width = (kernel_size,) * 2 if isinstance(kernel_size, int) else kernel_size
+    return nn.Conv2d(
+        in_channels,
+        channels,
+        (height, width),
+        down.conv_stride if down else (1, 1),
+        padding=(height // 2, width // 2),
+        groups=groups,
+        bias=False,
+    )

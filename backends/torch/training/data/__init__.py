@@ -1,0 +1,1 @@
+"""Where samples come from, and how they become tensors: one file a kind of source."""

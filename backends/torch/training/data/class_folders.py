@@ -1,0 +1,125 @@
+"""Folders of images or recordings with one subfolder for each class, as tables of file names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spectral_stride.torch.training.config import refuse
+from spectral_stride.torch.training.data.samples import OPTION
+
+IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+AUDIO = {".aif", ".aiff", ".flac", ".mp3", ".ogg", ".wav"}
+KINDS = {"image": IMAGES, "audio": AUDIO}
+
+LABEL = "label"
+TRAIN = ("train", "training")
+_ALLOWED = "FOLDER/CLASS/file, or FOLDER/train/CLASS/file and FOLDER/test/CLASS/file"
+# What marks a folder as one that `datasets` has rules for.
+_TABLES = ("**/*.parquet", "**/metadata.csv", "**/metadata.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFolders:
+    """What lies in a folder of classes.
+
+    Attributes
+    ----------
+    splits : dict of str to datasets.Dataset
+        Tables with the columns "image" or "audio", and "label", the name of the class.
+    notes : tuple of str
+        Of files that were left out.
+    """
+
+    splits: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def has_tables(folder: Path) -> bool:
+    """Whether a folder has tables in it, so that `datasets` knows its form."""
+    return any(next(folder.glob(pattern), None) for pattern in _TABLES)
+
+
+def read_class_folders(folder: Path) -> ClassFolders:
+    """List the files of a folder that has one folder for each class, in one or more splits.
+
+    Raises
+    ------
+    RefusedError
+        For any other layout, a class without a file, and images mixed with recordings.
+    """
+    from datasets import Audio, Dataset, Features, Image, Value
+
+    inner = _folders(folder)
+    if [path.name for path in inner] == ["data"]:  # as hub repositories have it
+        folder, inner = inner[0], _folders(inner[0])
+    in_splits = any(path.name in TRAIN and _folders(path) for path in inner)
+    parts = {path.name: path for path in inner} if in_splits else {TRAIN[0]: folder}
+    listed = {name: _files(path) for name, path in parts.items()}
+    kind = _kind(folder, [file for pairs in listed.values() for file, _ in pairs])
+    column = {"image": Image, "audio": Audio}[kind](decode=False)
+    # Made of names and cast afterwards: what encodes audio needs a package that we do not.
+    words = Features({kind: Value("string"), LABEL: Value("string")})
+    splits: dict[str, Any] = {}
+    left_out: list[Path] = []
+    for name, pairs in listed.items():
+        kept = [(file, label) for file, label in pairs if _is(file, kind)]
+        left_out += [file for file, _ in pairs if not _is(file, kind)]
+        empty = {path.name for path in _folders(parts[name])} - {label for _, label in kept}
+        if empty:
+            got = f"{parts[name] / min(empty)}, which holds no {kind} file"
+            refuse(OPTION, got, _ALLOWED, "fill that folder or remove it")
+        cells = {kind: [str(file) for file, _ in kept], LABEL: [label for _, label in kept]}
+        splits[name] = Dataset.from_dict(cells, features=words).cast_column(kind, column)
+    notes: tuple[str, ...] = ()
+    if left_out:
+        notes = (f"Left out, for they are no {kind} files: {len(left_out)}, like {left_out[0]}",)
+    return ClassFolders(splits, notes)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in _visible(folder) if path.is_dir())
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What lies in a folder, without what systems hide in it (.DS_Store, Thumbs.db)."""
+    return sorted(
+        path for path in folder.iterdir() if path.name[0] != "." and path.name != "Thumbs.db"
+    )
+
+
+def _is(file: Path, kind: str) -> bool:
+    return file.suffix.lower() in KINDS[kind]
+
+
+def _is_sample(file: Path) -> bool:
+    return any(_is(file, kind) for kind in KINDS)
+
+
+def _files(folder: Path) -> list[tuple[Path, str]]:
+    """Every file of one split with the name of its class."""
+    for path in _visible(folder):
+        if path.is_file() and _is_sample(path):
+            refuse(OPTION, f"{path}, which lies in no class folder", _ALLOWED, "sort the files so")
+    found = []
+    for inner in _folders(folder):
+        for path in _visible(inner):
+            if path.is_dir():
+                got = f"{path}, a folder inside the class folder {inner.name!r}"
+                refuse(OPTION, got, _ALLOWED, "move its files one folder up")
+            found.append((path, inner.name))
+    return found
+
+
+def _kind(folder: Path, files: list[Path]) -> str:
+    """Whether these are images or recordings."""
+    kinds = [kind for kind in KINDS if any(_is(file, kind) for file in files)]
+    if len(kinds) == 1:
+        return kinds[0]
+    if kinds:
+        refuse(OPTION, f"{folder}, with images and recordings", "one of them", "name a part of it")
+    endings = ", ".join(sorted({file.suffix or file.name for file in files})[:5])
+    got = f"{folder}, a folder with " + (
+        f"files of these kinds alone: {endings}" if files else "no class folders that hold files"
+    )
+    known = " ".join(sorted(IMAGES | AUDIO))
+    refuse(OPTION, got, f"{_ALLOWED}, files being {known}; or parquet files", "name another folder")

@@ -1,0 +1,213 @@
+"""Which column holds the samples, which hold the labels, and labels as class numbers."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectral_stride.torch.training.config import refuse
+from spectral_stride.torch.training.data.samples import OPTION
+
+LABELS = "--labels"
+INPUT = "--input"
+# Kinds of numbers and words that can name a class; a real number cannot.
+_NAMES_CLASSES = ("bool", "int", "uint", "string", "large_string")
+# Above so many, classes that are found by looking are more likely the names of rows.
+MOST_CLASSES = 10_000
+
+
+def find_input(source: str, table: Any, wanted: str | None) -> tuple[str, str]:
+    """Find the column of samples, by its type.
+
+    Parameters
+    ----------
+    source : str
+        For messages.
+    table : datasets.Dataset
+    wanted : str or None
+        Its name, where the user gave one.
+
+    Returns
+    -------
+    column : str
+    kind : str
+        "image" or "audio".
+
+    Raises
+    ------
+    RefusedError
+        Where there is no such column, or more than one.
+    """
+    kinds = {name: _kind(table, name) for name in table.features}
+    found = [(name, kind) for name, kind in kinds.items() if kind]
+    columns = _listed(table)
+    if wanted is not None:
+        if wanted not in kinds:
+            refuse(INPUT, repr(wanted), f"a column of {source}: {columns}", "write one of these")
+        kind = kinds[wanted]
+        if kind is None:
+            got = f"{wanted!r}, whose cells hold neither images nor recordings"
+            refuse(INPUT, got, f"a column of {source} that does", f"it has {columns}")
+        return wanted, kind
+    if len(found) != 1:
+        got = f"{source}, with {len(found)} columns of images or recordings among {columns}"
+        remedy = f"write {INPUT} COLUMN" if found else "name a data set that has them"
+        refuse(OPTION, got, f"one such column, or one named by {INPUT}", remedy)
+    return found[0]
+
+
+def _kind(table: Any, name: str) -> str | None:
+    """What a column holds: by its type, or, for bytes without a type, by the first row."""
+    from datasets import Audio, Image, Value
+
+    feature = table.features[name]
+    if isinstance(feature, Image):
+        return "image"
+    if isinstance(feature, Audio):
+        return "audio"
+    is_file = isinstance(feature, dict) and "bytes" in feature
+    if not is_file and feature not in (Value("binary"), Value("large_binary")):
+        return None
+    cell = table.select_columns(name)[0][name]
+    return _sniffed(cell.get("bytes") if isinstance(cell, dict) else cell)
+
+
+def undecoded(table: Any, column: str, kind: str) -> Any:
+    """Return the table with files as they are, {"bytes": ..., "path": ...}, in one column."""
+    from datasets import Audio, Image
+
+    return table.cast_column(column, {"image": Image, "audio": Audio}[kind](decode=False))
+
+
+def _sniffed(content: bytes | None) -> str | None:
+    import soundfile
+    from PIL import Image
+
+    if not content:
+        return None
+    try:
+        Image.open(BytesIO(content)).close()
+        return "image"
+    except OSError:  # Pillow's word for no image
+        pass
+    try:
+        soundfile.info(BytesIO(content))
+        return "audio"
+    except soundfile.LibsndfileError:
+        return None
+
+
+def _listed(table: Any) -> str:
+    return ", ".join(f"{name} ({_type(feature)})" for name, feature in table.features.items())
+
+
+def _type(feature: Any) -> str:
+    name = type(feature).__name__
+    return str(feature.dtype) if name == "Value" else name
+
+
+def find_labels(source: str, table: Any, wanted: Sequence[str] | None, used: str) -> list[str]:
+    """Find the columns of labels: those named, or every column whose type is ClassLabel.
+
+    Raises
+    ------
+    RefusedError
+        Where nothing is named and no column has that type, and for a name that is no column or
+        whose cells cannot name classes.
+    """
+    from datasets import ClassLabel
+
+    others = {name: feature for name, feature in table.features.items() if name != used}
+    columns = _listed(table)
+    if not wanted:
+        found = [name for name, feature in others.items() if isinstance(feature, ClassLabel)]
+        if not found:
+            likely = [name for name, feature in others.items() if _names_classes(feature)]
+            got = f"{source}, with no column of type ClassLabel among {columns}"
+            remedy = f"write {LABELS} {likely[0] if len(likely) == 1 else 'COLUMN,...'}"
+            refuse(OPTION, got, f"such a column, or columns named by {LABELS}", remedy)
+        return found
+    for name in wanted:
+        if name not in others:
+            got = f"{name!r}" + (", the column of samples" if name == used else "")
+            refuse(LABELS, got, f"columns of {source}: {columns}", "write some of these")
+        if not isinstance(others[name], ClassLabel) and not _names_classes(others[name]):
+            got = f"{name!r} ({_type(others[name])})"
+            refuse(LABELS, got, "columns of ClassLabel, integers or strings", f"it has {columns}")
+    if len(set(wanted)) < len(wanted):
+        refuse(LABELS, ",".join(wanted), "each column once", f"it has {columns}")
+    return list(wanted)
+
+
+def _names_classes(feature: Any) -> bool:
+    kind = _type(feature).rstrip("0123456789")
+    return kind in _NAMES_CLASSES
+
+
+def class_names(source: str, table: Any, columns: Sequence[str]) -> dict[str, list[Any]]:
+    """Name each column's classes: those of its type, or the sorted values of training rows.
+
+    Raises
+    ------
+    RefusedError
+        For a column with one class, or with so many that it more likely names rows.
+    """
+    from datasets import ClassLabel
+
+    names: dict[str, list[Any]] = {}
+    for column in columns:
+        feature, values = table.features[column], _values(table, column)
+        present = {value for value in set(values) if not is_missing(table, column, value)}
+        if isinstance(feature, ClassLabel):
+            names[column] = list(range(feature.num_classes))
+        else:
+            names[column] = sorted(present)
+            if len(present) == len(values) or len(present) > MOST_CLASSES:
+                got = f"{column!r}, with {len(present)} different values in {len(values)} rows"
+                refuse(LABELS, got, "columns whose values come again", "name another column")
+        if len(present) < 2:
+            got = f"{source}, with {len(present)} class in column {column!r} of the training part"
+            remedy = f"add samples of another class, or name other columns: {LABELS} COLUMN,..."
+            refuse(OPTION, got, "two classes or more", remedy)
+    return names
+
+
+def encode(table: Any, names: Mapping[str, Sequence[Any]]) -> NDArray[np.int64]:
+    """Return class numbers of shape (rows, tasks); -1 for a label that is missing or unknown."""
+    numbers = [
+        [places.get(value, -1) for value in _values(table, column)]
+        for column, places in (
+            (column, {value: place for place, value in enumerate(values)})
+            for column, values in names.items()
+        )
+    ]
+    return np.array(numbers, dtype=np.int64).reshape(len(names), len(table)).T
+
+
+def is_missing(table: Any, column: str, value: Any) -> bool:
+    """Whether a cell knows no label: None, or -1 where numbers stand for names."""
+    from datasets import ClassLabel
+
+    return value is None or (value == -1 and isinstance(table.features[column], ClassLabel))
+
+
+def has_labels(table: Any, columns: Sequence[str]) -> bool:
+    """Whether any label of a table is known."""
+    return not all(
+        is_missing(table, column, value) for column in columns for value in _values(table, column)
+    )
+
+
+def label_at(table: Any, column: str, row: int) -> Any:
+    """Return a label as the table has it, for a message."""
+    feature, value = table.features[column], table[row][column]
+    if hasattr(feature, "int2str") and value is not None and 0 <= value < feature.num_classes:
+        return feature.int2str(value)
+    return value
+
+
+def _values(table: Any, column: str) -> list[Any]:
+    values: list[Any] = table.select_columns(column)[:][column]
+    return values

@@ -1,0 +1,232 @@
+"""Images from files: as bytes of one size, in memory where they fit."""
+
+from dataclasses import dataclass, field
+from io import BytesIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from spectral_stride.torch.training.config import refuse
+from spectral_stride.torch.training.data.datamodule import TrainingData
+from spectral_stride.torch.training.data.decoded import (
+    MEMORY,
+    LazyRows,
+    UnfitError,
+    decode,
+    in_memory,
+    labelled,
+    workers,
+)
+from spectral_stride.torch.training.data.samples import OPTION, Rows, check_limit
+
+SIZE = "--size"
+GREY = {"1", "L", "LA", "La"}
+COLOUR = {"CMYK", "HSV", "LAB", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "YCbCr"}
+RGB = 3
+LEVELS = 256
+# What is counted for mean and spread: bytes of training images that are in memory (more than all
+# of CIFAR), and training images that have to be decoded for it.
+COUNTED, COUNTED_LAZILY = 2**28, 500
+
+
+@dataclass
+class ImageReader:
+    """Makes a uint8 tensor (channels, height, width) of an image file.
+
+    Attributes
+    ----------
+    size : int or None
+        Length to which the shorter side is resized before the centre is cropped.
+    shape : tuple of int or None
+        (height, width) that images have to have where they are not resized.
+    like : str
+        Name of the image whose shape that is.
+    channels : int or None
+        1 or 3; None gives greyscale images 1 and others 3.
+    modes : set of str
+        Modes, in Pillow's words, that have been read.
+    """
+
+    size: int | None = None
+    shape: tuple[int, int] | None = None
+    like: str = ""
+    channels: int | None = None
+    modes: set[str] = field(default_factory=set)
+
+    def __call__(self, content: bytes) -> torch.Tensor:
+        """Read one image.
+
+        Raises
+        ------
+        UnfitError
+            For a file that is no whole image, or not of the kind or size that is asked for.
+        """
+        image = _open(content)
+        if image.mode not in GREY | COLOUR:
+            wrong = f"whose pixels have more than 8 bits (Pillow's mode {image.mode})"
+            raise UnfitError(wrong, "8 bits for each channel", "convert the images")
+        if self.channels == 1 and image.mode not in GREY:
+            wrong = f"in colour (Pillow's mode {image.mode}), unlike the images before it"
+            raise UnfitError(wrong, "all in colour, or none", "convert the images")
+        self.modes.add(image.mode)
+        grey = image.mode in GREY and self.channels != RGB
+        image = image.convert("L" if grey else "RGB")
+        if self.size is not None:
+            square = (self.size, self.size)
+            image = ImageOps.fit(image, square, Image.Resampling.BILINEAR)
+        elif self.shape not in (None, (image.height, image.width)):
+            wrong = (
+                f"of {image.height} x {image.width} pixels, while {self.like} has "
+                f"{' x '.join(map(str, self.shape or ()))}"
+            )
+            remedy = f"write {SIZE} 224, or another size"
+            raise UnfitError(wrong, f"one size, or {SIZE} to bring images to one", remedy)
+        pixels = torch.from_numpy(np.array(image))
+        return pixels[None] if grey else pixels.permute(2, 0, 1)
+
+
+def _open(content: bytes) -> Image.Image:
+    """Decode a file, and turn it the way its camera was held."""
+    allowed = "whole image files that Pillow reads"
+    try:
+        image = Image.open(BytesIO(content))
+        ImageOps.exif_transpose(image, in_place=True)
+        image.load()
+    except UnidentifiedImageError as error:
+        wrong = f"which is no image ({len(content)} bytes)"
+        raise UnfitError(wrong, allowed, "replace the file or leave it out") from error
+    # Each format of Pillow's has errors of its own for a damaged file.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        wrong = f"which cannot be decoded ({reason})"
+        raise UnfitError(wrong, allowed, "replace the file or leave it out") from error
+    return image
+
+
+def mean_and_std(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each channel, exactly, from counts of the 256 levels.
+
+    Parameters
+    ----------
+    images : uint8 tensor of shape (count, channels, height, width)
+
+    Returns
+    -------
+    mean, std : float32 tensors of shape (channels, 1, 1)
+        In levels, 0 to 255. A channel of one level only has std 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spectral_stride.torch.training.data.images import mean_and_std
+    >>> mean, std = mean_and_std(torch.tensor([[[[10, 30]]]], dtype=torch.uint8))
+    >>> mean.item(), std.item()
+    (20.0, 10.0)
+    """
+    levels = torch.arange(LEVELS, dtype=torch.float64)
+    channels = images.transpose(0, 1).flatten(1)
+    counts = torch.stack([channel.bincount(minlength=LEVELS) for channel in channels]).double()
+    shares = counts / counts.sum(dim=1, keepdim=True)
+    mean = shares @ levels
+    variance = (shares * (levels - mean[:, None]) ** 2).sum(dim=1)
+    std = torch.where(variance > 0, variance.sqrt(), 1.0)
+    return mean.float().reshape(-1, 1, 1), std.float().reshape(-1, 1, 1)
+
+
+class Images(TrainingData):
+    """Images from the rows of a table, decoded once where they fit in memory.
+
+    Images are uint8 in RGB, or with one channel where all of them are greyscale. Where they do not
+    fit, worker processes decode them as they are asked for.
+
+    Parameters
+    ----------
+    batch_size, seed : int
+        As in `TrainingData`.
+    limit : int, optional
+        Use at most so many images of either part, evenly spread; for trials.
+    train, test : Rows
+    tasks : dict of str to int
+    size : int, optional
+        Resize the shorter side to this and crop the centre; needed where sizes differ, and where
+        images do not fit in memory.
+    memory : int, optional
+        Bytes of decoded images, at three channels, that may be kept.
+    notes : tuple of str, optional
+
+    Raises
+    ------
+    RefusedError
+        For an image that cannot be decoded or differs in size from the first, by its name or row.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        seed: int,
+        limit: int | None = None,
+        *,
+        train: Rows,
+        test: Rows,
+        tasks: dict[str, int],
+        size: int | None = None,
+        memory: int = MEMORY,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(batch_size, seed)
+        train, test = train.spread(limit), test.spread(limit)
+        check_limit(limit, train.labels, tasks)
+        self.tasks = tasks
+        (first,) = decode(train.take(np.array([0])), ImageReader(size))
+        height, width = first.shape[1:]
+        count = len(train) + len(test)
+        reader = ImageReader(size, (height, width), train.name(0))
+        if RGB * height * width * count <= memory:
+            channels = self._load(train, test, reader)
+        elif size is None:
+            got = (
+                f"{train.source}, whose {count} images of {height} x {width} pixels take more than "
+                f"the {memory / 2**30:g} GiB that are kept in memory"
+            )
+            allowed = f"images that fit, or {SIZE} for images that are decoded when needed"
+            refuse(OPTION, got, allowed, f"write {SIZE} {min(height, width)}, or another size")
+        else:
+            channels = self._leave(train, test, reader)
+        self.sample_shape = (channels, height, width)
+        unusual = sorted(reader.modes - {"L", "RGB"})
+        if channels == RGB and reader.modes & GREY:
+            unusual = sorted({*unusual, *(reader.modes & GREY)})
+        if unusual:
+            to = "RGB" if channels == RGB else "8-bit greyscale"
+            notes = (
+                *notes,
+                f"Images of Pillow's mode {', '.join(unusual)} were converted to {to}.",
+            )
+        self.notes = notes
+
+    def _load(self, train: Rows, test: Rows, reader: ImageReader) -> int:
+        """Decode everything; return the number of channels."""
+        shape = (RGB, *(reader.shape or ()))
+        parts = [in_memory(rows, reader, shape, torch.uint8) for rows in (train, test)]
+        channels = 1 if reader.modes <= GREY else RGB
+        if channels == 1:
+            parts = [part[:, :1].clone() for part in parts]
+        step = -(-parts[0].numel() // COUNTED)
+        self.mean, self.std = mean_and_std(parts[0][::step])
+        self.train_set, self.test_set = (
+            labelled(part, rows) for part, rows in zip(parts, (train, test), strict=True)
+        )
+        return channels
+
+    def _leave(self, train: Rows, test: Rows, reader: ImageReader) -> int:
+        """Look at some images, and leave decoding to processes; return the number of channels."""
+        some = in_memory(
+            train.spread(COUNTED_LAZILY), reader, (RGB, *(reader.shape or ())), torch.uint8
+        )
+        channels = 1 if reader.modes <= GREY else RGB
+        self.mean, self.std = mean_and_std(some[:, :channels])
+        reader.channels = channels
+        self.train_set, self.test_set = LazyRows(train, reader), LazyRows(test, reader)
+        self.workers = workers()
+        return channels

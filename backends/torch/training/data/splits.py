@@ -1,0 +1,167 @@
+"""Which splits of an opened data set are for training and for the test, with their labels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from spectral_stride.torch.training.config import refuse
+from spectral_stride.torch.training.data.columns import (
+    class_names,
+    encode,
+    find_input,
+    find_labels,
+    has_labels,
+    is_missing,
+    label_at,
+    undecoded,
+)
+from spectral_stride.torch.training.data.samples import OPTION, Rows
+
+TEST_SPLIT = "--test-split"
+TRAIN_NAMES = ("train", "training")
+# The first that is there and has labels is the test.
+TEST_NAMES = ("test", "testing", "validation", "valid", "val", "dev", "eval")
+# Of the training rows, where there is no split for the test.
+TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Both parts of a data set, their labels, and what they hold.
+
+    Attributes
+    ----------
+    train, test : Rows
+    kind : str
+        "image" or "audio".
+    tasks : dict of str to int
+        Classes of each column of labels.
+    notes : tuple of str
+        What a user should know of the choice.
+    """
+
+    train: Rows
+    test: Rows
+    kind: str
+    tasks: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def choose_parts(
+    source: str,
+    splits: Mapping[str, Any],
+    *,
+    labels: Sequence[str] | None = None,
+    input_column: str | None = None,
+    test_split: str | None = None,
+) -> Parts:
+    """Choose the training and the test rows of an opened data set, and read their labels.
+
+    Without a split for the test, a fifth of the training rows is: the same one for every seed, and
+    stratified by the first task.
+
+    Parameters
+    ----------
+    source : str
+        For messages.
+    splits : mapping of str to datasets.Dataset
+    labels, input_column, test_split : optional
+        Columns and split by name, in place of those that are found.
+
+    Raises
+    ------
+    RefusedError
+        For an empty split, columns that are not there, and labels that cannot be learned.
+    """
+    train_name = _train_name(source, splits)
+    table = _filled(source, train_name, splits)
+    column, kind = find_input(source, table, input_column)
+    names = class_names(source, table, find_labels(source, table, labels, column))
+    tasks = {task: len(classes) for task, classes in names.items()}
+
+    def rows(split: str) -> Rows:
+        part = _filled(source, split, splits)
+        part = undecoded(part.select_columns([column, *names]), column, kind)
+        return Rows(source, split, part, column, np.arange(len(part)), encode(part, names))
+
+    train = rows(train_name)
+    _refuse_unknown(train, names, np.argwhere(train.labels < 0))
+    notes: list[str] = []
+    hidden: list[str] = []
+    for name in [test_split] if test_split else TEST_NAMES:
+        if name not in splits or name == train_name:
+            if test_split:
+                others = ", ".join(other for other in splits if other != train_name) or "none"
+                remedy = "write one of these, or leave it out"
+                refuse(TEST_SPLIT, repr(name), f"splits of {source}: {others}", remedy)
+            continue
+        test = rows(name)
+        if not test_split and not has_labels(test.table, list(names)):
+            hidden.append(name)
+            notes.append(f"Split {name!r} has no labels, and is not used.")
+            continue
+        known = [
+            np.isin(ours, seen) for ours, seen in zip(test.labels.T, train.labels.T, strict=True)
+        ]
+        _refuse_unknown(test, names, np.argwhere(~np.stack(known, axis=1)))
+        unused = [other for other in splits if other not in (train_name, name, *hidden)]
+        if unused:
+            notes.append(f"Not used: split {', '.join(unused)}.")
+        return Parts(train, test, kind, tasks, tuple(notes))
+    train, test = _fifth(train, names)
+    notes.append("No split for the test: a fixed fifth of the training rows is kept for it.")
+    return Parts(train, test, kind, tasks, tuple(notes))
+
+
+def _train_name(source: str, splits: Mapping[str, Any]) -> str:
+    found = [name for name in splits if name in TRAIN_NAMES] or list(splits)
+    if len(found) != 1:
+        got = f"{source}, with the splits {', '.join(splits) or 'none'}"
+        refuse(OPTION, got, "one split named train, or one split alone", "rename one of them")
+    return found[0]
+
+
+def _filled(source: str, name: str, splits: Mapping[str, Any]) -> Any:
+    if not len(splits[name]):
+        got = f"{source}, whose split {name!r} is empty"
+        refuse(OPTION, got, "splits with rows", "remove that split or fill it")
+    return splits[name]
+
+
+def _refuse_unknown(rows: Rows, names: Mapping[str, Any], where: NDArray[np.int64]) -> None:
+    """Refuse the first of some labels, given by row and task, that cannot be used."""
+    if not len(where):
+        return
+    row, task = (int(number) for number in where[0])
+    column = list(names)[task]
+    value = label_at(rows.table, column, row)
+    if is_missing(rows.table, column, value):
+        got, allowed = "which has no label", "a label in every row"
+    else:
+        got, allowed = f"whose label {value!r} no training row has", "labels that training has"
+    got = f"{rows.name(row)}, {got} in column {column!r}"
+    refuse(OPTION, got, allowed, "put that row right or leave it out")
+
+
+def _fifth(train: Rows, names: Mapping[str, Any]) -> tuple[Rows, Rows]:
+    first = train.labels[:, 0]
+    try:
+        kept, held = train_test_split(
+            np.arange(len(train)), test_size=TEST_SHARE, stratify=first, random_state=0
+        )
+    except ValueError:  # a class with one row, or fewer rows than it takes to have all in both
+        counts = np.bincount(first)
+        place = int(np.where(counts > 0, counts, len(train) + 1).argmin())
+        column = next(iter(names))
+        value = label_at(train.table, column, int(np.flatnonzero(first == place)[0]))
+        got = (
+            f"{train.source}, with {len(train)} rows for {len(np.unique(first))} classes in column "
+            f"{column!r}, {counts[place]} of them of {value!r}, and no split for the test"
+        )
+        refuse(OPTION, got, "5 rows or more of each class", "add rows, or a split named test")
+    train, test = train.take(np.sort(kept)), train.take(np.sort(held))
+    return train, test

@@ -1,0 +1,249 @@
+"""One training run, from a configuration to a folder of results."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from spectral_stride.torch.training.classifier import Classifier
+from spectral_stride.torch.training.config import Config, RefusedError
+from spectral_stride.torch.training.data.datamodule import TrainingData
+from spectral_stride.torch.training.data.open import open_data
+from spectral_stride.torch.training.device import is_first_process, suitable_threads
+from spectral_stride.torch.training.lightning_ui import Bar
+from spectral_stride.torch.training.macs import Survey, survey
+from spectral_stride.torch.training.metrics import keep_metrics
+from spectral_stride.torch.training.quiet import quiet_lightning
+from spectral_stride.torch.training.run_folder import (
+    CHECKPOINT,
+    RESULT,
+    SUMMARY,
+    read_json,
+    write_json,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came out of one training.
+
+    Attributes
+    ----------
+    downsampling : str
+        As in `Config`.
+    before, after : Survey
+        Strides, map sizes and cost, before the first step and after the last.
+    test_accuracy : float
+        Share of the test samples that are classified rightly, 0 to 1; the mean of the tasks.
+    test_accuracies : dict of str to float
+        That of each task.
+    parameters : int
+        Numbers that were learned.
+    seconds : float
+        Of the training alone; of all its parts, where it was resumed.
+    step_seconds : float
+        Median time of a training step.
+    threads : int
+        That PyTorch computed with; another number may round differently.
+    """
+
+    downsampling: str
+    before: Survey
+    after: Survey
+    test_accuracy: float
+    test_accuracies: dict[str, float]
+    parameters: int
+    seconds: float
+    step_seconds: float
+    threads: int
+
+
+def _trainer(config: Config, folder: Path, device: str, progress: bool) -> lightning.Trainer:
+    checkpoint = folder / CHECKPOINT
+    # Written over at the end of every epoch. There is no best one: nothing is chosen by a look at
+    # the test samples.
+    keep = ModelCheckpoint(checkpoint.parent, checkpoint.stem, enable_version_counter=False)
+    callbacks: list[lightning.Callback] = [keep]
+    if progress:
+        callbacks.append(Bar(refresh_rate=4))
+    return lightning.Trainer(
+        accelerator=device,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy="ddp" if config.devices * config.nodes > 1 else "auto",
+        precision="bf16-mixed" if config.precision == "bf16" else "32-true",
+        max_epochs=config.epochs,
+        callbacks=callbacks,
+        # Both write into the folder itself, not into numbered versions below it.
+        logger=[
+            CSVLogger(folder, name="", version=""),
+            TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
+        ],
+        log_every_n_steps=1,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        use_distributed_sampler=False,  # the data modules have one
+    )
+
+
+@contextmanager
+def _interruptible(trainer: lightning.Trainer) -> Iterator[None]:
+    """Let Ctrl-C arrive as the KeyboardInterrupt that it is.
+
+    Lightning turns it into an exit of its own, and makes the process deaf to the next one.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if trainer.interrupted:
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from stop
+        raise
+
+
+def _build(config: Config, data: TrainingData) -> tuple[Classifier, Survey]:
+    """Build a network and run it once; what the library refuses is the user's to put right."""
+    try:
+        module = Classifier.build(config, data)
+        return module, survey(module.model, data.sample_shape)
+    except RefusedError:
+        raise
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
+
+
+def train_one(
+    config: Config, data: TrainingData, folder: Path, device: str, *, progress: bool = True
+) -> Result:
+    """Train and test one network, or go on where an earlier process stopped.
+
+    Parameters
+    ----------
+    config : Config
+        The seed decides the first weights, the order of samples and every change to them.
+    data : TrainingData
+    folder : Path
+        Gets ``metrics.csv``, TensorBoard's events, ``checkpoints/last.ckpt`` after each epoch, and
+        ``result.json`` at the end. What is there already is gone on from: the epochs after the last
+        whole one are trained, each with the random numbers of its own.
+    device : str
+        From `device.find_device`.
+    progress : bool, optional
+        Show a progress bar.
+
+    Returns
+    -------
+    Result
+    """
+    checkpoint = folder / CHECKPOINT
+    with quiet_lightning():
+        lightning.seed_everything(config.seed, verbose=False)
+        module, before = _build(config, data)
+        trainer = _trainer(config, folder, device, progress)
+        went_before = checkpoint if checkpoint.exists() else None
+        if went_before is not None:
+            keep_metrics(trainer, went_before)
+        steps = before.macs * config.batch_size
+        with suitable_threads(steps) as threads, _interruptible(trainer):
+            trainer.fit(module, data, ckpt_path=went_before, weights_only=True)
+        with _interruptible(trainer):
+            (metrics,) = trainer.test(module, data, verbose=False)
+    result = Result(
+        downsampling=config.downsampling,
+        before=before,
+        after=survey(module.model, data.sample_shape),
+        test_accuracy=metrics["test/accuracy"],
+        test_accuracies={task: metrics[f"test/accuracy/{task}"] for task in data.tasks},
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        seconds=round(module.seconds, 2),
+        step_seconds=module.median_step(),
+        threads=threads,
+    )
+    if is_first_process():
+        write_json(folder / RESULT, asdict(result))
+    return result
+
+
+def make_data(config: Config) -> TrainingData:
+    """Open the samples that a configuration names."""
+    return open_data(
+        config.data,
+        config.batch_size,
+        config.seed,
+        config.limit or None,
+        size=config.size or None,
+        seconds=config.seconds or None,
+        input_column=config.input or None,
+        labels=[name for name in config.labels.split(",") if name] or None,
+        test_split=config.test_split or None,
+    )
+
+
+def train(
+    config: Config,
+    folder: Path,
+    device: str,
+    *,
+    progress: bool = True,
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Train the configured network and, if wanted, the same one with strided convolutions.
+
+    Parameters
+    ----------
+    config : Config
+        From `read`.
+    folder : Path
+        From `make_folder`, or that of a run that was broken off: what is finished in it is kept.
+        Each training has a folder in it, named after its downsampling.
+    device : str
+        From `device.find_device`.
+    progress : bool, optional
+        Show progress bars.
+    tell : callable, optional
+        Called with a line before each training.
+
+    Returns
+    -------
+    dict
+        The summary, as written to ``summary.json``.
+    """
+    configs = [config]
+    if config.baseline:
+        configs.append(replace(config, downsampling="strided"))
+    results = []
+    data = make_data(config)
+    for note in data.notes:
+        tell(note)
+    if data.sample_rate is not None and (config.crop or config.flip or config.shift):
+        tell(
+            "Recordings are neither cropped, nor mirrored, nor moved: "
+            "--crop, --flip and --shift change nothing."
+        )
+    for number, each in enumerate(configs, 1):
+        tell(f"Training {number} of {len(configs)}: {each.model}, {each.downsampling}")
+        inner = folder / each.downsampling
+        if (inner / RESULT).exists():
+            results.append(read_json(inner / RESULT))
+        else:
+            results.append(asdict(train_one(each, data, inner, device, progress=progress)))
+    summary = {
+        "config": asdict(config),
+        "sample_shape": list(data.sample_shape),
+        "tasks": data.tasks,
+        "band_limit": data.band_limit,
+        "train_samples": len(data.train_set),
+        "test_samples": len(data.test_set),
+        "runs": results,
+    }
+    if is_first_process():
+        write_json(folder / SUMMARY, summary)
+    return summary

@@ -1,0 +1,239 @@
+"""Runs that may be compared, as the tables and curves of a report see them."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spectral_stride.torch.training.report.runs import Run
+from spectral_stride.torch.training.sweep.grid import LEARNED_ONLY
+
+Cost = Callable[[Run], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean and standard deviation over seeds.
+
+    Attributes
+    ----------
+    mean : float
+    deviation : float or None
+        With n - 1 in the denominator; None for one seed.
+    count : int
+        The number n of seeds.
+    """
+
+    mean: float
+    deviation: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Summarize one or more numbers.
+
+        Examples
+        --------
+        >>> from spectral_stride.torch.training.report.comparison import Spread
+        >>> Spread.of([0.25, 0.75]).text(100.0)
+        '50.00 ± 35.36 (2)'
+        """
+        deviation = statistics.stdev(values) if len(values) > 1 else None
+        return cls(statistics.fmean(values), deviation, len(values))
+
+    def text(self, scale: float) -> str:
+        """Write scale * mean ± scale * deviation (n)."""
+        mean = f"{scale * self.mean:.2f}"
+        if self.deviation is None:
+            return f"{mean} ({self.count})"
+        return f"{mean} ± {scale * self.deviation:.2f} ({self.count})"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Trainings that differ in their seed alone.
+
+    Attributes
+    ----------
+    method : str
+        The downsampling, with its ramp where it has one, and with what else the section varies.
+    start : str
+        The strides that it began with.
+    penalty : float or None
+        Where the strides are learned.
+    runs : list of Run
+    """
+
+    method: str
+    start: str
+    penalty: float | None
+    runs: list[Run]
+
+    @property
+    def accuracy(self) -> Spread:
+        """Share of the test samples that are classified rightly."""
+        return Spread.of([run.accuracy for run in self.runs])
+
+    def cost(self, cost: Cost) -> Spread:
+        """Summarize what the trainings cost."""
+        return Spread.of([cost(run) for run in self.runs])
+
+    @property
+    def label(self) -> str:
+        """The method, with its penalty if it has one."""
+        return self.method if self.penalty is None else f"{self.method}, penalty {self.penalty:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Accuracy over cost: cells of one method that differ in what their trainings cost.
+
+    Attributes
+    ----------
+    method, label : str
+    cells : list of Cell
+        Of different penalties at one start, or of different starts.
+    """
+
+    method: str
+    label: str
+    cells: list[Cell]
+
+    def points(self, cost: Cost) -> tuple[list[float], list[float]]:
+        """Return mean costs, rising and each once, and the mean accuracy at each."""
+        at = defaultdict(list)
+        for cell in self.cells:
+            at[cell.cost(cost).mean].append(cell.accuracy.mean)
+        costs = sorted(at)
+        return costs, [statistics.fmean(at[value]) for value in costs]
+
+    def best(self, cost: Cost) -> tuple[list[float], list[float]]:
+        """Return the means that no other equals or beats at up to the same cost; both rise."""
+        costs: list[float] = []
+        accuracies: list[float] = []
+        means = ((cell.cost(cost).mean, cell.accuracy.mean) for cell in self.cells)
+        for value, accuracy in sorted(means, key=lambda mean: (mean[0], -mean[1])):
+            if not accuracies or accuracy > accuracies[-1]:
+                costs.append(value)
+                accuracies.append(accuracy)
+        return costs, accuracies
+
+    def accuracy_at(self, cost: Cost, value: float) -> float | None:
+        """Say what accuracy is to be had at up to a cost.
+
+        Interpolated between the two nearest of the `best` cells, linearly in the logarithm of the
+        cost; beyond the last of them, where what is dearer was measured and is no better, that one.
+
+        Returns
+        -------
+        float or None
+            None outside of the range that was measured, or where a single cost was.
+        """
+        measured, _ = self.points(cost)
+        if len(measured) < 2 or not measured[0] <= value <= measured[-1]:
+            return None
+        costs, accuracies = self.best(cost)
+        return float(np.interp(np.log(value), np.log(costs), accuracies))
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Trainings that differ in nothing but the downsampling, its options, the start and the seed.
+
+    Attributes
+    ----------
+    setting : dict
+        What they share.
+    learned : dict
+        What those that learn their strides share besides; ramp and penalty are in the cells.
+    cells : list of Cell
+    """
+
+    setting: dict[str, Any]
+    learned: dict[str, Any]
+    cells: list[Cell]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All of them."""
+        return [run for cell in self.cells for run in cell.runs]
+
+    @property
+    def starts(self) -> list[str]:
+        """Strides at the start, in the order of their runs."""
+        return list(dict.fromkeys(cell.start for cell in self.cells))
+
+    @property
+    def curves(self) -> list[Curve]:
+        """Every cell on one curve.
+
+        Where a start was trained with several penalties, these make the cost; else the starts do.
+        """
+        curves = []
+        for method in dict.fromkeys(cell.method for cell in self.cells):
+            own = [cell for cell in self.cells if cell.method == method]
+            rest = []
+            for start in dict.fromkeys(cell.start for cell in own):
+                cells = [cell for cell in own if cell.start == start]
+                if len(cells) > 1:
+                    curves.append(Curve(method, f"{method} from {start}", cells))
+                else:
+                    rest += cells
+            if rest:
+                curves.append(Curve(method, method, rest))
+        return curves
+
+
+def _method(run: Run, varied: Sequence[str]) -> str:
+    parts = [run.config["downsampling"]]
+    if run.learns:
+        parts.append(run.config["ramp"])
+        parts += [f"{option.replace('_', ' ')} {run.config[option]:g}" for option in varied]
+    return " ".join(parts)
+
+
+def _section(setting: dict[str, Any], runs: Sequence[Run]) -> Section:
+    learned = [run for run in runs if run.learns]
+    values = {
+        option: {run.config[option] for run in learned}
+        for option in LEARNED_ONLY
+        if option not in ("ramp", "penalty")
+    }
+    varied = [option for option, found in values.items() if len(found) > 1]
+    fixed = {option: found.pop() for option, found in values.items() if len(found) == 1}
+    groups: dict[tuple[str, str, float | None], list[Run]] = defaultdict(list)
+    for run in runs:
+        penalty = run.config["penalty"] if run.learns else None
+        groups[_method(run, varied), run.config["strides"], penalty].append(run)
+    return Section(setting, fixed, [Cell(*choices, group) for choices, group in groups.items()])
+
+
+def sections(runs: Sequence[Run]) -> list[Section]:
+    """Sort runs into those that may be compared.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        From `gather.gather`.
+
+    Returns
+    -------
+    list of Section
+        In the order of their first runs.
+    """
+    groups: dict[tuple[tuple[str, Any], ...], list[Run]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: (_order(run), run.config["seed"])):
+        groups[run.setting].append(run)
+    return [_section(dict(setting), group) for setting, group in groups.items()]
+
+
+def _order(run: Run) -> tuple[Any, ...]:
+    """Plain strided convolutions first: they are what everything else is compared with."""
+    kinds = ["strided", "spectral"]
+    kind = run.config["downsampling"]
+    options = [run.config[option] for option in LEARNED_ONLY]
+    known = kinds.index(kind) if kind in kinds else len(kinds)
+    return (known, kind, options[0] == "inside", *options, run.config["strides"])

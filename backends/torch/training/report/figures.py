@@ -1,0 +1,289 @@
+"""The pictures of a report: accuracy over cost, strides over training, masks and responses."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from spectral_stride.torch.training.config import refuse
+from spectral_stride.torch.training.networks import MODELS
+from spectral_stride.torch.training.report.comparison import Cell, Cost, Section
+from spectral_stride.torch.training.report.run_picture import AXES, mask_of, stride_history
+from spectral_stride.torch.training.report.run_table import pair
+from spectral_stride.torch.training.report.runs import Run
+
+# Okabe and Ito's, which colour-blind readers can tell apart.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_LOWEST = -60.0  # dB
+
+# How many times the least the largest cost is, where ticks at 1, 2 and 5 are enough.
+_WIDE = 6.0
+
+_COLUMNS = 3
+# Small pictures in one figure: more would not fit on a page.
+PANELS = 12
+
+
+def macs_in_millions(run: Run) -> float:
+    """Multiply-accumulates per sample, in millions."""
+    return run.macs / 1e6
+
+
+def step_milliseconds(run: Run) -> float:
+    """Median time of a training step, in milliseconds."""
+    return 1e3 * run.step_seconds
+
+
+# What a report calls a cost, and how it is read from a run.
+COSTS: dict[str, Cost] = {
+    "multiply-accumulates per sample (millions)": macs_in_millions,
+    "training step (ms, median)": step_milliseconds,
+}
+
+
+def frequency_response(
+    mask: NDArray[np.float64], size: int, frequencies: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Frequency response of a mask on the bins of an axis, between the bins too.
+
+    H(f) = sum_n h_n cos(2 pi f d_n), the Fourier transform of the impulse response
+    h_n = irfft(m)_n at the distance d_n = min(n, N - n) from its centre; H(k/N) = m_k.
+
+    Parameters
+    ----------
+    mask : array of shape (size//2 + 1,)
+    size : int
+        Samples N along the axis.
+    frequencies : array of shape (count,)
+        In cycles per sample.
+
+    Returns
+    -------
+    array of shape (count,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spectral_stride import soft_mask
+    >>> from spectral_stride.torch.training.report.figures import frequency_response
+    >>> mask = soft_mask(8, 2.0, smoothness=2)
+    >>> np.round(frequency_response(mask, 8, np.array([0.0, 0.375, 0.4375, 0.5])), 3)
+    array([1.   , 1.   , 0.686, 0.5  ])
+    """
+    impulse = np.fft.irfft(mask, n=size)
+    distance = np.minimum(np.arange(size), size - np.arange(size))
+    response: NDArray[np.float64] = np.cos(2 * np.pi * np.outer(frequencies, distance)) @ impulse
+    return response
+
+
+def _colours(section: Section) -> dict[str, str]:
+    methods = list(dict.fromkeys(cell.method for cell in section.cells))
+    return {method: _COLOURS[i % len(_COLOURS)] for i, method in enumerate(methods)}
+
+
+def _markers(section: Section) -> dict[str, str]:
+    return {start: _MARKERS[i % len(_MARKERS)] for i, start in enumerate(section.starts)}
+
+
+def _scale(axes: Axes) -> None:
+    """Make the costs logarithmic, with a few ticks that are written as plain numbers."""
+    axes.set_xscale("log")
+    least, most = axes.get_xlim()
+    wide = most > _WIDE * least
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if wide else MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _draw_cost(axes: Axes, section: Section, cost: Cost) -> None:
+    colours, markers = _colours(section), _markers(section)
+    for curve in section.curves:
+        costs, accuracies = curve.points(cost)
+        means = [100 * accuracy for accuracy in accuracies]
+        axes.plot(costs, means, "-+", color=colours[curve.method], lw=1.2, markersize=9)
+    for cell in section.cells:
+        axes.plot(
+            [cost(run) for run in cell.runs],
+            [100 * run.accuracy for run in cell.runs],
+            linestyle="none",
+            marker=markers[cell.start],
+            markersize=4,
+            alpha=0.6,
+            color=colours[cell.method],
+        )
+    _scale(axes)
+    axes.grid(alpha=0.3)
+
+
+def draw_costs(section: Section) -> Figure:
+    """Draw accuracy over each cost: a marker for each training, + and lines for means over seeds.
+
+    Parameters
+    ----------
+    section : Section
+
+    Returns
+    -------
+    Figure
+    """
+    figure = Figure(figsize=(11, 4.6), layout="constrained", facecolor="white")
+    panels = figure.subplots(1, len(COSTS), sharey=True)
+    for axes, (name, cost) in zip(panels, COSTS.items(), strict=True):
+        _draw_cost(axes, section, cost)
+        axes.set_xlabel(name)
+    panels[0].set_ylabel("test accuracy (%)")
+    handles = [
+        Line2D([], [], color=colour, label=method) for method, colour in _colours(section).items()
+    ]
+    handles += [
+        Line2D([], [], linestyle="none", marker=marker, color="0.4", label=f"start {start}")
+        for start, marker in _markers(section).items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
+def _title(run: Run, cell: Cell) -> str:
+    return f"{cell.label}\nstart {cell.start}, seed {run.config['seed']}"
+
+
+def _history(run: Run) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+    try:
+        steps, history = stride_history(run.metrics, {"after": {"layers": run.layers_after}})
+    except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
+        _refuse_metrics(run, f"{type(error).__name__}: {error}")
+    falls = np.flatnonzero(np.diff(steps) <= 0)
+    if falls.size:
+        before, after = steps[falls[0] : falls[0] + 2]
+        _refuse_metrics(run, f"step {after} after step {before}: two trainings wrote into it")
+    return steps, history
+
+
+def _refuse_metrics(run: Run, reason: str) -> NoReturn:
+    allowed = "the metrics of one finished training, with its strides at each step"
+    remedy = "train it again, or move its folder away"
+    refuse("RUNS", f"{str(run.metrics)!r} ({reason})", allowed, remedy)
+
+
+def _draw_history(axes: Axes, run: Run) -> None:
+    steps, history = _history(run)
+    epochs = steps * (run.config["epochs"] / steps[-1])
+    for number, layer in enumerate(run.layers_after):
+        colour = _COLOURS[number % len(_COLOURS)]
+        for axis, style in AXES:
+            axes.plot(epochs, history[f"{layer['name']}/{axis}"], style, color=colour, lw=1.2)
+    axes.set_xlim(0, run.config["epochs"])
+    axes.grid(alpha=0.3)
+
+
+def _layer_handles(run: Run) -> list[Line2D]:
+    handles = [
+        Line2D([], [], color=_COLOURS[number % len(_COLOURS)], label=layer["name"])
+        for number, layer in enumerate(run.layers_after)
+    ]
+    return handles + _axis_handles(run)
+
+
+def _axis_handles(run: Run) -> list[Line2D]:
+    names = MODELS[run.config["model"]].axes
+    return [
+        Line2D([], [], color="0.5", ls=style, label=name)
+        for (_, style), name in zip(AXES, names, strict=True)
+    ]
+
+
+def draw_histories(section: Section) -> Iterator[Figure]:
+    """Draw the strides of each learning run over its training, a panel for each.
+
+    Parameters
+    ----------
+    section : Section
+
+    Yields
+    ------
+    Figure
+        Of up to `PANELS` runs.
+    """
+    pairs = [(cell, run) for cell in section.cells for run in cell.runs if run.learns]
+    for first in range(0, len(pairs), PANELS):
+        page = pairs[first : first + PANELS]
+        rows = math.ceil(len(page) / _COLUMNS)
+        figure = Figure(figsize=(11, 2.5 * rows + 0.5), layout="constrained", facecolor="white")
+        panels = figure.subplots(rows, _COLUMNS, sharey=True, squeeze=False)
+        for axes in panels.flat[len(page) :]:
+            axes.set_visible(False)
+        for axes, (cell, run) in zip(panels.flat, page, strict=False):
+            _draw_history(axes, run)
+            axes.set_title(_title(run, cell), loc="left", fontsize=8)
+        figure.supxlabel("epoch", fontsize=9)
+        figure.supylabel("stride (input samples per output sample)", fontsize=9)
+        handles = _layer_handles(page[0][1])
+        figure.legend(handles=handles, loc="outside upper center", ncols=7, fontsize=8)
+        yield figure
+
+
+def _draw_response(
+    mask_axes: Axes, response_axes: Axes, run: Run, position: int, colour: str
+) -> None:
+    layer = run.layers_after[position]
+    frequencies = np.linspace(0.0, 0.5, 513)
+    kind = {"downsampling": run.config["downsampling"]}
+    for (_, style), size, stride in zip(AXES, layer["size_in"], layer["stride"], strict=True):
+        mask = mask_of(kind, dict(run.config), size, stride)
+        response = np.abs(frequency_response(mask, size, frequencies))
+        bins = np.arange(len(mask)) / size
+        mask_axes.plot(bins, mask, style, color=colour, marker=".", markersize=4, lw=0.8, alpha=0.8)
+        decibels = 20 * np.log10(np.maximum(response, 10 ** (_LOWEST / 20)))
+        response_axes.plot(frequencies, decibels, style, color=colour, lw=0.8, alpha=0.8)
+        for axes in (mask_axes, response_axes):
+            axes.axvline(0.5 / stride, color=colour, lw=0.8, ls=":")
+
+
+def draw_responses(cell: Cell) -> Figure:
+    """Draw each layer's mask and frequency response at its final strides, one seed over another.
+
+    Parameters
+    ----------
+    cell : Cell
+
+    Returns
+    -------
+    Figure
+        A column for each layer: the mask on the bins of the layer's input above, |H| in dB below.
+        Dotted lines are at the strided Nyquist frequencies, 1/(2 stride).
+    """
+    layers = cell.runs[0].layers_after
+    figure = Figure(
+        figsize=(max(2.2 * len(layers), 5), 4.0), layout="constrained", facecolor="white"
+    )
+    panels = figure.subplots(2, len(layers), sharex=True, sharey="row", squeeze=False)
+    for position, layer in enumerate(layers):
+        for number, run in enumerate(cell.runs):
+            colour = _COLOURS[number % len(_COLOURS)]
+            _draw_response(panels[0, position], panels[1, position], run, position, colour)
+        strides = list(dict.fromkeys(pair(r.layers_after[position]["stride"]) for r in cell.runs))
+        shown = ", ".join(strides[:2]) + (", ..." if len(strides) > 2 else "")
+        panels[0, position].set_title(f"{layer['name']}\nstride {shown}", fontsize=8)
+        for axes in panels[:, position]:
+            axes.grid(alpha=0.3)
+            axes.set_xlim(0.0, 0.5)
+    panels[0, 0].set_ylabel("mask", fontsize=8)
+    panels[0, 0].set_ylim(-0.08, 1.12)
+    panels[1, 0].set_ylabel("|H| (dB)", fontsize=8)
+    panels[1, 0].set_ylim(_LOWEST, 6.0)
+    figure.supxlabel("frequency (cycles per sample of the layer's input)", fontsize=9)
+    seeds = [
+        Line2D([], [], color=_COLOURS[i % len(_COLOURS)], label=f"seed {run.config['seed']}")
+        for i, run in enumerate(cell.runs)
+    ]
+    nyquist = Line2D([], [], color="0.5", ls=":", label="strided Nyquist")
+    handles = [*seeds, *_axis_handles(cell.runs[0]), nyquist]
+    figure.legend(handles=handles, loc="outside upper center", ncols=6, fontsize=8)
+    return figure

@@ -1,0 +1,247 @@
+"""Finished runs, read back from their folders: what each was, and what came out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from spectral_stride.torch.training.config import Config, refuse
+from spectral_stride.torch.training.report.run_table import samples_per_second
+from spectral_stride.torch.training.run_folder import CONFIG, METRICS, SUMMARY
+from spectral_stride.torch.training.sweep.grid import LEARNED, LEARNED_ONLY, OPTIONS, counts
+
+ERROR = "error.txt"
+
+# What tells trainings of one section apart. All else is the section's: its data, its network, how
+# long it trained, ...
+_CHOSEN = ("downsampling", "strides", "seed", *LEARNED_ONLY)
+# Options that the oldest runs did not have yet, with the values that repeat what they did.
+_LATER = {"crop": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training of one network.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the run, which may hold a baseline too.
+    config : mapping
+        The choices, under the names of their options; the downsampling is that of this training,
+        and what does not count for it has its default.
+    layers_before, layers_after : list of dict
+        Name, stride, size_in and size_out, as in the summary.
+    accuracies : dict
+        Share of the test samples that are classified rightly, by task.
+    accuracy : float
+        Their mean.
+    macs : int
+        Multiply-accumulates per sample, after the training.
+    seconds : float
+        Of all training steps together, reading included.
+    step_seconds : float
+        Median time of a training step.
+    samples : tuple of int
+        For training and for the test.
+    threads, most_threads : int
+        That computed, which depends on the size of a step; and that were to be had. Runs that did
+        not write down the latter have the former.
+    parameters : int
+    machine, versions, command : str
+        Where it ran; with which versions of Python and the packages; what repeats it.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    layers_before: list[dict[str, Any]]
+    layers_after: list[dict[str, Any]]
+    accuracies: dict[str, float]
+    accuracy: float
+    macs: int
+    seconds: float
+    step_seconds: float
+    samples: tuple[int, int]
+    threads: int
+    most_threads: int
+    parameters: int
+    machine: str
+    versions: str
+    command: str
+
+    @property
+    def learns(self) -> bool:
+        """Whether its strides were learned."""
+        return bool(self.config["downsampling"] == LEARNED)
+
+    @property
+    def metrics(self) -> Path:
+        """What was logged at each step."""
+        return self.folder / str(self.config["downsampling"]) / METRICS
+
+    @property
+    def setting(self) -> tuple[tuple[str, Any], ...]:
+        """What trainings have to share before anybody compares them."""
+        kept = {name: value for name, value in self.config.items() if name not in _CHOSEN}
+        train, test = self.samples
+        samples = ("train samples", train), ("test samples", test)
+        machine = ("machine", self.machine), ("threads", self.most_threads)
+        return (*kept.items(), *samples, *machine)
+
+    @property
+    def samples_per_second(self) -> float:
+        """Samples that a second of training takes in, on all devices together."""
+        return samples_per_second(self.config, self.samples[0], self.step_seconds)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for two trainings that are one and the same."""
+        return (*self.setting, *(self.config[name] for name in _CHOSEN))
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A run folder without a result, and what is known of the reason."""
+
+    folder: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What some folders hold.
+
+    Attributes
+    ----------
+    runs : list of Run
+        No two of them with the same choices and seed.
+    unfinished : list of Unfinished
+    repeats : list of tuple of Path
+        Folders of a training that is there already, and of the one that counts.
+    """
+
+    runs: list[Run]
+    unfinished: list[Unfinished]
+    repeats: list[tuple[Path, Path]]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        _refuse_file(path, str(error))
+
+
+def _refuse_file(path: Path, reason: str) -> NoReturn:
+    allowed = f"a {path.name} as spectral-stride train writes it"
+    refuse("RUNS", f"{str(path)!r} ({reason})", allowed, "train it again, or move its folder away")
+
+
+def _settled(config: Mapping[str, Any], downsampling: str) -> dict[str, Any]:
+    """Return the choices of one training, with defaults where they do not count."""
+    default = Config()
+    known = {**_LATER, **config, "downsampling": downsampling}
+    # In one order, by which settings are compared.
+    own = {option: known[option] for option in OPTIONS if option in known} | known
+    del own["baseline"]
+    for option in own:
+        if not counts(option, downsampling):
+            own[option] = getattr(default, option)
+    return own
+
+
+def _machine(about: Mapping[str, Any]) -> str:
+    """Say where a run was; the oldest runs do not know the model of their CPU or GPU."""
+    parts = [about["system"], about["device"], about.get("model", "")]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _runs_of(folder: Path) -> list[Run]:
+    """Read one finished run folder."""
+    path = folder / SUMMARY
+    summary = _read_json(path)
+    about = _read_json(folder / CONFIG)
+    try:
+        return [
+            Run(
+                folder=folder,
+                # As it was started: a run that went on elsewhere has its paths from there.
+                config=_settled(about["config"], trained["downsampling"]),
+                layers_before=trained["before"]["layers"],
+                layers_after=trained["after"]["layers"],
+                accuracies=dict(trained["test_accuracies"]),
+                accuracy=float(trained["test_accuracy"]),
+                macs=int(trained["after"]["macs"]),
+                seconds=float(trained["seconds"]),
+                step_seconds=float(trained["step_seconds"]),
+                samples=(summary["train_samples"], summary["test_samples"]),
+                threads=int(trained["threads"]),
+                most_threads=int(about["machine"].get("threads", trained["threads"])),
+                parameters=int(trained["parameters"]),
+                machine=_machine(about["machine"]),
+                versions=", ".join(f"{name} {one}" for name, one in about["versions"].items()),
+                command=str(about["command"]),
+            )
+            for trained in summary["runs"]
+        ]
+    except KeyError as error:
+        _refuse_file(path, f"without {error.args[0]!r}, there or in {CONFIG}")
+    except (AttributeError, TypeError, ValueError) as error:
+        _refuse_file(path, str(error))
+
+
+def _unfinished(folder: Path, finished: Mapping[str, Path]) -> Unfinished:
+    reason = "not finished: running, or interrupted"
+    if (folder / ERROR).is_file():
+        lines = (folder / ERROR).read_text(encoding="utf-8", errors="replace").splitlines()
+        reason = next((line for line in reversed(lines) if line.strip()), "failed")
+    if (folder / CONFIG).is_file():
+        again = finished.get(_fingerprint(_read_json(folder / CONFIG)))
+        if again is not None:
+            reason = f"{reason}; finished in {again}"
+    return Unfinished(folder, reason)
+
+
+def _fingerprint(content: Any) -> str:
+    """Return the choices in a config.json, as text to compare."""
+    return json.dumps(content.get("config") if isinstance(content, dict) else None, sort_keys=True)
+
+
+def gather(folders: Sequence[Path]) -> Gathered:
+    """Read every run in some folders, and in the folders below them.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Run folders, or folders of sweeps.
+
+    Returns
+    -------
+    Gathered
+
+    Raises
+    ------
+    RefusedError
+        For a folder without any run, and a file that cannot be read: it names the file.
+    """
+    finished: dict[Path, None] = {}
+    others: dict[Path, None] = {}
+    for folder in folders:
+        done = {path.parent for path in folder.rglob(SUMMARY)}
+        begun = {path.parent for name in (CONFIG, ERROR) for path in folder.rglob(name)} - done
+        if not done and not begun:
+            allowed = f"folders with runs in them ({SUMMARY})"
+            refuse("RUNS", repr(str(folder)), allowed, "write spectral-stride report runs")
+        finished.update(dict.fromkeys(sorted(done)))
+        others.update(dict.fromkeys(sorted(begun)))
+    runs: dict[tuple[Any, ...], Run] = {}
+    repeats = []
+    for folder in finished:
+        for run in _runs_of(folder):
+            first = runs.setdefault(run.key, run)
+            if first is not run:
+                repeats.append((run.folder, first.folder))
+    known = {_fingerprint(_read_json(folder / CONFIG)): folder for folder in finished}
+    unfinished = [_unfinished(folder, known) for folder in others]
+    return Gathered(list(runs.values()), unfinished, repeats)

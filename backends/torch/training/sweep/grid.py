@@ -1,0 +1,205 @@
+"""The grid of a sweep: a YAML file, read as the configurations that it stands for."""
+
+import hashlib
+import json
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spectral_stride.torch.training.config import SWITCHES, Config, RefusedError, read, refuse
+
+# What a training has no use for where its strides are not learned.
+LEARNED_ONLY = ("ramp", "smoothness", "penalty", "stride_lr")
+LEARNED = "diffstride"
+OPTIONS = tuple(field.name for field in fields(Config) if field.name != "baseline")
+
+_EXAMPLE = "downsampling: [diffstride, strided]"
+# Words that say by themselves what they choose; every other value follows its option's name.
+_SELF_EVIDENT = ("data", "model", "downsampling", "ramp")
+# Names of folders may have 255 bytes, on every usual file system.
+_LONGEST_NAME = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One training of a sweep.
+
+    Attributes
+    ----------
+    name : str
+        Of its folder: the choices that the grid names, and eight digits of a hash of all choices,
+        which keep two trainings apart where a later grid names other options.
+    config : Config
+        With ``baseline=False``: each point is one training. Options that do not count for its
+        downsampling have their defaults.
+    """
+
+    name: str
+    config: Config
+
+
+def counts(option: str, downsampling: str) -> bool:
+    """Whether an option makes a difference for a kind of downsampling.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.sweep.grid import counts
+    >>> counts("penalty", "diffstride"), counts("penalty", "strided")
+    (True, False)
+    """
+    return downsampling == LEARNED or option not in LEARNED_ONLY
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # the base has no annotations
+    """YAML without a key that silently replaces an earlier one."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        """Return a mapping whose keys all differ."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                refuse("grid", f"{key!r} twice", "each option once", f"write {key}: [A, B]")
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _load(path: Path) -> Any:
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        got = f"{str(path)!r} ({error.strerror or error})"
+        refuse("grid", got, "a YAML file that can be read", "write spectral-stride sweep grid.yaml")
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        refuse("grid", f"{str(path)!r} ({reason})", "a YAML file", f"write {_EXAMPLE}")
+
+
+def _values(option: str, value: Any) -> list[Any]:
+    """Return an option's values as words, as `config.read` takes them from a command line."""
+    values = value if isinstance(value, list) else [value]
+    for each in values:
+        if option in SWITCHES:
+            if not isinstance(each, bool):
+                got = f"{json.dumps(each, default=str)} for {option}"
+                refuse("grid", got, "true or false, or a list of them", f"write {option}: true")
+            continue
+        # A number is taken as it was written down: YAML's true is no 1, and 2.5 epochs no 2.
+        if isinstance(each, bool) or not isinstance(each, str | int | float):
+            got = f"{json.dumps(each, default=str)} for {option}"
+            remedy = f'write {option}: [A, B]; a list of numbers in quotes: strides: ["1,1,2,2,2"]'
+            refuse("grid", got, "a word or a number, or a list of them", remedy)
+    if not values:
+        refuse("grid", f"no value for {option}", "one or more", f"leave {option} out, or write one")
+    return values if option in SWITCHES else [str(each) for each in values]
+
+
+def _option(name: Any) -> str:
+    """Return the field of `Config` that a key names; it may be written as on the command line."""
+    option = str(name).replace("-", "_")
+    if option == "baseline":
+        allowed = "options of spectral-stride train but baseline: each point is one training"
+        refuse("grid", "baseline", allowed, "write downsampling: [diffstride, strided]")
+    if option in ("devices", "nodes"):
+        allowed = "trainings in one process each"
+        refuse("grid", option, allowed, "start the sweep once for each device: workers share it")
+    if option not in OPTIONS:
+        near = get_close_matches(option, OPTIONS, 1)
+        remedy = f"write {near[0]}" if near else f"write {_EXAMPLE}"
+        refuse("grid", f"an option {str(name)!r}", ", ".join(OPTIONS), remedy)
+    return option
+
+
+def _choices(number: int, content: Any) -> dict[str, list[Any]]:
+    if not isinstance(content, Mapping) or not content:
+        got = f"{json.dumps(content, default=str)} as part {number}"
+        refuse("grid", got, "option: value, or option: [values]", f"write {_EXAMPLE}")
+    choices: dict[str, list[Any]] = {}
+    for name, value in content.items():
+        option = _option(name)
+        if option in choices:
+            refuse("grid", f"{option!r} twice", "each option once", f"write {option}: [A, B]")
+        choices[option] = _values(option, value)
+    return choices
+
+
+def _combinations(choices: Mapping[str, list[Any]]) -> Iterator[tuple[dict[str, str], Config]]:
+    """Yield what counts of each combination, and its configuration."""
+    for values in product(*choices.values()):
+        words = dict(zip(choices, values, strict=True))
+        # Of the whole combination first: a wrong value is refused where it does not count, too.
+        downsampling = read({**words, "baseline": False}).downsampling
+        words = {option: word for option, word in words.items() if counts(option, downsampling)}
+        yield words, read({**words, "baseline": False})
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _name(words: Mapping[str, str], config: Config) -> str:
+    content = asdict(config)
+    parts = [
+        ("" if option in _SELF_EVIDENT else option) + _word(content[option])
+        for option in OPTIONS
+        if option in words
+    ]
+    text = re.sub(r"[^A-Za-z0-9_.,+-]", "-", "-".join(parts))
+    # A command takes a dash at the front for an option's, and a listing hides what has a dot there.
+    text = text.lstrip("-.")[:_LONGEST_NAME]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return "-".join(filter(None, [text, digest[:8]]))
+
+
+def read_grid(path: Path) -> list[Point]:
+    r"""Read a grid: every combination of its values, each checked before anything runs.
+
+    Parameters
+    ----------
+    path : Path
+        A YAML mapping from options of ``spectral-stride train`` (but ``baseline``) to one value or
+        a list of values; or a list of such mappings, whose points are joined.
+
+    Returns
+    -------
+    list of Point
+        In the order of the file, the last option varying fastest. Options that do not count for a
+        downsampling do not multiply its points, and no point is there twice.
+
+    Raises
+    ------
+    RefusedError
+        For a file that is no such YAML, an unknown option, or a value that ``train`` refuses.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from spectral_stride.torch.training.sweep.grid import read_grid
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "grid.yaml")
+    ...     _ = path.write_text("downsampling: [diffstride, strided]\npenalty: [0.1, 0.3]")
+    ...     points = read_grid(path)
+    >>> [(point.config.downsampling, point.config.penalty) for point in points]
+    [('diffstride', 0.1), ('diffstride', 0.3), ('strided', 0.2)]
+    """
+    content = _load(path)
+    points: dict[Config, Point] = {}
+    for number, part in enumerate(content if isinstance(content, list) else [content], 1):
+        choices = _choices(number, part)
+        try:
+            for words, config in _combinations(choices):
+                points.setdefault(config, Point(_name(words, config), config))
+        except RefusedError as error:
+            # The message of `config.read`, which names the option as the command line does.
+            raise RefusedError(f"grid {str(path)!r}: {error}") from error
+    if not points:
+        refuse(
+            "grid", f"{str(path)!r} with nothing in it", "one point or more", f"write {_EXAMPLE}"
+        )
+    return list(points.values())

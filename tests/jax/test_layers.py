@@ -1,0 +1,467 @@
+"""Flax NNX layers: shapes, strides that cannot die, sizes that follow when replan says so."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import spectral_stride as core
+from tests.libraries import load
+
+jax = load("jax")
+nnx = load("flax.nnx")
+optax = load("optax")
+jnp = jax.numpy
+import spectral_stride.jax as adapter  # noqa: E402
+from spectral_stride.jax import DiffStride, SpectralPool, diffstride, replan  # noqa: E402
+from spectral_stride.layer_settings import roundest_stride  # noqa: E402
+from tests.examples import optax_loop  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+OUTSIDE = r"allowed: a model outside of nnx\.jit"
+
+
+def image(*shape, dtype="float32"):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), dtype=dtype)
+
+
+def close(got, wanted, atol=1e-6):
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=atol)
+
+
+def put(layer, *strides):
+    """What an optimizer or a user does."""
+    layer.strides[...] = jnp.asarray(strides, dtype=layer.strides.dtype)
+
+
+@nnx.jit
+def gradient(layer, x, weight=1.0):
+    """Gradient of the weighted energy in the strides."""
+    (found,) = jax.tree.leaves(nnx.grad(lambda layer: weight * (layer(x) ** 2).sum())(layer))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("strides", "shape", "expected"),
+    [
+        ((2.0,), (4, 50, 3), (4, 25, 3)),
+        ((2.0, 3.0), (4, 32, 33, 3), (4, 16, 11, 3)),
+        ((2.0, 2.0, 1.5), (1, 8, 9, 12, 2), (1, 4, 5, 8, 2)),
+    ],
+)
+def test_rank_is_the_number_of_strides_and_channels_are_last(strides, shape, expected):
+    assert jax.eval_shape(DiffStride(strides, ramp="inside"), jnp.ones(shape)).shape == expected
+    assert jax.eval_shape(SpectralPool(strides), jnp.ones(shape)).shape == expected
+
+
+def test_scalar_strides():
+    """A scalar means images, or as many axes as ndim says."""
+    assert DiffStride().strides[...].tolist() == [2.0, 2.0]
+    assert DiffStride(3.0, ndim=1).strides[...].tolist() == [3.0]
+    assert DiffStride(3, ndim=3).strides[...].tolist() == [3.0, 3.0, 3.0]
+    assert DiffStride(np.array([2.0, 3.0])).strides[...].tolist() == [2.0, 3.0]
+
+
+def test_options_reach_the_operator():
+    x = image(2, 32, 30, 3)
+    options = {"smoothness": 2.0, "ramp": "inside", "norm": "ortho", "multiple_of": 4}
+    y = DiffStride((2.1, 2.6), **options, method="fft")(x)
+    close(y, diffstride(x, (2.1, 2.6), axes=(1, 2), **options))
+    assert y.shape == (2, 16, 12, 3)
+    assert DiffStride(2.0, crop=False)(x).shape == x.shape
+    first = DiffStride((2.1, 2.6), **options, axes=(-2, -1))(jnp.moveaxis(x, -1, 1))
+    close(jnp.moveaxis(first, 1, -1), y)
+    pooled = SpectralPool(2.5, norm="ortho")(x)
+    assert pooled.shape == (2, 13, 12, 3)
+    close(SpectralPool(out_sizes=(13, 12), norm="ortho", axes=(1, 2))(x), pooled)
+
+
+def test_shared_stride():
+    """One parameter for all axes, whose gradient is the sum of theirs."""
+    x = image(2, 16, 14, 3)
+    shared, free = DiffStride(2.2, shared=True), DiffStride(2.2)
+    assert shared.strides.shape == (1,)
+    close(shared(x), free(x))
+    close(gradient(shared, x), gradient(free, x).sum(keepdims=True), atol=1e-4)
+    put(shared, 4.0)
+    assert replan(shared, x)
+    assert shared.planned == (4.0, 4.0)
+
+
+def test_fixed_strides():
+    """Neither nnx.grad nor an optimizer of Params sees them, and they are saved."""
+    layer = DiffStride(2.0, trainable=False)
+    assert not jax.tree.leaves(nnx.state(layer, nnx.Param))
+    assert not jax.tree.leaves(nnx.grad(lambda layer: layer(image(1, 8, 8, 1)).sum())(layer))
+    assert len(jax.tree.leaves(nnx.state(layer))) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_dtypes(dtype):
+    x = image(2, 16, 16, 3, dtype=dtype)
+    layer = DiffStride(2.2, param_dtype=dtype)
+    assert layer.strides.dtype == dtype
+    assert layer(x).dtype == dtype
+    assert gradient(layer, x).dtype == dtype
+
+
+def test_functions_take_a_layers_strides():
+    """A parameter is an array to diffstride, and not read on the host: its gradient is alive."""
+    x, layer = image(2, 16, 16, 3), DiffStride(2.0)
+    plan = layer.plan(x.shape, layer.planned, (1, 2))
+    loss = nnx.grad(lambda layer: (diffstride(x, layer.strides, plan=plan) ** 2).sum())
+    close(loss(layer).strides[...], gradient(layer, x), atol=1e-4)
+    dx = [
+        jax.grad(lambda x, s=strides: (diffstride(x, s, plan=plan) ** 2).sum())(x)
+        for strides in (layer.strides, layer.strides[...])
+    ]
+    close(*dx)
+
+
+@pytest.mark.parametrize("thrown_to", [-50.0, 0.0, 0.75, 1e6])
+def test_an_infeasible_parameter_is_used_clamped_and_comes_back(thrown_to):
+    """A call clamps and does not write, the gradient is that at the bound, replan brings back."""
+    x, bound = image(2, 32, 32, 3), 16.0 if thrown_to > 1 else 1.0
+    layer, there = (DiffStride(2.0, ramp="inside") for _ in range(2))
+    put(layer, thrown_to, thrown_to)
+    put(there, bound, bound)
+    close(layer(x), there(x))
+    found = gradient(layer, x)
+    assert layer.strides[...].tolist() == [thrown_to] * 2
+    close(found, gradient(there, x), atol=1e-4)
+    assert replan(layer, x)
+    assert layer.strides[...].tolist() == [bound] * 2
+    assert layer(x).shape == ((2, 2, 2, 3) if thrown_to > 1 else x.shape)
+    assert bool((gradient(layer, x) != 0).all())
+
+
+def test_own_bounds():
+    layer = DiffStride(3.0, lower=2.0, upper=4.0, ramp="inside")
+    x = image(2, 32, 32, 3)
+    for thrown_to, bound in [(-1e9, 2.0), (9.0, 4.0)]:
+        put(layer, thrown_to, thrown_to)
+        assert layer.effective_strides().tolist() == [bound, bound]
+        assert bool((gradient(layer, x) != 0).all())
+        replan(layer, x)
+        assert layer.strides[...].tolist() == [bound, bound]
+        close(layer(x), diffstride(x, (bound, bound), axes=(1, 2), ramp="inside"))
+
+
+def test_compiled_equals_eager_while_strides_move():
+    """Sizes follow the planned strides everywhere; values follow the present ones."""
+    x, layer = image(2, 32, 32, 3), DiffStride(2.0, ramp="inside")
+    compiled = nnx.jit(lambda layer, x: layer(x))
+    for stride in (2.0, 2.7, 1.4):
+        put(layer, stride, stride)
+        y = layer(x)
+        close(compiled(layer, x), y)
+        assert y.shape == (2, 16, 16, 3)
+        plan = core.make_plan(x.shape, (2.0, 2.0), axes=(1, 2), ramp="inside")
+        close(y, diffstride(x, (stride, stride), plan=plan))
+
+
+class Counted:
+    """A compiled call of a layer, and how often it was traced."""
+
+    def __init__(self):
+        self.traces = 0
+
+        @nnx.jit
+        def call(layer, x):
+            self.traces += 1
+            return layer(x)
+
+        self.call = call
+
+
+def test_one_compilation_for_each_distinct_size():
+    """Also when strides wander through a size again, from both sides and from the start."""
+    x, layer, counted = image(1, 20, 20, 1), DiffStride(2.3, ramp="inside", shared=True), Counted()
+    sizes = set()
+    for stride in (2.3, 2.25, 2.9, 2.1, 3.1, 2.6, 2.95, 2.31, 1e5, 11.0, 2.24, 2.3):
+        put(layer, stride)
+        before = layer(x).shape
+        assert replan(layer, x) == (layer(x).shape != before)
+        size = -(-20 // min(stride, 10.0))
+        assert counted.call(layer, x).shape == (1, size, size, 1)
+        sizes.add(size)
+    assert counted.traces == len(sizes) == 5
+
+
+@pytest.mark.parametrize(
+    ("least", "beyond", "roundest"), [(21.4, 32.0, 24.0), (2.86, 3.34, 3.0), (2.23, 2.49, 2.25)]
+)
+def test_an_interval_of_strides_has_one_roundest_number(least, beyond, roundest):
+    for stride in np.linspace(least, beyond, 50, endpoint=False):
+        found = roundest_stride(float(stride), 32.0, lambda other: least <= other < beyond)
+        assert found == roundest
+    assert roundest_stride(17.3, 32.0, lambda other: other > 16.0) == 32.0
+
+
+def test_multiple_of_lets_sizes_rest():
+    x, layer = image(1, 32, 32, 1), DiffStride(2.3, ramp="inside", multiple_of=4)
+    put(layer, 2.05, 2.6)
+    assert not replan(layer, x)
+    assert layer.planned == pytest.approx((2.3, 2.3))
+
+
+class Net(nnx.Module):
+    """A layer used twice, at two sizes; a branch; batch statistics, dropout and a counter."""
+
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.conv = nnx.Conv(1, 2, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(2, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.drop_in_training = nnx.Dropout(0.5)  # has no random numbers: fails outside eval mode
+        self.twice = DiffStride(2.0, ramp="inside")
+        self.branch = nnx.List([DiffStride(4.0, ramp="inside"), DiffStride(3.0, ramp="inside")])
+        self.calls = nnx.Variable(jnp.zeros((), dtype="int32"))
+
+    def __call__(self, x, second=True):
+        self.calls[...] += 1
+        x = self.drop_in_training(self.drop(self.norm(self.conv(x))))
+        y = self.twice(self.twice(x))
+        return y.mean() + self.branch[0](x).mean() if second else y
+
+
+def test_replan_touches_nothing_but_plans_and_thrown_strides():
+    """No batch statistics, no random counts, no modes, no parameter that is feasible."""
+    net, x = Net(), image(2, 32, 32, 1)
+    put(net.twice, 2.5, 2.0)
+    before = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(net, nnx.Not(nnx.RngKey))))
+    assert replan(net, x)
+    after = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(net, nnx.Not(nnx.RngKey))))
+    jax.tree.map(np.testing.assert_array_equal, after, before)
+    assert (net.drop.deterministic, net.norm.use_running_average) == (False, False)
+    assert net.twice.observer is None
+
+
+def test_replan_runs_the_model_on_shapes_alone():
+    assert not replan(Net(), jax.ShapeDtypeStruct((2, 32, 32, 1), "float32"))
+
+
+def test_replan_follows_the_data_flow():
+    """What a layer gets follows from the new sizes of the layers before it."""
+    first, second = DiffStride(2.0, ramp="inside"), DiffStride(4.0, ramp="inside")
+    net, x = nnx.Sequential(first, second), jnp.ones((1, 32, 32, 1))
+    put(second, 4.4, 4.4)
+    assert not replan(net, x)  # 16 -> 4 as before
+    put(first, 2.6, 2.6)
+    assert replan(net, x)  # 13 -> 3, where the planned stride 4 would give 4
+    assert net(x).shape == (1, 3, 3, 1)
+    assert not replan(net, x)
+
+
+def test_replan_looks_at_every_call_of_a_layer():
+    """One layer at two sizes in a row; another one that is not called."""
+    net, x = Net(), image(2, 32, 32, 1)
+    # 32 -> 16 stays; the second call is 16 -> 8 and stays: nothing to do.
+    put(net.twice, 2.0, 2.0)
+    assert not replan(net, x, second=False)
+    # 32 -> 15, and 15 -> 8: the first call changes.
+    put(net.twice, 2.14, 2.0)
+    assert replan(net, x, second=False)
+    assert net.twice(net.twice(jnp.ones((1, 32, 32, 1)))).shape == (1, 8, 8, 1)
+    # A layer that is not called keeps its plan; its thrown parameter comes back to its own bounds.
+    put(net.branch[1], -3.0, 9.0)
+    assert not replan(net, x, second=False)
+    assert net.branch[1].planned == (3.0, 3.0)
+    assert net.branch[1].strides[...].tolist() == [1.0, 9.0]
+
+
+def test_the_largest_input_decides_what_a_parameter_may_be():
+    class Pair(nnx.Module):
+        def __init__(self):
+            self.layer = DiffStride(2.0, ramp="inside")
+
+        def __call__(self, small, large):
+            return self.layer(small), self.layer(large)
+
+    model = Pair()
+    put(model.layer, 10.0, 100.0)
+    assert replan(model, jnp.ones((1, 8, 8, 1)), jnp.ones((1, 64, 64, 1)))
+    assert model.layer.strides[...].tolist() == [10.0, 32.0]
+    small, large = model(jnp.ones((1, 8, 8, 1)), jnp.ones((1, 64, 64, 1)))
+    assert (small.shape, large.shape) == ((1, 2, 2, 1), (1, 7, 2, 1))
+
+
+def test_replan_sees_through_transforms_inside_a_model():
+    """A model that compiles or rematerialises a part of itself, and was called before."""
+
+    class Inner(nnx.Module):
+        def __init__(self, transform):
+            self.layer, self.transform = DiffStride(2.0, ramp="inside"), transform
+
+        def __call__(self, x):
+            return self.transform(lambda layer, x: layer(x))(self.layer, x)
+
+    x = jnp.ones((1, 32, 32, 1))
+    for transform in (nnx.jit, nnx.remat):
+        model = Inner(transform)
+        for stride, size in ((2.6, 13), (2.0, 16), (2.6, 13)):
+            put(model.layer, stride, stride)
+            assert replan(model, x)
+            assert model(x).shape == (1, size, size, 1)
+
+
+def test_saved_strides_set_sizes_again():
+    """Loading Params restores strides; replan makes sizes follow."""
+    x, trained = image(1, 32, 32, 1), DiffStride(2.0, ramp="inside")
+    put(trained, 2.6, 3.3)
+    replan(trained, x)
+    fresh = DiffStride(2.0, ramp="inside")
+    nnx.update(fresh, nnx.state(trained))
+    assert fresh(x).shape == (1, 16, 16, 1)
+    assert replan(fresh, x)
+    assert fresh.planned == trained.planned
+    close(fresh(x), trained(x))
+    merged = nnx.merge(*nnx.split(trained))
+    close(merged(x), trained(x))
+    close(nnx.clone(trained)(x), trained(x))
+
+
+def test_exported_with_a_free_batch():
+    layer = DiffStride((2.2, 1.7))
+    (batch,) = jax.export.symbolic_shape("batch")
+    x = jax.ShapeDtypeStruct((batch, 16, 14, 3), "float32")
+    program = jax.export.export(jax.jit(lambda x: layer(x)))(x)
+    larger = image(5, 16, 14, 3)
+    close(program.call(larger), layer(larger))
+
+
+def test_replan_refuses():
+    layer, x = DiffStride(2.0), image(1, 16, 16, 1)
+    with pytest.raises(TypeError, match=r"model: got function; allowed: an nnx\.Module; instead"):
+        replan(lambda x: x, x)
+    with pytest.raises(TypeError, match=rf"^DiffStride: strides: got a traced .*{OUTSIDE}"):
+        nnx.jit(replan)(layer, x)
+    model = nnx.List([layer, DiffStride(2.0)])
+    put(layer, 50.0, 2.0)
+    put(model[1], jnp.nan, 2.0)
+    with pytest.raises(
+        ValueError,
+        match=r"^DiffStride: strides: got the parameter \(nan, 2\.0\); .*a smaller learning rate",
+    ):
+        replan(model, x)
+    assert layer.strides[...].tolist() == [50.0, 2.0]
+    stack = nnx.vmap(lambda _: DiffStride(2.0), in_axes=0)(jnp.arange(3))
+    with pytest.raises(ValueError, match=r"^DiffStride: strides: got an array of shape \(3, 2\)"):
+        replan(stack, x)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strides": 0.5}, r"strides: got 0\.5 .*at least 1 .*write 2"),
+        ({"strides": float("nan")}, r"strides: got nan at position 0; .*at least 1"),
+        ({"strides": (2.0, 9.0), "upper": 8.0}, r"got 9 at position 1; .*from 1 to 8 .*change"),
+        ({"strides": 1e300}, r"strides: got 1e\+300 at position 0; allowed: finite numbers from 1"),
+        ({"lower": 3.0, "upper": 2.0}, r"lower, upper: got 3\.0 and 2\.0"),
+        ({"strides": (2.0, 3.0), "shared": True}, r"strides: got \(2\.0, 3\.0\) with shared=True"),
+        ({"strides": (2.0, 3.0), "ndim": 3}, r"strides: got 2 numbers and ndim=3; .*leave ndim"),
+        ({"ndim": 0}, r"ndim: got 0; allowed: an integer of at least 1"),
+        ({"axes": (1, 1)}, r"axes: got \(1, 1\); allowed: 2 different integers"),
+        ({"smoothness": -1.0}, r"smoothness: got -1\.0; allowed: a finite number"),
+        ({"ramp": "beside"}, r"ramp: got 'beside'; allowed: 'outside', 'inside'"),
+        ({"norm": "l2"}, r"norm: got 'l2'; allowed: 'forward', 'ortho', 'backward'"),
+        ({"method": "dct"}, r"method: got 'dct'; allowed: 'auto', 'matmul', 'fft'"),
+        ({"multiple_of": 0}, r"multiple_of: got 0; allowed: an integer of at least 1"),
+        ({"param_dtype": "int32"}, r"param_dtype: got int32; allowed: a real floating-point dtype"),
+    ],
+)
+def test_constructor_errors(arguments, message):
+    with pytest.raises((TypeError, ValueError), match=f"^DiffStride: .*{message}"):
+        DiffStride(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, r"strides: got neither; allowed: exactly one of strides and out_sizes"),
+        ({"strides": 2.0, "out_sizes": (8, 8)}, r"strides: got both"),
+        ({"strides": 0.5}, r"strides: got 0\.5 .*at least 1"),
+        ({"out_sizes": (4,), "ndim": 3}, r"out_sizes: got 1 numbers and ndim=3"),
+        ({"strides": 2.0, "norm": "l2"}, r"norm: got 'l2'"),
+        ({"out_sizes": (8, 0)}, r"out_sizes: got 0; allowed: an integer of at least 1"),
+    ],
+)
+def test_spectral_pool_constructor_errors(arguments, message):
+    with pytest.raises((ValueError, TypeError), match=f"^SpectralPool: {message}"):
+        SpectralPool(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: DiffStride()([1.0]), r"DiffStride: x: got list; allowed: a jax\.Array or a nump"),
+        (lambda: DiffStride()(jnp.ones((8, 8))), r"DiffStride: axes: got \(-3, -2\); allowed: int"),
+        (
+            lambda: DiffStride()(jnp.ones(8)),
+            r"DiffStride: strides: got 2 strides for an array with",
+        ),
+        (
+            lambda: DiffStride((2.0,))(jnp.ones((2, 0, 1))),
+            r"DiffStride: x: got shape \(2, 0, 1\) with an empty axis 1",
+        ),
+        (
+            lambda: DiffStride((2.0,))(jnp.ones((2, 8, 1), dtype="int32")),
+            "DiffStride: x: got dtype int32; allowed: real floating",
+        ),
+        (
+            lambda: nnx.jit(SpectralPool(out_sizes=(9,)))(jnp.ones((2, 8, 1))),
+            "SpectralPool: out_sizes: got 9 for axis 1; allowed: 1 to 8",
+        ),
+    ],
+)
+def test_call_errors(call, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        call()
+
+
+def test_a_training_loop_compiles_once_for_each_distinct_size():
+    """The stride moves at every step, sizes now and then, also back; a coarser grid rests more."""
+    every = {multiple_of: optax_loop.train(multiple_of=multiple_of) for multiple_of in (1, 4)}
+    for multiple_of, history in every.items():
+        assert history.compilations == len(set(history.sizes))
+        assert len(set(history.strides)) > 50
+        assert abs(history.strides[-1] - history.strides[0]) > 0.3
+        assert history.losses[-1] < 0.2 * history.losses[0]
+        assert all(size % multiple_of == 0 for size in history.sizes)
+    changes = sum(a != b for a, b in zip(every[1].sizes, every[1].sizes[1:], strict=False))
+    assert changes >= every[1].compilations > every[4].compilations > 1
+
+
+WITHOUT_FLAX = """
+import sys
+sys.modules["flax"] = None
+import spectral_stride.jax as adapter
+adapter.diffstride
+assert {"DiffStride", "SpectralPool", "replan"} <= set(dir(adapter)) & set(adapter.__all__)
+for name in ("DiffStride", "replan"):
+    try:
+        getattr(adapter, name)
+    except ImportError as error:
+        assert str(error).startswith(name + ": got no Flax")
+        assert "pip install 'spectral-stride[jax]'" in str(error)
+    else:
+        raise AssertionError(name)
+assert not hasattr(adapter, "Dense")
+"""
+
+
+def test_the_adapters_names():
+    assert {"DiffStride", "SpectralPool", "diffstride", "replan"} <= set(dir(adapter))
+    assert adapter.DiffStride is DiffStride
+    with pytest.raises(AttributeError, match=r"'spectral_stride\.jax' has no attribute 'Dense'"):
+        adapter.Dense  # noqa: B018
+
+
+def test_the_functions_need_no_flax():
+    """Flax is imported for a layer alone, and its absence is explained."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_FLAX], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,305 @@
+"""The house rule: imports go one way, tests and benchmarks -> backends -> core -> array-api-compat.
+
+CONTRIBUTING.md says which line lives where; this file keeps it so. `complaints` reads one file
+without running it and says what is wrong with its imports, as a list of sentences.
+"""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path, PurePosixPath
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+CORE_MODULES = {path.stem for path in (ROOT / "spectral_stride").glob("*.py")}
+# The property suite stands on the core and on the adapters, and neither knows it.
+SUITE = "testing"
+
+# Every adapter that has a place, written or not: a folder outside this list does not ship.
+ADAPTERS = {
+    PurePosixPath(packed).name
+    for packed in PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+    if packed.startswith("backends/")
+}
+
+# These parts of array_api_compat import the framework that they wrap.
+FRAMEWORK_NAMESPACES = {"array_api_compat.cupy", "array_api_compat.dask", "array_api_compat.torch"}
+
+# Where the name to import is not the name to install.
+IMPORT_NAMES = {
+    "cupy_cuda13x": "cupy",
+    "markdown_it_py": "markdown_it",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit_learn": "sklearn",
+}
+
+
+def packages_of(*extras: str) -> set[str]:
+    """Top-level names that the given extras install, through extras of this project too."""
+    project = PYPROJECT["project"]
+    found = set()
+    for extra in extras:
+        for line in project["optional-dependencies"][extra]:
+            requirement = Requirement(line)
+            if requirement.name == project["name"]:
+                found |= packages_of(*requirement.extras)
+            else:
+                name = requirement.name.replace("-", "_")
+                found.add(IMPORT_NAMES.get(name, name))
+    return found
+
+
+RUN_TIME = "<a name made at run time>"
+
+
+def imports(path: PurePosixPath, tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Every import in a file, wherever it stands: its line, and the full dotted name."""
+    package = list(path.parent.parts)
+    if package[0] == "backends" and len(package) > 1:
+        package[0] = "spectral_stride"  # the name that adapters ship as
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            prefix = [*start, *(node.module.split(".") if node.module else [])]
+            for alias in node.names:
+                yield node.lineno, ".".join([*prefix, alias.name])
+        elif isinstance(node, ast.Call):
+            called = node.func
+            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            if name in {"__import__", "import_module"}:
+                yield node.lineno, RUN_TIME
+
+
+def part_of_core(name: str) -> str:
+    """The core module that an import of ``spectral_stride...`` reaches."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in CORE_MODULES else "__init__"
+
+
+def core_complaint(module: str, name: str) -> str | None:
+    """What is wrong with the import of ``name`` by the core module ``module``."""
+    top, _, rest = name.partition(".")
+    if top == "spectral_stride":
+        if module == "checks":
+            return "checks.py imports nothing of the core: every module may import checks"
+        if rest.split(".")[0] in ADAPTERS:
+            return "the core knows no adapter: adapters import the core"
+        if rest.split(".")[0] == SUITE:
+            return "the suite tests the core, which knows nothing of it"
+        if module != "__init__" and part_of_core(name) == "__init__":
+            return "import from the module that defines the name, not from the package"
+        return None
+    if module == "__main__" and name == RUN_TIME:
+        return None  # the command finds its tool by name, so that the core runs without it
+    if top == "array_api_compat":
+        if module == "plan":
+            return "plan.py speaks of integers and floats: arrays belong in another core module"
+        if name in FRAMEWORK_NAMESPACES or name.rpartition(".")[0] in FRAMEWORK_NAMESPACES:
+            return "that loads a framework: take array_namespace(x) instead"
+        return None
+    if top == "numpy":
+        return "take array_namespace(x), or array_api_compat.numpy where there is no array"
+    if top not in sys.stdlib_module_names:
+        return "the core imports the standard library, array_api_compat and itself"
+    return None
+
+
+def adapter_complaint(path: PurePosixPath, name: str) -> str | None:
+    """What is wrong with the import of ``name`` by the adapter's file ``path``."""
+    adapter, is_training = path.parts[1], path.parts[2] == "training"
+    top, _, rest = name.partition(".")
+    if top == "spectral_stride":
+        other = rest.split(".")[0]
+        if other in ADAPTERS and other != adapter:
+            return "an adapter knows no other adapter: what both need belongs in the core"
+        if other == SUITE:
+            return "the suite tests the adapters, which know nothing of it"
+        return None
+    allowed = packages_of(adapter)
+    if is_training:
+        allowed |= packages_of("train") | {"numpy"}
+    if top in allowed or top in sys.stdlib_module_names:
+        return None
+    return f"here that is the core and what the extra installs: {', '.join(sorted(allowed))}"
+
+
+def suite_complaint(path: PurePosixPath, name: str) -> str | None:
+    """What is wrong with the import of ``name`` by a file of the property suite."""
+    top, _, rest = name.partition(".")
+    allowed = packages_of("testing") | {"numpy", "array_api_compat"}
+    if path.stem == "plugin":
+        allowed |= {"pytest"}
+    if top == "spectral_stride":
+        if rest.split(".")[0] in ADAPTERS:
+            return "an adapter is found at run time, by known.py"
+        return None
+    if name == RUN_TIME:
+        return None if path.stem == "known" else "only known.py looks for libraries at run time"
+    if top in allowed or top in sys.stdlib_module_names:
+        return None
+    return f"here that is the core and what the extra installs: {', '.join(sorted(allowed))}"
+
+
+def complaints(path: PurePosixPath, source: str) -> list[str]:
+    """Everything wrong with the imports of one file; ``path`` is relative to the repository."""
+    found = []
+    for line, name in imports(path, ast.parse(source)):
+        room, top = path.parts[0], name.partition(".")[0]
+        why = None
+        if top in {"backends", "tests", "benchmarks"} and room in {"spectral_stride", "backends"}:
+            why = "imports go one way: tests and benchmarks -> backends -> core"
+        elif top == "backends":
+            why = "an adapter has one name: import spectral_stride.<name>"
+        elif path.parts[:2] == ("spectral_stride", SUITE):
+            why = suite_complaint(path, name)
+        elif room == "spectral_stride":
+            why = core_complaint(path.stem, name)
+        elif room == "backends" and len(path.parts) > 2:
+            why = adapter_complaint(path, name)
+        if why:
+            found.append(f"{path}:{line} imports {name}; {why}")
+    return found
+
+
+def python_files() -> list[PurePosixPath]:
+    """Every Python file of the project, adapters under backends/ and not again by their links."""
+    files = list((ROOT / "spectral_stride").glob("*.py"))
+    for room in (f"spectral_stride/{SUITE}", "backends", "tests", "benchmarks"):
+        files += (ROOT / room).rglob("*.py")
+    return sorted(PurePosixPath(path.relative_to(ROOT).as_posix()) for path in files)
+
+
+@pytest.mark.parametrize("path", python_files(), ids=str)
+def test_imports_go_one_way(path):
+    assert complaints(path, (ROOT / path).read_text(encoding="utf-8")) == []
+
+
+def test_the_rooms_that_have_rules_of_their_own_exist():
+    assert {"__init__", "checks", "plan"} <= CORE_MODULES
+    assert (ROOT / "backends/torch/training/__init__.py").is_file()
+
+
+def test_core_modules_do_not_import_each_other_in_a_circle():
+    reaches = {}
+    for module in CORE_MODULES:
+        path = PurePosixPath(f"spectral_stride/{module}.py")
+        names = [name for _, name in imports(path, ast.parse((ROOT / path).read_text("utf-8")))]
+        reaches[module] = {
+            part_of_core(name) for name in names if name.partition(".")[0] == "spectral_stride"
+        }
+    TopologicalSorter(reaches).prepare()  # raises CycleError, which names the circle
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "why"),
+    [
+        ("spectral_stride/mask.py", "import torch", "the core imports"),
+        ("spectral_stride/mask.py", "def f():\n    from scipy import fft", "the core imports"),
+        ("spectral_stride/mask.py", "import numpy as np", "array_namespace"),
+        ("spectral_stride/mask.py", "from numpy.fft import rfft", "array_namespace"),
+        ("spectral_stride/mask.py", "import array_api_compat.torch", "loads a framework"),
+        ("spectral_stride/mask.py", "from array_api_compat import cupy", "loads a framework"),
+        ("spectral_stride/mask.py", "from array_api_compat.dask import array", "loads a framework"),
+        ("spectral_stride/mask.py", "from spectral_stride import torch", "no adapter"),
+        ("spectral_stride/mask.py", "from .torch import DiffStride", "no adapter"),
+        ("spectral_stride/mask.py", "from spectral_stride import diffstride", "that defines"),
+        ("spectral_stride/mask.py", "import importlib\nimportlib.import_module(n)", "run time"),
+        ("spectral_stride/mask.py", "__import__('torch')", "run time"),
+        ("spectral_stride/mask.py", "import backends.torch", "one way"),
+        ("spectral_stride/mask.py", "from tests.testing.mutants import MUTANTS", "one way"),
+        ("spectral_stride/checks.py", "from spectral_stride import plan", "nothing of the core"),
+        ("spectral_stride/checks.py", "from . import plan", "nothing of the core"),
+        ("spectral_stride/plan.py", "import array_api_compat", "integers and floats"),
+        ("spectral_stride/mask.py", "from spectral_stride.testing import oracles", "nothing of it"),
+        ("spectral_stride/testing/suite.py", "import torch", "the extra installs"),
+        ("spectral_stride/testing/suite.py", "import pytest", "the extra installs"),
+        ("spectral_stride/testing/known.py", "import spectral_stride.jax", "at run time"),
+        ("spectral_stride/testing/suite.py", "__import__('torch')", "only known.py"),
+        ("spectral_stride/testing/suite.py", "from tests.testing import mutants", "one way"),
+        ("backends/torch/layers.py", "import spectral_stride.testing", "nothing of it"),
+        ("backends/torch/layers.py", "import jax", "the extra installs: torch"),
+        ("backends/torch/layers.py", "import numpy as np", "the extra installs: torch"),
+        ("backends/torch/layers.py", "import lightning", "the extra installs: torch"),
+        ("backends/torch/layers.py", "from backends.torch import x", "one way"),
+        ("backends/torch/layers.py", "import spectral_stride.jax", "no other adapter"),
+        ("backends/torch/layers.py", "from ..jax import diffstride", "no other adapter"),
+        ("backends/cupy/functional.py", "import numpy as np", "the extra installs: cupy"),
+        ("backends/torch/training/data.py", "import pandas", "the extra installs: PIL"),
+        ("benchmarks/cost.py", "import backends.torch", "has one name"),
+        ("tests/test_layers.py", "from backends.torch import layers", "has one name"),
+    ],
+)
+def test_the_rule_refuses(path, source, why):
+    (complaint,) = complaints(PurePosixPath(path), source)
+    assert complaint.startswith(f"{path}:")
+    assert why in complaint
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("spectral_stride/mask.py", "import math\nfrom collections.abc import Sequence"),
+        ("spectral_stride/mask.py", "from array_api_compat import array_namespace"),
+        ("spectral_stride/mask.py", "from array_api_compat import numpy as xp"),
+        ("spectral_stride/mask.py", "from spectral_stride import checks"),
+        ("spectral_stride/mask.py", "from .plan import Plan"),
+        ("spectral_stride/__init__.py", "from spectral_stride.plan import Plan"),
+        ("spectral_stride/testing/plugin.py", "import pytest, hypothesis, numpy"),
+        ("spectral_stride/testing/known.py", "import importlib\nimportlib.import_module(n)"),
+        ("backends/torch/layers.py", "import torch.nn\nfrom spectral_stride import vjp"),
+        ("backends/torch/layers.py", "from .functional import diffstride"),
+        ("backends/torch/training/data.py", "import lightning, numpy\nfrom sklearn import x"),
+        ("benchmarks/cost.py", "import jax\nfrom spectral_stride.torch import DiffStride"),
+        ("tests/test_layers.py", "import scipy\nfrom tests.testing.mutants import MUTANTS"),
+    ],
+)
+def test_the_rule_allows(path, source):
+    assert complaints(PurePosixPath(path), source) == []
+
+
+def packages_loaded_by(statement: str) -> set[str]:
+    """Top-level modules in a fresh interpreter after ``statement``, the standard library aside."""
+    report = "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{statement}; {report}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split()) - sys.stdlib_module_names
+
+
+def test_importing_the_core_loads_no_framework():
+    allowed = packages_loaded_by("import numpy, array_api_compat.numpy")
+    assert packages_loaded_by("import spectral_stride") - allowed == {"spectral_stride"}
+
+
+def test_importing_the_torch_adapter_loads_torch_alone():
+    pytest.importorskip("torch", reason="the torch adapter needs PyTorch")
+    allowed = packages_loaded_by("import array_api_compat.torch, array_api_compat.numpy")
+    assert packages_loaded_by("import spectral_stride.torch") - allowed == {"spectral_stride"}
+
+
+def test_importing_the_cupy_adapter_loads_cupy_alone():
+    pytest.importorskip("cupy", reason="the CuPy adapter needs CuPy")
+    allowed = packages_loaded_by("import cupy, array_api_compat.cupy, array_api_compat.numpy")
+    assert packages_loaded_by("import spectral_stride.cupy") - allowed == {"spectral_stride"}
+
+
+def test_importing_the_jax_adapter_loads_jax_alone():
+    """Flax waits until a layer is asked for."""
+    pytest.importorskip("jax", reason="the JAX adapter needs JAX")
+    allowed = packages_loaded_by("import jax.numpy, array_api_compat, array_api_compat.numpy")
+    assert packages_loaded_by("import spectral_stride.jax") - allowed == {"spectral_stride"}

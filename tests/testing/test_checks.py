@@ -1,0 +1,203 @@
+"""`spectral_stride.testing` itself: it rejects what is wrong, and says readably what and where."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import Phase, settings
+
+import spectral_stride as ss
+from spectral_stride.testing import PROPERTIES, Case, check_implementation
+from spectral_stride.testing.__main__ import main
+from spectral_stride.testing.agreement import check_agreement
+from spectral_stride.testing.implementation import Implementation
+from spectral_stride.testing.known import KNOWN, Known, UnavailableError
+from tests.testing.mutants import CORE, MUTANTS, norm_swapped
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def without_shrinking():
+    """Hypothesis as it is, but content with any example."""
+    before = settings.get_current_profile_name()
+    settings.register_profile("any", settings(), phases=[Phase.generate], max_examples=60)
+    settings.load_profile("any")
+    yield
+    settings.load_profile(before)
+
+
+@pytest.mark.usefixtures("without_shrinking")
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_suite_rejects(mutant):
+    """Every mutant falls, and by a property: not because it cannot be called."""
+    implementation = mutant()
+    with pytest.raises(AssertionError, match="this implementation does not have") as caught:
+        check_implementation(**implementation)
+    assert "Error at" not in str(caught.value)
+
+
+def test_a_failure_shows_the_smallest_case():
+    """Property, worst entry, tolerance, and a case that can be pasted and run."""
+
+    def forward(x, strides, **options):
+        y = ss.diffstride(x, strides, **options)
+        return y * 1.001 if x.ndim > 1 else y
+
+    name = "output_is_the_dense_matrix_times_the_input"
+    with pytest.raises(AssertionError) as caught:
+        check_implementation(np.asarray, forward, name="mine", properties=[name])
+    text = str(caught.value)
+    assert text.startswith(
+        f"mine does not have 1 of 1 properties:\n\n{name}: The output is y = A x"
+    )
+    assert re.search(r"y\[.*\] is -?[\d.e-]+, and should be -?[\d.e-]+ to within", text)
+    case = eval(re.search(r"case = (Case\(.*\))", text).group(1), {"Case": Case})
+    assert len(case.shape) == 2
+    x = case.values(case.shape)
+    assert not np.allclose(
+        forward(x, case.strides, **case.options), ss.diffstride(x, case.strides, **case.options)
+    )
+
+
+def test_what_an_implementation_raises_is_its_failure():
+    """The exception, and the line that raised it."""
+
+    def forward(x, strides, **options):
+        raise RuntimeError("no such kernel")
+
+    with pytest.raises(AssertionError, match=r"RuntimeError at .*test_testing.py:\d+: no such"):
+        check_implementation(np.asarray, forward, max_examples=2)
+
+
+def test_a_wrong_kind_of_result_is_named():
+    """Another dtype, another library, another shape."""
+
+    def forward(x, strides, **options):
+        return ss.diffstride(x, strides, **options).astype("float64")
+
+    with pytest.raises(AssertionError, match=r"y is of .*float64.*, and should be of .*float32"):
+        check_implementation(np.asarray, forward, dtypes=["float32"], max_examples=5)
+
+    def transposed(x, strides, **options):
+        return ss.diffstride(x, strides, **options).T
+
+    with pytest.raises(AssertionError, match=r"y has shape \(.*\), not \("):
+        check_implementation(np.asarray, transposed)
+
+
+def test_what_cannot_be_run_says_why():
+    """A missing function, a fixed option, a missing dtype: a row each, and no silence."""
+    report = check_implementation(
+        np.asarray, ss.diffstride, vjp=ss.vjp, dtypes=["float32"], max_examples=2, method="fft"
+    )
+    reasons = {row.property: row.not_run for row in report.rows}
+    assert reasons["jvp_and_vjp_are_transposes"] == "no jvp was given"
+    assert reasons["both_methods_agree_and_auto_is_one_of_them"] == "method is fixed"
+    central = reasons["stride_gradient_is_a_central_difference_away_from_corners"]
+    assert central == "float64 is not among its dtypes"
+    assert "not run: no jvp was given" in str(report)
+    assert sum(bool(reason) for reason in reasons.values()) == 5
+    assert all(row.cases >= 2 for row in report.rows if not row.not_run)
+
+
+@pytest.mark.parametrize("fixed", [{"ramp": "outside"}, {"norm": "ortho", "smoothness": 2.0}])
+def test_an_implementation_may_have_one_value_of_an_option(fixed):
+    """It is called with that value and no other."""
+
+    def forward(x, strides, *, plan=None, **options):
+        seen.append({name: getattr(plan, name, options.get(name)) for name in fixed})
+        return ss.diffstride(x, strides, plan=plan, **options)
+
+    seen = []
+    check_implementation(np.asarray, forward, max_examples=10, **fixed)
+    assert len(seen) > 50
+    assert all(one == fixed for one in seen)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"forward": None}, "forward: got None"),
+        ({"vjp": 3}, r"vjp: got 3 \(int\); allowed: a function"),
+        ({"dtypes": ["float16"]}, "dtypes: got 'float16'; allowed: 'float64', 'float32'"),
+        ({"axes": (1,)}, r"axes: got \(1,\); allowed: options that can be held fixed: smoothness"),
+        ({"properties": ["linear"]}, r"properties: got 'linear'; .* write properties=\['"),
+        ({"max_examples": 0}, "max_examples: got 0"),
+        ({"dtypes": "float64"}, r"dtypes: got 'float64'; .*write dtypes=\['float64'\]"),
+        ({"dtypes": ()}, r"dtypes: got \(\); allowed: a sequence of one or more"),
+        ({"properties": []}, r"properties: got \[\]"),
+    ],
+)
+def test_bad_arguments(change, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        check_implementation(**CORE | change)
+
+
+def test_every_property_has_a_statement_and_a_name_of_its_own():
+    assert len({prop.name for prop in PROPERTIES}) == len(PROPERTIES) >= 20
+    assert all(prop.statement.endswith((".", ">.", "others")) for prop in PROPERTIES)
+
+
+def test_a_pair_that_disagrees_is_named():
+    core = next(known for known in KNOWN if known.name == "numpy").load()
+
+    def vjp(x, strides, **options):
+        y, pullback = ss.vjp(x, strides, **options)
+        return y, lambda g: (2 * pullback(g)[0], pullback(g)[1])
+
+    double = Implementation("double", core.asarray, ss.diffstride, vjp)
+    report = check_agreement([core, double], 5)
+    assert [row.property for row in report.failures] == [
+        "numpy and double in float32",
+        "numpy and double in float64",
+    ]
+    assert "numpy and double disagree on Case(" in report.failures[0].failure
+
+
+def test_the_table(capsys):
+    """Names, cases and largest errors of what is installed; 0 when all is well."""
+    assert main(["--examples", "2", "--only", "numpy", "array_api_strict"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"output is the dense matrix times the input +2 0\.\d\d +2 0\.\d\d", printed)
+    assert "float32 below, float64 above" in printed
+
+
+def test_the_table_of_a_wrong_implementation(capsys, monkeypatch):
+    """A failure is marked, told at length, and counted in the exit status."""
+    wrong = Known("wrong", lambda: Implementation(**norm_swapped(), name="wrong"), 1.0)
+    monkeypatch.setattr("spectral_stride.testing.__main__.KNOWN", (wrong,))
+    assert main(["--examples", "20"]) > 0
+    printed = capsys.readouterr().out
+    assert "FAILED" in printed
+    assert "case = Case(" in printed
+
+
+def test_the_table_says_what_is_missing(capsys, monkeypatch):
+    """A backend that cannot run is a line with the reason; with nothing to run it is an error."""
+
+    def missing():
+        raise UnavailableError("no such device")
+
+    monkeypatch.setattr("spectral_stride.testing.__main__.KNOWN", (Known("far", missing, 1.0),))
+    assert main([]) == 1
+    assert capsys.readouterr().out == "not run: far: no such device\nnothing to run\n"
+
+
+def test_an_odd_number_of_examples_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["--examples", "0"])
+    assert "allowed: 1 or more" in capsys.readouterr().err
+
+
+def test_it_runs_as_a_module():
+    """The command of the README, in a fresh interpreter, on NumPy alone."""
+    command = [sys.executable, "-m", "spectral_stride.testing", "--examples", "1"]
+    done = subprocess.run(
+        [*command, "--only", "numpy"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "inputs are never written to" in done.stdout

@@ -1,0 +1,117 @@
+"""The property suite on every implementation that this library brings, and on strangers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from spectral_stride.testing import PROPERTIES
+from spectral_stride.testing.agreement import check_agreement
+from spectral_stride.testing.known import KNOWN, UnavailableError, planned
+from spectral_stride.testing.suite import run
+from tests.libraries import load, unavailable
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+EVERYONE = [
+    pytest.param(known, id=known.name, marks=[pytest.mark.gpu] if known.is_gpu else [])
+    for known in KNOWN
+]
+
+
+def load_or_skip(known):
+    """The implementation, or a skip with the reason why it cannot run here."""
+    try:
+        return known.load()
+    except UnavailableError as reason:
+        return unavailable(f"{known.name}: {reason}")
+
+
+@pytest.mark.parametrize("prop", PROPERTIES, ids=str)
+@pytest.mark.parametrize("known", EVERYONE)
+def test_every_implementation_has_every_property(known, prop):
+    """One suite: the core on each library, and the adapters under their own autodiff."""
+    row = run(load_or_skip(known), prop, settings().max_examples * known.share)
+    assert not row.failure, row.failure
+    assert not row.not_run, row.not_run
+    assert row.cases >= 2
+    assert row.largest <= 1
+
+
+def assert_agreement(implementations, examples, record_property):
+    """Every pair agrees, on as many cases as asked; the observed maxima are recorded."""
+    report = check_agreement(implementations, examples)
+    assert not report.failures, "\n".join(row.failure for row in report.failures)
+    for row in report.rows:
+        assert row.cases >= examples // 2
+        record_property(row.property, row.largest)
+    # Different libraries round differently: were nothing compared, all would be zero.
+    assert max(row.largest for row in report.rows) > 0
+
+
+def test_every_pair_of_implementations_agrees(record_property):
+    """In y, dx and dstrides, in float32 and float64, to within twice what rounding allows each."""
+    implementations = []
+    for known in KNOWN:
+        try:
+            implementations.append(known.load())
+        except UnavailableError as reason:
+            # Not in silence: each is a skip with its reason in the test above.
+            record_property(known.name, str(reason))
+    assert len(implementations) >= 2
+    assert_agreement(implementations, max(30, settings().max_examples // 2), record_property)
+
+
+@pytest.mark.gpu
+def test_every_pair_agrees_on_a_gpu(record_property):
+    """All that run on a GPU, with NumPy among them."""
+    names = {known.name for known in KNOWN if known.is_gpu} | {"numpy"}
+    implementations = [load_or_skip(known) for known in KNOWN if known.name in names]
+    assert_agreement(implementations, max(30, settings().max_examples // 2), record_property)
+
+
+def test_hips_autograd_passes_the_suite(check_property):
+    """An adapter with forward and reverse mode."""
+    load("autograd")
+    from autograd.differential_operators import make_jvp, make_vjp
+
+    from tests.examples import hips_autograd
+
+    def of_both(x, strides, options):
+        plan = planned(x, strides, options)
+        return lambda pair: hips_autograd.diffstride(*pair, plan=plan)
+
+    def vjp(x, strides, **options):
+        pullback, y = make_vjp(of_both(x, strides, options))((x, strides))
+        return y, pullback
+
+    def jvp(x, strides, dx, dstrides, **options):
+        return make_jvp(of_both(x, strides, options))((x, strides))((dx, dstrides))
+
+    check_property(np.asarray, hips_autograd.diffstride, vjp=vjp, jvp=jvp)
+
+
+def test_mygrad_passes_the_suite(check_property):
+    """An adapter with reverse mode alone."""
+    mygrad = load("mygrad")
+    from tests.examples import mygrad_operation
+
+    def forward(x, strides, **options):
+        return mygrad_operation.diffstride(x, strides, **options).data
+
+    def vjp(x, strides, **options):
+        def pullback(g):
+            leaves = mygrad.tensor(x), mygrad.tensor(strides)
+            mygrad_operation.diffstride(*leaves, **options).backward(g)
+            return tuple(leaf.grad for leaf in leaves)
+
+        return forward(x, strides, **options), pullback
+
+    check_property(np.asarray, forward, vjp=vjp)
+
+
+@pytest.mark.parametrize("name", ["hips_autograd", "mygrad_operation"])
+def test_an_adapter_is_short(name):
+    """At most 40 lines are enough for a framework that is not ours."""
+    assert len((EXAMPLES / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 40

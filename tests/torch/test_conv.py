@@ -1,0 +1,510 @@
+"""DiffStrideConv2d equals DiffStride(Conv2d(stride 1)): value and every gradient, in float64."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import prune
+from torch.utils.flop_counter import FlopCounterMode
+
+from spectral_stride import make_plan
+from spectral_stride.torch import (
+    DiffStride,
+    DiffStrideConv2d,
+    autograd,
+    convolution,
+    hold_sizes,
+    param_groups,
+)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning"),
+]
+
+
+def pair(seed=0, **arguments):
+    """The layer in float64, and the two layers that define it, with the same parameters."""
+    torch.manual_seed(seed)
+    layer = DiffStrideConv2d(dtype=torch.float64, **arguments)
+    conv_names = ("padding", "dilation", "groups", "bias", "padding_mode")
+    conv = nn.Conv2d(
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel_size,
+        dtype=torch.float64,
+        **{name: arguments[name] for name in conv_names if name in arguments},
+    )
+    rest = ("smoothness", "ramp", "norm", "shared", "multiple_of", "crop")
+    down = DiffStride(
+        arguments.get("strides", 2.0),
+        dtype=torch.float64,
+        **{name: arguments[name] for name in rest if name in arguments},
+    )
+    conv.load_state_dict(
+        {"weight": layer.weight, "bias": layer.bias}
+        if layer.bias is not None
+        else {"weight": layer.weight}
+    )
+    return layer, nn.Sequential(conv, down)
+
+
+def gradients(module, x):
+    """Output, and gradients of a fixed linear functional in input and parameters, by size."""
+    x = x.clone().requires_grad_()
+    y = module(x)
+    g = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape).cos()
+    names = [name.rpartition(".")[2] for name, _ in module.named_parameters()]
+    found = torch.autograd.grad(y, (x, *module.parameters()), g)
+    return {"y": y, "x": found[0], **dict(zip(names, found[1:], strict=True))}
+
+
+def assert_same(layer, both, x):
+    one, other = gradients(layer, x), gradients(both, x)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=1e-9, atol=1e-9, msg=name)
+
+
+@pytest.fixture(params=[True, False], ids=["resampled first", "convolved first"])
+def order(request, monkeypatch):
+    """Both orders, whatever the counts say."""
+    monkeypatch.setattr(convolution, "resamples_first", lambda *_: request.param)
+    return request.param
+
+
+@pytest.mark.usefixtures("order")
+@pytest.mark.parametrize("ramp", ["outside", "inside"])
+@pytest.mark.parametrize("padding", [0, "same", 2, (1, 0)])
+@pytest.mark.parametrize("kernel_size", [1, 3, 5, 7, (2, 3)])
+def test_equals_a_convolution_and_a_resampling(kernel_size, padding, ramp):
+    layer, both = pair(
+        in_channels=2,
+        out_channels=3,
+        kernel_size=kernel_size,
+        strides=(1.7, 2.0),
+        padding=padding,
+        ramp=ramp,
+        smoothness=2.0,
+    )
+    assert_same(layer, both, torch.randn(2, 2, 13, 16, dtype=torch.float64))
+
+
+@pytest.mark.usefixtures("order")
+@pytest.mark.parametrize("norm", ["forward", "ortho", "backward"])
+def test_the_bias_passes_as_the_norm_has_it(norm):
+    """A constant is multiplied by the gain of both axes."""
+    layer, both = pair(in_channels=2, out_channels=4, kernel_size=3, norm=norm, ramp="inside")
+    assert layer.bias.abs().min() > 1e-4
+    assert_same(layer, both, torch.randn(2, 2, 14, 12, dtype=torch.float64))
+
+
+@st.composite
+def convolutions(draw):
+    """Arguments and an input's shape: groups, depthwise, dilation, paddings, norms, strides."""
+    groups = draw(st.sampled_from([1, 2, 4]))
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    dilation = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    mode = draw(st.sampled_from(["zeros", "zeros", "circular", "reflect", "replicate"]))
+    padding = draw(
+        st.sampled_from(["same", "valid", 0, 1, (2, 1)])
+        if mode == "zeros"
+        else st.sampled_from(["same", 1, (1, 2)])
+    )
+    arguments = {
+        "in_channels": 4,
+        "out_channels": draw(st.sampled_from([4, 8])),
+        "kernel_size": kernel,
+        "strides": draw(st.tuples(*[st.floats(1, 6).map(lambda s: round(8 * s) / 8)] * 2)),
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "bias": draw(st.booleans()),
+        "padding_mode": mode,
+        "ramp": draw(st.sampled_from(["outside", "inside"])),
+        "norm": draw(st.sampled_from(["forward", "ortho", "backward"])),
+        "smoothness": draw(st.sampled_from([0.0, 1.0, 4.0])),
+        "multiple_of": draw(st.sampled_from([1, 4])),
+    }
+    sizes = draw(st.tuples(st.integers(11, 20), st.integers(11, 20)))
+    return arguments, (draw(st.sampled_from([1, 3])), 4, *sizes)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["resampled first", "convolved first"])
+def test_equals_them_whatever_is_drawn(first, monkeypatch):
+    monkeypatch.setattr(convolution, "resamples_first", lambda *_: first)
+
+    @settings(max_examples=max(10, settings().max_examples // 2))
+    @given(convolutions())
+    def check(drawn):
+        arguments, shape = drawn
+        layer, both = pair(**arguments)
+        assert_same(layer, both, torch.randn(shape, dtype=torch.float64))
+
+    check()
+
+
+def test_the_cheaper_order_is_taken():
+    """Few channels in and many out: resample what comes in; the other way round: what comes out."""
+    for channels, expected in [((8, 64), True), ((64, 4), False), ((3, 64), True)]:
+        conv = nn.Conv2d(*channels, 3, padding=1)
+        x = torch.ones(1, channels[0], 32, 32)
+        plan = make_plan(convolution.convolved_shape(conv, x), (2.0, 2.0), ramp="inside")
+        assert convolution.resamples_first(conv, x, plan) is expected
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "stride", "expected"),
+    [
+        # Each of these orders took half to two thirds of the other's time.
+        ((64, 128), 32, 1.5, False),
+        ((64, 128), 32, 2.6, True),
+        ((64, 32), 32, 2.0, False),
+        ((128, 256), 16, 1.2, False),
+        ((128, 256), 16, 2.0, True),
+        ((3, 64), 112, 1.2, True),
+        ((64, 64, 1), 32, 1.5, True),
+        ((128, 128, 1), 16, 1.5, True),
+        ((256, 64, 1), 32, 2.0, True),
+        ((256, 64, 1), 32, 1.2, False),
+    ],
+)
+def test_the_order_that_was_measured_to_be_faster_is_taken(channels, size, stride, expected):
+    *channels, kernel = (*channels, 3)[:3]
+    conv = nn.Conv2d(*channels, kernel, padding=kernel // 2, device="meta")
+    x = torch.ones(1, channels[0], size, size, device="meta")
+    plan = make_plan(convolution.convolved_shape(conv, x), (stride, stride), ramp="inside")
+    assert convolution.resamples_first(conv, x, plan) is expected
+
+
+class Centred(nn.Conv2d):
+    """A convolution with a forward pass of its own, one step inside of the usual one."""
+
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, weight - weight.mean(), bias)
+
+
+def test_a_convolution_is_asked_for_all_that_it_does():
+    """By its attributes of now, in its own way, with whatever was hung on to it."""
+    x = torch.linspace(0, 9, 512, dtype=torch.float64).sin().reshape(2, 1, 16, 16)
+    down = DiffStride(2.0, ramp="inside", dtype=torch.float64)
+
+    def check(conv):
+        torch.testing.assert_close(down(x, conv), down(conv(x)))
+
+    conv = nn.Conv2d(1, 64, 3, padding=1, dtype=torch.float64)
+    conv.padding = (0, 0)
+    check(conv)
+    conv.dilation, conv.padding = (2, 2), (2, 2)
+    check(conv)
+    conv.padding = "same"
+    check(conv)
+    check(Centred(1, 64, 3, dtype=torch.float64))
+    usual = conv.forward
+    conv.forward = lambda x: 2 * usual(x)
+    check(conv)
+    del conv.forward
+    hook = conv.register_forward_hook(lambda *of: 2 * of[-1])
+    check(conv)
+    hook.remove()
+
+
+def test_a_convolution_costs_the_same_under_a_tracker_of_modules():
+    """PyTorch's counter of operations hangs a hook on all modules at once."""
+    layer = DiffStrideConv2d(3, 64, 3, padding=1, ramp="inside")
+    conv, down = nn.Conv2d(3, 64, 3, padding=1), DiffStride(2.0, ramp="inside")
+    x = torch.ones(1, 3, 32, 32)
+    counts = []
+    for call in (layer, lambda x: down(x, conv)):
+        with FlopCounterMode(display=False) as counter:
+            call(x)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("stride", [1.0, 1.1, 30.0])
+def test_second_derivatives_beyond_the_bounds_do_not_see_the_order(stride):
+    """They are those at the bound, of the layer and of what defines it: a symmetric matrix."""
+    layer, (conv, down) = pair(in_channels=3, out_channels=32, kernel_size=3, padding=1)
+    x = torch.linspace(0, 9, 768, dtype=torch.float64).sin().reshape(1, 3, 16, 16)
+
+    def curvature(call, weight, strides):
+        with torch.no_grad():
+            strides.copy_(torch.tensor([stride, 1.7]))
+        first = torch.autograd.grad(
+            call(x).tanh().square().sum(), (weight, strides), create_graph=True
+        )
+        rows = [torch.autograd.grad(one, (strides, weight), retain_graph=True) for one in first[1]]
+        return [torch.stack(one) for one in zip(*rows, strict=True)]
+
+    found = curvature(layer, layer.weight, layer.strides)
+    wanted = curvature(lambda x: down(conv(x)), conv.weight, down.strides)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(found[0], found[0].T)
+
+
+@pytest.mark.usefixtures("order")
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_a_layer_takes_any_convolution_in_front_of_it(kernel_size):
+    layer, both = pair(in_channels=3, out_channels=4, kernel_size=kernel_size, strides=(1.8, 2.4))
+    conv, down = both
+    x = torch.randn(2, 3, 14, 13, dtype=torch.float64)
+    torch.testing.assert_close(down(x, conv), down(conv(x)))
+    torch.testing.assert_close(down(x, conv), layer(x))
+
+
+@pytest.mark.parametrize(
+    ("conv", "error", "message"),
+    [
+        (
+            nn.Conv2d(3, 4, 3, stride=2),
+            ValueError,
+            r"DiffStride: conv: got stride \(2, 2\)",
+        ),
+        (
+            nn.Conv1d(3, 4, 3),
+            TypeError,
+            r"DiffStride: conv: got Conv1d; allowed",
+        ),
+    ],
+)
+def test_convolutions_that_it_does_not_take(conv, error, message):
+    with pytest.raises(error, match=message):
+        DiffStride()(torch.ones(1, 3, 8, 8), conv)
+
+
+class Standardized(nn.Conv2d):
+    """A convolution whose forward pass is its own."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias)
+
+
+def hooked():
+    conv = nn.Conv2d(3, 32, 3, padding=1)
+    conv.register_forward_hook(lambda module, args, y: 2 * y)
+    return conv
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        Standardized(3, 32, 3, padding=1),
+        hooked(),
+        prune.random_unstructured(nn.Conv2d(3, 32, 3, padding=1), "weight", 0.5),
+        torch.nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 32, 3, padding=1)).eval(),
+        nn.LazyConv2d(32, 3, padding=1),
+    ],
+    ids=["forward", "hook", "pruned", "parametrized", "lazy"],
+)
+def test_what_calling_a_convolution_does_is_done(conv):
+    down, x = DiffStride(2.0, ramp="inside"), torch.randn(2, 3, 16, 16)
+    for _ in range(2):
+        down(x, conv).square().sum().backward()
+    torch.testing.assert_close(down(x, conv), down(conv(x)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [DiffStride((2.0,)), DiffStride(2.0, axes=(1, 2))])
+def test_other_axes_than_those_of_the_kernel(layer):
+    conv, x = nn.Conv2d(3, 32, 3, padding=1), torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(layer(x, conv), layer(conv(x)))
+
+
+def test_half_precision_parameters_resample_in_full():
+    """Strides in bfloat16 are used in float32, where 2.0078125 is not 2."""
+    layer = DiffStrideConv2d(3, 32, 3, strides=2.0078125, padding=1, dtype=torch.bfloat16)
+    x = torch.randn(2, 3, 32, 32).bfloat16()
+    y = layer(x)
+    exact = pair(in_channels=3, out_channels=32, kernel_size=3, padding=1, strides=2.0078125)[0]
+    exact.load_state_dict({name: value.double() for name, value in layer.state_dict().items()})
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.double(), exact(x.double()), rtol=0.1, atol=0.1)
+
+
+BEHIND = [
+    # Of 16 x 16 samples the coefficients of both axes are no more numbers, of 8 x 8 they are.
+    pytest.param(32, "OUTPUT", id="coefficients of the output"),
+    pytest.param(16, "SAMPLES", id="the output itself"),
+]
+
+
+def learning(
+    monkeypatch, size, *, behind=True, act=lambda y: y, memory_format=torch.contiguous_format
+):
+    """A layer that resamples first, its input, and gradients of two orders."""
+    monkeypatch.setattr(convolution, "resamples_first", lambda *_: True)
+    monkeypatch.setattr(convolution, "learns_behind", lambda *_: behind)
+    layer, _ = pair(in_channels=2, out_channels=3, kernel_size=3, padding=1, ramp="inside")
+    x = torch.linspace(0, 9, 2 * size**2, dtype=torch.float64).sin().reshape(1, 2, size, size)
+    x = x.to(memory_format=memory_format)
+    inputs = x.requires_grad_(), layer.weight, layer.bias, layer.strides
+    y = act(layer(x))
+    first = torch.autograd.grad((y.tanh() ** 2).sum(), inputs, create_graph=True)
+    second = torch.autograd.grad(sum((one**2).sum() for one in first), inputs)
+    return y, first, second
+
+
+@pytest.mark.parametrize(("size", "source"), BEHIND)
+def test_strides_learn_behind_the_convolution(size, source, monkeypatch):
+    """Of both orders, what is found in the output is what is found on the way to it."""
+    built = []
+    learn = autograd._LearnFromOutput.apply
+    monkeypatch.setattr(
+        autograd._LearnFromOutput, "apply", lambda *args: [built.append(args[3]), learn(*args)][1]
+    )
+    found = learning(monkeypatch, size)
+    assert [part.source.name for part in built.pop()] == [source, source]
+    torch.testing.assert_close(found, learning(monkeypatch, size, behind=False))
+    assert not built
+    last = learning(monkeypatch, size, memory_format=torch.channels_last)
+    assert last[0].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(last, found)
+    # Whoever gets the output may write to it.
+    squared = learning(monkeypatch, size, act=lambda y: y**2)
+    torch.testing.assert_close(learning(monkeypatch, size, act=lambda y: y.square_()), squared)
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_a_large_bias_does_not_blur_the_stride_gradient(size, monkeypatch):
+    monkeypatch.setattr(convolution, "resamples_first", lambda *_: True)
+    monkeypatch.setattr(convolution, "learns_behind", lambda *_: True)
+    found = {}
+    for dtype in (torch.float32, torch.float64):
+        torch.manual_seed(0)
+        layer = DiffStrideConv2d(8, 8, 3, strides=2.1, padding=1, ramp="inside").to(dtype)
+        x = torch.randn(4, 8, size, size).to(dtype)
+        torch.nn.init.constant_(layer.bias, 1e4)
+        y = layer(x)
+        g = torch.linspace(0, 9, y.numel()).sin().reshape(y.shape).to(dtype)
+        (found[dtype],) = torch.autograd.grad(y, layer.strides, g)
+    torch.testing.assert_close(
+        found[torch.float32].double(), found[torch.float64], rtol=1e-4, atol=1e-3
+    )
+
+
+def test_strides_learn_where_it_takes_fewer_products():
+    for channels, expected in [((64, 128), True), ((3, 64), False)]:
+        conv, x = nn.Conv2d(*channels, 3, padding=1), torch.ones(1, channels[0], 32, 32)
+        plan = make_plan(convolution.convolved_shape(conv, x), (2.0, 2.0), ramp="inside")
+        assert convolution.learns_behind(conv, x, plan) is expected
+
+
+def test_no_full_convolution_is_computed():
+    """Resampled first, no tensor on the way has the size of the convolution at stride 1."""
+    from tests.torch.test_functional import Sizes
+
+    layer = DiffStrideConv2d(8, 64, 3, padding=1, ramp="inside")
+    with Sizes() as sizes:
+        layer(torch.randn(2, 8, 32, 32)).sum().backward()
+    assert (2, 64, 16, 16) in sizes.seen
+    assert (2, 64, 32, 32) not in sizes.seen
+
+
+def test_it_is_a_layer_like_any_other():
+    """state_dict, copies, half precision, channels last, single images, held sizes, groups."""
+    layer = DiffStrideConv2d(4, 32, 3, strides=(2.0, 2.5), padding="same", ramp="inside")
+    assert set(layer.state_dict()) == {"weight", "bias", "strides"}
+    x = torch.randn(2, 4, 20, 20)
+    y = layer(x)
+    assert y.shape == (2, 32, 10, 8)
+    torch.testing.assert_close(copy.deepcopy(layer)(x), y)
+    torch.testing.assert_close(layer(x[0]), y[0])
+    last = layer(x.to(memory_format=torch.channels_last))
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(last, y)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    groups = param_groups(layer, lr=0.1, weight_decay=0.1, stride_lr=0.01)
+    assert [len(group["params"]) for group in groups] == [2, 1]
+    assert hold_sizes(layer) is False
+    with torch.no_grad():
+        layer.strides.fill_(3.0)
+    assert layer(x).shape == y.shape
+    assert "4, 32, kernel_size=(3, 3), padding='same'" in repr(layer)
+
+
+def test_held_it_compiles_as_one_graph():
+    layer = DiffStrideConv2d(4, 32, 3, padding=1, ramp="inside")
+    hold_sizes(layer)
+    x = torch.randn(2, 4, 16, 16)
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    compiled(x).square().sum().backward()
+    found = layer.strides.grad.clone(), layer.weight.grad.clone()
+    layer.zero_grad()
+    layer(x).square().sum().backward()
+    torch.testing.assert_close(found, (layer.strides.grad, layer.weight.grad), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (
+            (2, 3, 16, 16),
+            r"DiffStrideConv2d: x: got shape \(2, 3, 16, 16\); allowed: \(N, 4, H, W\)",
+        ),
+        ((2, 4, 16), r"allowed: \(N, 4, H, W\) or \(4, H, W\)"),
+        ((2, 4, 2, 16), r"x: got \(2, 16\) samples for a kernel of \(3, 3\)"),
+    ],
+)
+def test_bad_inputs(shape, message):
+    with pytest.raises(ValueError, match=message):
+        DiffStrideConv2d(4, 8, 3)(torch.ones(shape))
+
+
+def test_derivatives_of_every_kind():
+    """Forward and reverse mode, first and second order, in input, kernel and strides."""
+    layer = DiffStrideConv2d(
+        2, 3, 3, strides=(1.7, 2.3), padding=1, ramp="inside", dtype=torch.float64
+    )
+    hold_sizes(layer)
+    bias = layer.bias.detach()
+
+    def function(x, weight, strides):
+        parameters = {"weight": weight, "strides": strides, "bias": bias}
+        return torch.func.functional_call(layer, parameters, (x,))
+
+    x = torch.randn(1, 2, 9, 8, dtype=torch.float64, requires_grad=True)
+    inputs = x, layer.weight, layer.strides
+    assert torch.autograd.gradcheck(function, inputs, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def test_exported_in_eval_mode_the_batch_stays_free():
+    layer = DiffStrideConv2d(3, 32, 3, padding=1, ramp="inside").eval()
+    dynamic = {"x": {0: torch.export.Dim("batch")}}
+    with torch.no_grad():
+        program = torch.export.export(layer, (torch.randn(4, 3, 32, 32),), dynamic_shapes=dynamic)
+        x = torch.randn(7, 3, 32, 32)
+        torch.testing.assert_close(program.module()(x), layer(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stride": 2}, r"stride: got 2; allowed: strides.*strides=2\.0"),
+        ({"axes": (1, 2)}, r"axes: got \(1, 2\); allowed: .*last two; instead: leave axes out"),
+        ({"ndim": 2}, r"ndim: got 2; .*leave ndim out"),
+        ({"dtype": torch.complex64}, r"dtype: got torch\.complex64; allowed: a real floating"),
+        ({"dtype": torch.int64}, r"dtype: got torch\.int64"),
+        ({"kernel_size": 0}, r"kernel_size: got \(0, 0\); allowed: .*at least 1"),
+        ({"strides": 0.5}, r"strides: got"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_what_the_constructor_refuses(options, message):
+    arguments = {"kernel_size": 3, **options}
+    with pytest.raises((TypeError, ValueError), match="^DiffStrideConv2d: " + message):
+        DiffStrideConv2d(3, 8, **arguments)
+
+
+def test_one_number_in_a_tuple_is_for_both_axes():
+    x = torch.randn(2, 3, 12, 14)
+    pair = DiffStrideConv2d(3, 8, 3, padding=(2, 2), dilation=(2, 2))
+    single = DiffStrideConv2d(3, 8, 3, padding=(2,), dilation=(2,))
+    single.load_state_dict(pair.state_dict())
+    torch.testing.assert_close(single(x), pair(x))

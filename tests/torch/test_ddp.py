@@ -1,0 +1,137 @@
+"""DistributedDataParallel: equal strides and sizes on every rank, gradients of one process."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+RANKS = 2
+CUDA = torch.cuda.device_count() >= RANKS
+
+# What every rank runs: it saves what it saw, and the test compares.
+WORKER = """
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from spectral_stride.torch import DiffStride, hold_sizes, param_groups
+
+rank, ranks = int(sys.argv[1]), int(sys.argv[2])
+folder, kind = Path(sys.argv[3]), sys.argv[4]
+torch.distributed.init_process_group(
+    "nccl" if kind == "cuda" else "gloo",
+    init_method=(folder / "store").as_uri(),
+    rank=rank,
+    world_size=ranks,
+)
+device = torch.device(kind, rank if kind == "cuda" else None)
+
+
+def build():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.ReLU(),
+        DiffStride((2.2, 1.7), ramp="inside"),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.ReLU(),
+        DiffStride(1.5, shared=True),
+        nn.Conv2d(4, 1, 3, padding=1),
+    )
+    return net.to(device)
+
+
+def batch(of, step):
+    generator = torch.Generator().manual_seed(1000 * step + of)
+    return torch.randn(3, 3, 24, 20, generator=generator).to(device)
+
+
+def loss(net, x):
+    y = net(x)
+    return tuple(y.shape), y.square().mean(dim=(1, 2, 3)).mean()
+
+
+def train(holds):
+    net = DistributedDataParallel(build(), device_ids=None if kind == "cpu" else [rank])
+    groups = param_groups(net, lr=0.01, weight_decay=0.0, stride_lr=300.0)
+    optimizer = torch.optim.SGD(groups)
+    shapes, strides = [], []
+    for step in range(50):
+        if holds and step % 10 == 0:
+            hold_sizes(net)
+        optimizer.zero_grad()
+        shape, value = loss(net, batch(rank, step))
+        value.backward()
+        if step == 0:
+            compare(net, holds)
+        optimizer.step()
+        shapes.append(shape)
+        strides.append(torch.cat([p.detach().cpu() for p in groups[1]["params"]]))
+    return torch.stack(strides), shapes
+
+
+def compare(net, holds):
+    alone = build()
+    if holds:
+        hold_sizes(alone)
+    joined = torch.cat([batch(of, 0) for of in range(ranks)])
+    loss(alone, joined)[1].backward()
+    for got, wanted in zip(net.parameters(), alone.parameters(), strict=True):
+        assert bool((got.grad != 0).any())
+        torch.testing.assert_close(got.grad, wanted.grad)
+
+
+torch.save({holds: train(holds) for holds in (False, True)}, folder / f"{rank}.pt")
+torch.distributed.barrier()
+# Now and then a thread of the process group aborts the interpreter's own way out.
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(not CUDA, reason="NCCL needs a CUDA device for each of 2 ranks"),
+            ],
+        ),
+    ],
+)
+def test_ranks_agree(tmp_path, kind):
+    """50 steps on different data: equal strides, bit by bit, and equal shapes at every step.
+
+    Once with sizes that follow the strides, once with sizes held for ten steps. At the first step,
+    each worker compares its gradients with those of one process on the joined batch.
+    """
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(rank), str(RANKS), str(tmp_path), kind],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(RANKS)
+    ]
+    errors = [worker.communicate(timeout=240)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * RANKS, "\n".join(errors)
+    first, *others = [torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS)]
+    for holds, (strides, shapes) in first.items():
+        for other in others:
+            assert torch.equal(other[holds][0], strides)
+            assert other[holds][1] == shapes
+        # The strides moved far enough for other sizes: agreement was at stake.
+        assert len(shapes) == 50
+        assert len(set(shapes)) > 2
+    held = first[True][1]
+    assert all(held[step] == held[step // 10 * 10] for step in range(50))
