@@ -1,10 +1,16 @@
 """Learnable strides: a soft crop of the spectrum, for any array library, with exact gradients."""
 
 from spectral_stride.complexity import complexity
-from spectral_stride.gradients import jvp, vjp
-from spectral_stride.mask import soft_mask
-from spectral_stride.plan import Plan, make_plan, stride_bounds
-from spectral_stride.transform import diffstride, spectral_pool
+from spectral_stride.functional import (
+    diffstride,
+    jvp,
+    make_plan,
+    soft_mask,
+    spectral_pool,
+    stride_bounds,
+    vjp,
+)
+from spectral_stride.plan import Plan
 
 __all__ = [
     "Plan",

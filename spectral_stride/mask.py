@@ -2,13 +2,10 @@
 
 import math
 from collections.abc import Callable
-from numbers import Real
-from typing import Any
 
-from array_api_compat import array_namespace, device, is_array_api_obj
+from array_api_compat import array_namespace, device
 
-from spectral_stride import checks
-from spectral_stride.arrays import Array, cast, namespace_of, working_dtype
+from spectral_stride.arrays import Array
 from spectral_stride.plan import cutoff_bounds
 
 
@@ -101,73 +98,3 @@ def ramp_bins(c: Array, size: int, kept: int, smoothness: float, ramp: str) -> A
     start, last = xp.ceil(foot), xp.full_like(foot, kept + 1 - count)
     start = xp.where(start < last, start, last)
     return offsets + xp.astype(start, offsets.dtype)
-
-
-def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "outside") -> Array:
-    """Soft crop mask of one axis on all its bins.
-
-    m_k = clip((edge - k)/width, 0, 1) for k = 0 .. N//2, with the cutoff c = max(N/s, 2)/2 at the
-    clamped stride and
-
-    ==========  ===========  =======================
-    ramp        edge         width
-    ==========  ===========  =======================
-    "outside"   c + R + 1    R
-    "inside"    c + 1/2      min(R, max(c/2, 1))
-    ==========  ===========  =======================
-
-    Parameters
-    ----------
-    size : int
-        Samples N along the axis.
-    stride : float or array of shape ()
-        Input samples per output sample. An array may be traced.
-    smoothness : float, optional
-        Width R of the ramp in DFT bins; with 0 the mask is 1 below the edge and 0 from it on.
-    ramp : {"outside", "inside"}, optional
-        Where the ramp lies: above or below the strided Nyquist bin.
-
-    Returns
-    -------
-    array of shape (size//2 + 1,)
-        Of the stride's library and dtype (at least float32); a NumPy float64 array for a number.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is out of its range.
-
-    Notes
-    -----
-    DC always passes: m_0 = 1. On an axis of one sample it is the only bin. The values of an array
-    are not read, so a NaN in it is not refused. A library that differentiates this function finds
-    slope 0 for strides outside `stride_bounds`; `vjp` and `jvp` give the slope at the bound.
-
-    Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022, for
-    "outside".
-
-    Examples
-    --------
-    >>> from spectral_stride import soft_mask
-    >>> soft_mask(16, 4.0, smoothness=2)
-    array([1. , 1. , 1. , 1. , 0.5, 0. , 0. , 0. , 0. ])
-    >>> soft_mask(16, 4.0, smoothness=2, ramp="inside")
-    array([1. , 1. , 0.5, 0. , 0. , 0. , 0. , 0. , 0. ])
-    """
-    size = checks.positive_integer("size", size)
-    smoothness = checks.smoothness(smoothness)
-    checks.one_of("ramp", ramp, checks.RAMPS)
-    if is_array_api_obj(stride) and not isinstance(stride, Real):
-        xp = namespace_of("stride", stride)
-        checks.stride_scalar(tuple(stride.shape))
-        stride = cast(stride, working_dtype(xp, stride.dtype))
-    else:
-        # Only here: it takes longer to load than all of the core.
-        from array_api_compat import numpy as np_compat
-
-        stride = np_compat.asarray(checks.stride_number(stride))  # type: ignore[attr-defined]  # star imports
-    xp = array_namespace(stride)
-    bins = xp.arange(size // 2 + 1, dtype=stride.dtype, device=device(stride))
-    if size == 1:
-        return xp.ones_like(bins)
-    return mask_on(bins, cutoff(stride, size, smoothness, ramp), smoothness, ramp)

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from spectral_stride import checks
+from spectral_stride.functional import make_plan
 from spectral_stride.jax.functional import as_array, diffstride, spectral_pool
 from spectral_stride.layer_settings import equal_strides, strides_or_sizes, strides_per_axis
-from spectral_stride.plan import make_plan, strided_size
+from spectral_stride.plan import strided_size
 
 
 class FixedStrides(nnx.Variable[jax.Array]):

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from spectral_stride import checks
+from spectral_stride.functional import stride_bounds
 from spectral_stride.jax.layers import DiffStride
 from spectral_stride.layer_settings import roundest_stride
-from spectral_stride.plan import host_numbers, stride_bounds
+from spectral_stride.plan import host_numbers
 
 Sizes = tuple[int, ...]
 

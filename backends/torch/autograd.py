@@ -1,261 +1,206 @@
-"""The core's maps as Functions of PyTorch's autograd, differentiable backward and forward."""
+"""The core's maps as Functions of PyTorch's autograd, differentiable backward and forward.
 
-from collections.abc import Sequence
+Two rules for strides that learn: from what comes to each axis (`ResampleFunction`), and from the
+output alone (`LearnFromOutput`), behind a map that is then a constant one (`ConstantFunction`).
+"""
+
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from spectral_stride.factors import Factor, Factors, Source, factors, with_sources
-from spectral_stride.gradients import (
-    backward,
-    backward_from_output,
-    forward,
-    push,
-    read_back,
-    seen_from,
-)
-from spectral_stride.operator import resample, resample_adjoint
+from spectral_stride.axis import Resampling
+from spectral_stride.fast.from_output import FromOutput, recoveries, seen_from
+from spectral_stride.gradients import backward, forward, push
+from spectral_stride.operator import PLAIN, apply
 from spectral_stride.plan import Plan
-from spectral_stride.taps import Taps
-from spectral_stride.torch.kernels import fastest
-from spectral_stride.torch.memory_format import as_stored, logical_order, owned, stored_order
+from spectral_stride.torch.kernels import products_for
+from spectral_stride.torch.map_cache import AllTaps, traced_map
+from spectral_stride.torch.memory_format import in_order, logical_order, stored_order, writable
 
 
-def resample_learning(
-    x: torch.Tensor,
-    strides: torch.Tensor,
-    plan: Plan,
-    taps: tuple[Taps, ...] | None,
-    built: Factors | None,
-) -> torch.Tensor:
-    """A(s) x, differentiable in both.
-
-    What these strides make of each axis may be ``built`` already.
-    """
-    y: torch.Tensor
-    y, *_ = _Resample.apply(x, strides, plan, taps, built)  # type: ignore[no-untyped-call]
-    return _not_kept(y, built)
-
-
-def learn_from_output(
-    y: torch.Tensor,
-    strides: torch.Tensor,
-    plan: Plan,
-    built: Factors,
-    bias: torch.Tensor | None,
-) -> torch.Tensor:
-    """Let the strides of ``built`` learn from y, an image that it resampled, with mixed channels.
-
-    What is returned is y, to which nobody else may hold on, with the bias of its channels. That
-    comes last: it holds nothing of the strides, and a large one would drown what does in its
-    rounding.
-    """
-    y, *_ = _LearnFromOutput.apply(y, strides, plan, built)  # type: ignore[no-untyped-call]
-    if bias is None:
-        return _not_kept(y, built)
-    bias = bias[:, None, None]
-    return y + bias if _keeps_output(built) else y.add_(bias)
-
-
-def resample_fixed(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
-    """A x of a constant map, differentiable in x, by kernels that PyTorch has no derivatives of."""
-    y: torch.Tensor = _Fixed.apply(x, parts, plan)  # type: ignore[no-untyped-call]
-    return y
-
-
-def differentiable(strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None) -> Factors:
+def differentiable_map(strides: torch.Tensor, plan: Plan, taps: AllTaps = None) -> Resampling:
     """What these strides make of each axis, with derivatives of every order in them."""
-    return factors(strides, plan, taps, stop=torch.Tensor.detach)
+    return traced_map(strides, plan, taps, stop=torch.Tensor.detach)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Keep masks and matrices in full precision: autocast would build them in half."""
-    if not torch.amp.is_autocast_available(device.type):
+    kind = device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
         return nullcontext()
-    return torch.autocast(device.type, enabled=False)
+    return torch.autocast(kind, enabled=False)
 
 
-class _Resample(torch.autograd.Function):
+class ResampleFunction(torch.autograd.Function):
     """y = A(s) x and the coefficients q of its ramps, with the core's gradients.
 
-    What is saved is q and not x, or y where that is less. As q is an output, and an output has a
-    gradient of its own, derivatives of every order come out of the same three maps.
+    What is saved is q and not x. As q is an output, and an output has a gradient of its own,
+    derivatives of every order come out of the same three maps. A map without history may be built
+    already.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(
-        x: torch.Tensor,
-        strides: torch.Tensor,
-        plan: Plan,
-        taps: tuple[Taps, ...] | None,
-        built: Factors | None,
+        x: torch.Tensor, strides: torch.Tensor, plan: Plan, taps: AllTaps, op: Resampling | None
     ) -> tuple[torch.Tensor, ...]:
-        parts = _parts(strides, plan, taps, built)
-        y, q = forward(x, parts, plan, kernels=fastest(x))
-        return (owned(y, x), *_only_ramps(q, parts))
+        """Return y and the coefficients of each ramp."""
+        op = differentiable_map(strides, plan, taps) if op is None else op
+        y, q = forward(op, x, products_for(x))
+        return writable(y, x), *_present(q)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        _, strides, ctx.plan, ctx.taps, ctx.built = inputs
-        ctx.shape, ctx.dtype, ctx.device = output[0].shape, output[0].dtype, output[0].device
-        kept = output if _keeps_output(ctx.built) else output[1:]
-        ctx.save_for_backward(strides, *kept)
-        ctx.save_for_forward(strides, *kept)
+        """Save the strides and the coefficients."""
+        _, strides, ctx.plan, ctx.taps, ctx.op = inputs
+        y, *q = output
+        ctx.shape, ctx.dtype, ctx.device = y.shape, y.dtype, y.device
+        ctx.save_for_backward(strides, *q)
+        ctx.save_for_forward(strides, *q)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-        strides, *saved = ctx.saved_tensors
+        """Return the gradients in x and in the strides."""
+        strides, *q = ctx.saved_tensors
         g, *dq = cotangents
         with without_autocast(ctx.device):
-            parts = _parts_backward(strides, ctx.plan, ctx.taps, ctx.built)
-            dx, dstrides = backward(
+            op = ctx.op
+            if op is None or torch.is_grad_enabled():
+                # Of a map without history there are no second derivatives.
+                op = differentiable_map(strides, ctx.plan, ctx.taps)
+            dx, ds = backward(
+                op,
                 g,
-                _of_every_axis(saved, parts),
-                parts,
-                ctx.plan,
+                _at_ramps(op, q),
                 strides.dtype,
-                dq=_every_axis(dq, parts),
+                dq=_at_ramps(op, dq),
                 into_x=ctx.needs_input_grad[0],
-                kernels=fastest(g),
+                products=products_for(g),
             )
         if not ctx.needs_input_grad[1]:
-            dstrides = None
-        elif dstrides is None:
-            dstrides = torch.zeros_like(strides)
-        return dx, dstrides, None, None, None
+            ds = None
+        elif ds is None:
+            ds = torch.zeros_like(strides)
+        return dx, ds, None, None, None
 
     @staticmethod
     def jvp(
-        ctx: Any, dx: torch.Tensor | None, dstrides: torch.Tensor | None, *_: None
+        ctx: Any, dx: torch.Tensor | None, ds: torch.Tensor | None, *_: None
     ) -> tuple[torch.Tensor | None, ...]:
-        strides, *saved = ctx.saved_tensors
-        parts = _parts(strides, ctx.plan, ctx.taps, None)
-        dy, dq = push(dx, dstrides, _every_axis(saved, parts), parts, ctx.plan)
+        """Return the tangents of y and of the coefficients."""
+        strides, *q = ctx.saved_tensors
+        op = differentiable_map(strides, ctx.plan, ctx.taps)
+        dy, dq = push(op, dx, ds, _at_ramps(op, q))
         if dy is None:
             dy = strides.new_zeros(ctx.shape, dtype=ctx.dtype)
         # PyTorch takes no None for a tangent.
-        found = zip(_only_ramps(dq, parts), saved, strict=True)
-        return dy, *(torch.zeros_like(q) if one is None else one for one, q in found)
+        pairs = zip(dq, _at_ramps(op, q), strict=True)
+        return dy, *(
+            torch.zeros_like(kept) if one is None else one
+            for one, kept in pairs
+            if kept is not None
+        )
 
 
-class _LearnFromOutput(torch.autograd.Function):
-    """y as it is, with the derivatives in the strides that made it, found in y itself.
+def _present(values: Iterable[Any]) -> list[Any]:
+    """Of one value per axis, those that are there."""
+    return [value for value in values if value is not None]
 
-    For a y on which more was done than resampling along the planned axes, such as the mixing of its
-    channels. It takes y's place, so that whoever gets it may change it.
+
+def _at_ramps(op: Resampling, values: Sequence[Any]) -> list[Any]:
+    """Put one value per ramp at the axes that have one, and None at the others."""
+    left = iter(values)
+    return [None if one is None or one.ramp is None else next(left) for one in op.maps]
+
+
+class ConstantFunction(torch.autograd.Function):
+    """A x of a constant map, by kernels that PyTorch has no derivatives of, and A^T g."""
+
+    @staticmethod
+    def forward(x: torch.Tensor, op: Resampling) -> torch.Tensor:
+        """Return A x."""
+        return writable(apply(op, x, products=products_for(x)), x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        """Keep the map, and nothing of x."""
+        _, ctx.op = inputs
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return A^T g."""
+        with without_autocast(g.device):
+            return apply(ctx.op, g, adjoint=True, products=products_for(g)), None
+
+
+class LearnFromOutput(torch.autograd.Function):
+    """y as it is, with the derivatives in the strides of a map that made it, found in y itself.
+
+    More may have been done to y than resampling along the planned axes, such as the mixing of its
+    channels. It takes y's place, so that whoever gets it may change it; nobody else may hold on to
+    it. Where all samples are kept, what is handed out has to be a copy.
     """
 
     @staticmethod
     def forward(
-        y: torch.Tensor, strides: torch.Tensor, plan: Plan, built: Factors
+        y: torch.Tensor, strides: torch.Tensor, op: Resampling, how: FromOutput
     ) -> tuple[torch.Tensor, ...]:
-        seen, seen_plan = as_stored(y, plan, stored_order(y))
-        return y, *_only_ramps(read_back(seen, built, seen_plan, fastest(y)), built)
+        """Return y, and what is read off it."""
+        if how.keeps_samples:
+            return (y,)
+        seen, op = _as_stored(y, op, stored_order(y))
+        return y, *_present(how.keep(op, seen, products_for(y)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        y, strides, plan, ctx.built = inputs
+        """Save the strides, and what was read or all samples."""
+        y, strides, ctx.op, ctx.how = inputs
         ctx.order = stored_order(y)
-        _, ctx.plan = as_stored(y, plan, ctx.order)
         ctx.mark_dirty(y)
-        ctx.save_for_backward(strides, *(output if _keeps_output(ctx.built) else output[1:]))
+        ctx.save_for_backward(strides, *(output if ctx.how.keeps_samples else output[1:]))
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-        strides, *saved = ctx.saved_tensors
+        """Return the gradients in y and in the strides."""
+        strides, *kept = ctx.saved_tensors
         g, *dq = cotangents
+        still, how, order = ctx.op, ctx.how, ctx.order
         with without_autocast(strides.device):
-            parts = _parts_backward(strides, ctx.plan, None, ctx.built)
-            if ctx.order is not None:
-                g = None if g is None else g.permute(ctx.order)
-                saved = [y.permute(ctx.order) for y in saved] if _keeps_output(parts) else saved
-            dy, dstrides = backward_from_output(
+            if order is not None:
+                still = replace(still, plan=in_order(still.plan, order))
+                g = None if g is None else g.permute(order)
+                kept = [y.permute(order) for y in kept] if how.keeps_samples else kept
+            op = still
+            if torch.is_grad_enabled():
+                # Of a map without history there are no second derivatives.
+                op = differentiable_map(strides, still.plan)
+                how = FromOutput(recoveries(op), how.keeps_samples)
+            dy, ds = how.backward(
+                op,
                 g,
-                _of_every_axis(saved, parts),
-                parts,
-                ctx.plan,
+                kept * len(op.maps) if how.keeps_samples else _at_ramps(op, kept),
                 strides.dtype,
-                dq=_every_axis(dq, parts),
-                kernels=fastest(g),
+                dq=None if how.keeps_samples else _at_ramps(op, dq),
+                products=products_for(g),
             )
-            if dy is not None and torch.is_grad_enabled():
+            if dy is not None and op is not still:
                 # What made y does not know of the strides.
-                dy = seen_from(parts, ctx.built, dy, ctx.plan)
-            if dy is not None and ctx.order is not None:
-                dy = logical_order(dy, ctx.order)
-        return dy, torch.zeros_like(strides) if dstrides is None else dstrides, None, None
+                dy = seen_from(op, still, dy, PLAIN.along)
+            if dy is not None and order is not None:
+                dy = logical_order(dy, order)
+        return dy, torch.zeros_like(strides) if ds is None else ds, None, None
 
 
-class _Fixed(torch.autograd.Function):
-    """A x of a constant map, and A^T g."""
-
-    @staticmethod
-    def forward(x: torch.Tensor, parts: Factors, plan: Plan) -> torch.Tensor:
-        return owned(resample(x, parts, plan, fastest(x)), x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        _, ctx.parts, ctx.plan = inputs
-
-    @staticmethod
-    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        with without_autocast(g.device):
-            return resample_adjoint(g, ctx.parts, ctx.plan, fastest(g)), None, None
-
-
-def _parts(
-    strides: torch.Tensor,
-    plan: Plan,
-    taps: tuple[Taps, ...] | None,
-    built: Factors | None,
-) -> Factors:
-    """What was built already, or what these strides make of each axis."""
-    return differentiable(strides, plan, taps) if built is None else built
-
-
-def _parts_backward(
-    strides: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None, built: Factors | None
-) -> Factors:
-    """Return the same, for what the forward pass kept.
-
-    What was built for that has no history: a backward pass that will be differentiated builds its
-    own.
-    """
-    if built is None or not torch.is_grad_enabled():
-        return _parts(strides, plan, taps, built)
-    return with_sources(differentiable(strides, plan, taps), built)
-
-
-def _only_ramps(values: Sequence[Any], parts: Factors) -> list[Any]:
-    """Of one value per axis, those of the axes that have coefficients."""
-    pairs = zip(values, parts, strict=True)
-    return [value for value, part in pairs if _has_coefficients(part)]
-
-
-def _every_axis(values: Sequence[Any], parts: Factors) -> list[Any]:
-    """Undo `_only_ramps`, with None at the other axes."""
-    left = iter(values)
-    return [next(left) if _has_coefficients(part) else None for part in parts]
-
-
-def _of_every_axis(saved: Sequence[Any], parts: Factors) -> list[Any]:
-    """Of each axis what was saved of it, which may be the output for all of them."""
-    return list(saved) * len(parts) if _keeps_output(parts) else _every_axis(saved, parts)
-
-
-def _has_coefficients(part: Factor | None) -> bool:
-    return part is not None and part.ramp is not None and part.source is not Source.SAMPLES
-
-
-def _keeps_output(parts: Factors | None) -> bool:
-    return any(part is not None and part.source is Source.SAMPLES for part in parts or ())
-
-
-def _not_kept(y: torch.Tensor, built: Factors | None) -> torch.Tensor:
-    """Of an output that is kept a copy: whoever gets it may change it."""
-    return y.clone() if _keeps_output(built) else y
+def _as_stored(
+    y: torch.Tensor, op: Resampling, order: tuple[int, ...] | None
+) -> tuple[torch.Tensor, Resampling]:
+    """Return y with its axes in memory order, and the map for that; both as they are for None."""
+    if order is None:
+        return y, op
+    return y.permute(order), replace(op, plan=in_order(op.plan, order))

@@ -7,23 +7,25 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from spectral_stride.operator import PLAIN, Kernels, apply_rows, gram
-from spectral_stride.torch.map_cache import transformed
+from spectral_stride.axis import Resampling
+from spectral_stride.dft import transposed
+from spectral_stride.operator import PLAIN, Products, along, gram
+from spectral_stride.torch.map_cache import is_transformed
 
 # Numbers in the input from which on a convolution is the faster one: below, its call costs more.
 LEAST_INPUT = 2**18
 # The same of the longer side of the matrix on the last axis but one: below, oneDNN spends more on
 # bringing the input to its own layout than it gains.
 LEAST_ROWS = 128
-# Numbers in the matrix of a whole image up to which that is the faster one.
-LARGEST_WHOLE = 2**15
+# Numbers in one matrix for all axes up to which that is the faster one.
+LARGEST_AT_ONCE = 2**15
 # Images from which on PyTorch hands a convolution to oneDNN on a single thread as well: there they
 # take 0.4 to 0.5 of the time that one image takes, and with 2 threads the same.
 LEAST_IMAGES = 16
 
 
-def by_convolution(rows: torch.Tensor, x: torch.Tensor, axis: int) -> torch.Tensor:
-    """`apply_rows`, on the last two axes as a convolution with a kernel of one sample.
+def along_by_convolution(rows: torch.Tensor, x: torch.Tensor, axis: int) -> torch.Tensor:
+    """`along`, on the last two axes as a convolution with a kernel of one sample.
 
     That is the same product, but PyTorch hands it to oneDNN and not to MKL. In float32, with 2
     threads on an AMD EPYC, it took this part of the time of matmul: along the last axis 0.28 for
@@ -40,7 +42,7 @@ def by_convolution(rows: torch.Tensor, x: torch.Tensor, axis: int) -> torch.Tens
             channels = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
             y = functional.conv1d(channels, rows[:, :, None])
             return y.reshape(*x.shape[:-2], *y.shape[-2:])
-    y = apply_rows(rows, x, axis)
+    y = along(rows, x, axis)
     return y
 
 
@@ -70,7 +72,7 @@ def gram_by_convolution(g: torch.Tensor, y: torch.Tensor, axis: int) -> torch.Te
         found = gram(g, y, axis)
     elif last:
         found = _gram_of_rows(g.reshape(-1, g.shape[-1]), y.reshape(-1, y.shape[-1]))
-    elif math.prod(numbers) <= LARGEST_WHOLE:
+    elif math.prod(numbers) <= LARGEST_AT_ONCE:
         images = (one.reshape(-1, number) for one, number in zip((g, y), numbers, strict=True))
         found = _gram_of_rows(*images).view(*g.shape[-2:], *y.shape[-2:])
         found = found.diagonal(dim1=1, dim2=3).sum(-1)
@@ -91,42 +93,46 @@ def _gram_of_rows(g: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return found[:, :, 0, 0]
 
 
-def by_whole_image(
-    matrices: Sequence[torch.Tensor | None], x: torch.Tensor, axes: Sequence[int]
-) -> torch.Tensor | None:
+def all_axes(op: Resampling, x: torch.Tensor, adjoint: bool) -> torch.Tensor | None:
     """Multiply along all of several last axes at once, by the Kronecker product of their matrices.
 
     More multiply-accumulates, but all of them at the speed of a large product (420 GFLOPS on the
-    machine of `by_convolution`), which is out of reach for matrices of 4 to 16 rows. There, forward
-    and backward over both axes of images in 8 MB took this part of the time of axis by axis: 0.2
-    for 8 samples onto 4, 0.35 for 8 onto 8, 0.4 for 12 onto 6, 0.7 for 14 onto 11 and for 16 onto
-    8, but 1.4 for 14 onto 14. None is returned where it is not the faster one, and where an axis
-    stays as it is: numbers on it do not meet, so that one which is not finite spoils no other.
+    machine of `along_by_convolution`), which is out of reach for matrices of 4 to 16 rows. There,
+    forward and backward over both axes of images in 8 MB took this part of the time of axis by
+    axis: 0.2 for 8 samples onto 4, 0.35 for 8 onto 8, 0.4 for 12 onto 6, 0.7 for 14 onto 11 and for
+    16 onto 8, but 1.4 for 14 onto 14. None is returned where it is not the faster one, and where an
+    axis stays as it is: numbers on it do not meet, so that one which is not finite spoils no other.
     """
+    axes = op.plan.axes
     first = x.ndim - len(axes)
-    if len(axes) < 2 or tuple(axes) != tuple(range(first, x.ndim)) or x.numel() < LEAST_INPUT:
+    if len(axes) < 2 or x.numel() < LEAST_INPUT or axes != tuple(range(first, x.ndim)):
         return None
-    known = [matrix.to(x.dtype).contiguous() for matrix in matrices if matrix is not None]
-    if len(known) < len(axes) or math.prod(one.numel() for one in known) > LARGEST_WHOLE:
+    if "fft" in op.plan.methods or None in op.maps:
         return None
-    whole = functools.reduce(torch.kron, known)
-    y = _samples_as_channels(whole, x.reshape(-1, whole.shape[1]))
-    return y.reshape(*x.shape[:first], *(one.shape[0] for one in known))
+    matrices = [one.matrix for one in op.maps if one is not None]
+    if math.prod([one.numel() for one in matrices]) > LARGEST_AT_ONCE:
+        return None
+    if adjoint:
+        matrices = [transposed(one) for one in matrices]
+    matrices = [one.to(x.dtype).contiguous() for one in matrices]
+    joint = functools.reduce(torch.kron, matrices)
+    y = _samples_as_channels(joint, x.reshape(-1, joint.shape[1]))
+    return y.reshape(*x.shape[:first], *[one.shape[0] for one in matrices])
 
 
-def dot(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """Sum of all products of two tensors, without the products in memory.
+def pair_at_once(p: torch.Tensor, q: torch.Tensor, _: Sequence[int]) -> torch.Tensor:
+    """Sum of all products of two tensors, the batch's too, without the products in memory.
 
     That halves the time of a skinny product and its pairing. In float32 it loses a digit to
-    `paired`, 1e-8 against 1e-9 of the sum of the products' sizes.
+    `pair`, 1e-8 against 1e-9 of the sum of the products' sizes.
     """
     return torch.dot(p.reshape(-1), q.reshape(-1))
 
 
-FAST = Kernels(by_convolution, gram_by_convolution, by_whole_image, dot)
+FAST = Products(along_by_convolution, pair_at_once, gram_by_convolution, all_axes)
 
 
-def fastest(x: torch.Tensor | None) -> Kernels:
+def products_for(x: torch.Tensor | None) -> Products:
     """What multiplies where nothing but values is asked for.
 
     Under a transform, a compiler, or where the result is to be differentiated again, it is the
@@ -140,7 +146,7 @@ def fastest(x: torch.Tensor | None) -> Kernels:
         and x.numel() > 0
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and not torch.is_grad_enabled()
-        and not transformed()
+        and not is_transformed()
     ):
         return FAST
     return PLAIN

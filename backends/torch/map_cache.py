@@ -3,16 +3,23 @@
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import Lock
+from typing import Any
 
 import torch
 
 from spectral_stride.arrays import working_dtype
-from spectral_stride.factors import Factors, all_pass, factors, settle, with_sources
-from spectral_stride.plan import Plan, single_plan
-from spectral_stride.taps import Taps
+from spectral_stride.axis import Resampling, hard_crop, resampling
+from spectral_stride.fast.from_output import FromOutput, choose
+from spectral_stride.fast.handed_over import handed_over
+from spectral_stride.fast.taps import Taps, with_taps
+from spectral_stride.plan import Plan, replanned, without_batch
 
 # Strides as a tensor, or as numbers that the host knows.
 Strides = torch.Tensor | tuple[float, ...]
+# Of each axis the kernel of a convolution that comes before; None where there is none.
+AllTaps = tuple[Taps, ...] | None
+# A map, and how its strides learn where that is from its output.
+LearnedMap = tuple[Resampling, FromOutput | None]
 
 # Largest axis for which NumPy builds the rows of a CPU tensor's map: its calls take half as long as
 # PyTorch's (a layer of two axes, forward and backward, 0.9 in place of 1.7 ms for 32 samples, 2.3
@@ -23,28 +30,31 @@ LONGEST_ON_HOST = 256
 MOST_KEPT = 2**22
 
 
-class Recent:
+class RecentMaps:
     """The maps that were asked for last, as many as fit into `MOST_KEPT` numbers."""
 
     def __init__(self) -> None:
-        self._maps: OrderedDict[Hashable, tuple[Factors, int]] = OrderedDict()
+        self._maps: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._total = 0
         self._lock = Lock()
 
-    def get(self, key: Hashable, numbers: int, build: Callable[[], Factors]) -> Factors:
-        """Return what is kept for a key, or what is built now, whose arrays have these numbers."""
+    def find(self, key: Hashable) -> Any:
+        """Return what is kept for a key; None if nothing is."""
         with self._lock:
-            if key in self._maps:
-                self._maps.move_to_end(key)
-                return self._maps[key][0]
-        parts = build()
+            if key not in self._maps:
+                return None
+            self._maps.move_to_end(key)
+            return self._maps[key][0]
+
+    def keep(self, key: Hashable, numbers: int, built: Any) -> Any:
+        """Keep what was built, whose arrays have these numbers, and return it."""
         with self._lock:
             if key not in self._maps and numbers <= MOST_KEPT:
-                self._maps[key] = parts, numbers
+                self._maps[key] = built, numbers
                 self._total += numbers
             while self._total > MOST_KEPT:
                 self._total -= self._maps.popitem(last=False)[1][1]
-        return parts
+        return built
 
     def clear(self) -> None:
         """Keep nothing."""
@@ -57,11 +67,11 @@ class Recent:
 
 
 # Maps that strides learn from move with them: they are not to push out those that stand still.
-learned, fixed = Recent(), Recent()
+learned, constant = RecentMaps(), RecentMaps()
 
 
-def _numbers(plan: Plan, taps: tuple[Taps, ...] | None) -> int:
-    """Numbers in the arrays of a map: the matrix of each axis, and the rows of its ramp."""
+def _numbers(plan: Plan, taps: AllTaps) -> int:
+    """Count the numbers in the arrays of a map: each axis' matrix, and the rows of its ramp."""
     rows = 2 * (int(plan.smoothness) + 2)
     total = 0
     for position, (size, out_size) in enumerate(zip(plan.sizes, plan.out_sizes, strict=True)):
@@ -71,16 +81,16 @@ def _numbers(plan: Plan, taps: tuple[Taps, ...] | None) -> int:
     return total
 
 
-def nothing_interferes() -> bool:
+def is_plain_eager() -> bool:
     """Whether a tensor that is made now is a plain one: under a transform or a mode it is not."""
     return not (
         torch.compiler.is_compiling()
-        or transformed()
+        or is_transformed()
         or torch._C._len_torch_dispatch_stack() > 0  # a fake mode, for one
     )
 
 
-def transformed() -> bool:
+def is_transformed() -> bool:
     """Whether a transform is active: they hide from each other what they will ask for."""
     return (
         torch.autograd.forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
@@ -95,99 +105,111 @@ def forward_mode_is_nested() -> bool:
     return sum(level.key() == torch._C._functorch.TransformType.Jvp for level in stack) > 1
 
 
-def build(
+def traced_map(
     strides: torch.Tensor,
     plan: Plan,
-    taps: tuple[Taps, ...] | None,
+    taps: AllTaps,
     *,
-    hold_output: bool = False,
-) -> Factors:
-    """Build what these strides make of each axis, without history, for learning.
+    learn: bool = True,
+    stop: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> Resampling:
+    """Build a map of PyTorch's own operations, whatever watches them; as `axis.resampling`."""
+    op = resampling(strides, plan, learn=learn, stop=stop)
+    return op if taps is None else with_taps(op, taps)
+
+
+def learned_map(
+    strides: torch.Tensor, plan: Plan, taps: AllTaps, *, from_output: bool
+) -> LearnedMap:
+    """Build a map without history that strides learn from.
 
     On a CPU, for strides that have not moved since, as in eval mode or while gradients are
-    accumulated, it is what was built for them.
-
-    With ``hold_output`` what is kept is taken from the output, where that can be decided without
-    waiting for a device; not where coefficients come with a spectrum that is there anyway.
+    accumulated, it is the one that was built for them. With ``from_output`` they learn from the
+    output where that can be decided without waiting for a device, and is less; not where their
+    coefficients come with a spectrum that is there anyway.
     """
     point = strides.detach()
-    if not nothing_interferes() or type(point) is not torch.Tensor or point.device.type != "cpu":
-        return factors(point, plan, taps)
-    plan = single_plan(plan)
-    key = tuple(point.numpy().tolist()), plan, taps, point.dtype, hold_output
-    return learned.get(
-        key, _numbers(plan, taps), lambda: _built(point, plan, taps, True, hold_output)
-    )
+    if not is_plain_eager() or type(point) is not torch.Tensor or point.device.type != "cpu":
+        return traced_map(point, plan, taps), None
+    plan = replanned(plan, shape=without_batch(plan.shape, plan.axes))
+    key = tuple(point.tolist()), plan, taps, point.dtype, from_output
+    found: LearnedMap | None = learned.find(key)
+    if found is None:
+        found = _built(point, plan, taps, from_output=from_output)
+        learned.keep(key, _numbers(plan, taps), found)
+    return found
 
 
 def _built(
-    point: torch.Tensor, plan: Plan, taps: tuple[Taps, ...] | None, learn: bool, hold_output: bool
-) -> Factors:
-    """Build a map for strides on a CPU, short axes by NumPy."""
-    hold_output = hold_output and "fft" not in plan.methods
-    if "fft" not in plan.methods and max(plan.sizes) <= LONGEST_ON_HOST:
-        parts = factors(point.numpy(), plan, taps, learn=learn)
-        if hold_output:
-            settle(parts)
-        return tuple(part and part.placed(torch.from_numpy) for part in parts)
-    # Tensors that were made in inference mode could not serve in training later.
-    with torch.inference_mode(False), torch.no_grad():
-        parts = factors(point, plan, taps, learn=learn)
-        if hold_output:
-            on_host = factors(point.numpy(), plan, taps, learn=learn)
-            settle(on_host)
-            parts = with_sources(parts, on_host)
-    return parts
+    point: torch.Tensor, plan: Plan, taps: AllTaps, *, from_output: bool, learn: bool = True
+) -> LearnedMap:
+    """Build a map for strides on a CPU: by NumPy, where all axes are short ones."""
+    from_output = from_output and "fft" not in plan.methods
+    by_numpy = "fft" not in plan.methods and max(plan.sizes) <= LONGEST_ON_HOST
+    how = None
+    if by_numpy or from_output:
+        on_host = resampling(point.numpy(), plan, learn=learn)
+        if taps is not None:
+            on_host = with_taps(on_host, taps)
+    if by_numpy:
+        op = handed_over(on_host, torch.from_numpy)
+    else:
+        # Tensors that were made in inference mode could not serve in training later.
+        with torch.inference_mode(False), torch.no_grad():
+            op = traced_map(point, plan, taps, learn=learn)
+    if from_output:
+        # Where a convolution reads the output, its caller knows what is less.
+        how = choose(on_host, always=taps is not None)
+        how = how and how.converted(torch.from_numpy)
+    return op, how
 
 
-def kept(strides: Strides, plan: Plan, taps: tuple[Taps, ...] | None, x: torch.Tensor) -> Factors:
-    """Return the same for strides that nothing is asked of: once for each of their values.
+def constant_map(strides: Strides, plan: Plan, taps: AllTaps, x: torch.Tensor) -> Resampling:
+    """Build a map that nothing is asked of but its values, once for each value of the strides.
 
     Strides in a tensor are known by their values where reading them waits for no device.
     """
     dtype = working_dtype(torch, x.dtype)
     if isinstance(strides, torch.Tensor):
-        point = strides.detach()
-        if (
-            not nothing_interferes()
-            or type(point) is not torch.Tensor
-            or strides.device.type != "cpu"
-        ):
-            return factors(strides, plan, taps, learn=False)
+        plain = is_plain_eager() and type(strides.detach()) is torch.Tensor
+        if not plain or strides.device.type != "cpu":
+            return traced_map(strides, plan, taps, learn=False)
         strides = tuple(strides.tolist())
-    elif not nothing_interferes():
+    elif not is_plain_eager():
         point = torch.tensor(strides, dtype=dtype, device=x.device)
-        return factors(point, plan, taps, learn=False)
-    values, plan = strides, single_plan(plan)
+        return traced_map(point, plan, taps, learn=False)
+    values = strides
+    plan = replanned(plan, shape=without_batch(plan.shape, plan.axes))
 
-    def build() -> Factors:
+    def build() -> Resampling:
         point = torch.tensor(values, dtype=dtype, device=x.device)
         if x.device.type == "cpu":
-            return _built(point, plan, taps, False, False)
-        return factors(point, plan, taps, learn=False)
+            return _built(point, plan, taps, from_output=False, learn=False)[0]
+        return traced_map(point, plan, taps, learn=False)
 
     return _once_for_all(("strides", values, plan, taps, dtype, x.device), plan, taps, build)
 
 
-def cropped(plan: Plan, x: torch.Tensor) -> Factors:
-    """Return the factors of a hard crop: once for each plan."""
-    if not nothing_interferes() or type(x) not in (torch.Tensor, torch.nn.Parameter):
-        return all_pass(x, plan)
-    plan = single_plan(plan)
+def crop_map(plan: Plan, x: torch.Tensor) -> Resampling:
+    """Build the map of a hard crop, once for each plan."""
+    if not is_plain_eager() or type(x) not in (torch.Tensor, torch.nn.Parameter):
+        return hard_crop(x, plan)
+    plan = replanned(plan, shape=without_batch(plan.shape, plan.axes))
     key = "crop", plan, working_dtype(torch, x.dtype), x.device
-    return _once_for_all(key, plan, None, lambda: all_pass(x, plan))
+    return _once_for_all(key, plan, None, lambda: hard_crop(x, plan))
 
 
 def _once_for_all(
-    key: Hashable, plan: Plan, taps: tuple[Taps, ...] | None, build: Callable[[], Factors]
-) -> Factors:
-    def complete() -> Factors:
+    key: Hashable, plan: Plan, taps: AllTaps, build: Callable[[], Resampling]
+) -> Resampling:
+    """Return the constant map of a key, built with its matrices when it is first asked for."""
+    found: Resampling | None = constant.find(key)
+    if found is None:
         # Tensors that were made in inference mode could not serve in training later.
         with torch.inference_mode(False), torch.no_grad():
-            parts = build()
-            for part, method in zip(parts, plan.methods, strict=True):
-                if part is not None and method == "matmul":
-                    part.matrix()
-        return parts
-
-    return fixed.get(key, _numbers(plan, taps), complete)
+            found = build()
+            for axis_map, method in zip(found.maps, plan.methods, strict=True):
+                if axis_map is not None and method == "matmul":
+                    axis_map.matrix  # noqa: B018  # asked for, so that it is built
+        constant.keep(key, _numbers(plan, taps), found)
+    return found

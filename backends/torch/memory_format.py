@@ -3,11 +3,9 @@
 A channels-last tensor is a contiguous one whose axes are named otherwise.
 """
 
-from collections.abc import Callable
-
 import torch
 
-from spectral_stride.plan import Plan, permuted_plan
+from spectral_stride.plan import Plan, replanned
 
 # Logical axes in the order in which torch.channels_last and torch.channels_last_3d store them.
 _CHANNELS_LAST = {4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
@@ -31,7 +29,15 @@ def logical_order(y: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
     return y.contiguous().permute(back)
 
 
-def owned(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def in_order(plan: Plan, order: tuple[int, ...] | None) -> Plan:
+    """Return the plan for ``x.permute(order)``, or as it is for None."""
+    if order is None:
+        return plan
+    shape = [plan.shape[axis] for axis in order]
+    return replanned(plan, shape=shape, axes=[order.index(axis) for axis in plan.axes])
+
+
+def writable(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Return y, which was made of x, as a tensor that whoever gets it may change in place.
 
     That is neither x itself, where there was nothing to do, nor a view of what nobody else has,
@@ -43,19 +49,3 @@ def owned(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return y
     same: torch.Tensor = torch.ops.aten._unsafe_view(y, y.shape)
     return same
-
-
-def as_stored(
-    x: torch.Tensor, plan: Plan, order: tuple[int, ...] | None
-) -> tuple[torch.Tensor, Plan]:
-    """Return x with its axes in memory order, and the plan for that; both as they are for None."""
-    return (x, plan) if order is None else (x.permute(order), permuted_plan(plan, order))
-
-
-def in_stored_order(
-    x: torch.Tensor, plan: Plan, apply: Callable[[torch.Tensor, Plan], torch.Tensor]
-) -> torch.Tensor:
-    """Apply what follows a plan to x with its axes as they lie in memory."""
-    order = stored_order(x)
-    y = apply(*as_stored(x, plan, order))
-    return y if order is None else logical_order(y, order)

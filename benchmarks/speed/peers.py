@@ -16,8 +16,7 @@ from torch.nn import functional
 from benchmarks.speed.cases import STRIDE, Array, Case
 from benchmarks.speed.memory import numpy_peak, torch_peak
 from spectral_stride.plan import Plan
-from spectral_stride.torch import diffstride
-from spectral_stride.torch import map_cache as built
+from spectral_stride.torch import diffstride, map_cache
 
 OURS = "ours"
 PUBLISHED = "published algorithm"
@@ -123,7 +122,7 @@ def from_torch(tensor: torch.Tensor) -> Array:
 
 def as_if_moved() -> None:
     """Forget what was built for these strides: training moves them at every step, a timing not."""
-    built.learned.clear()
+    map_cache.learned.clear()
 
 
 # A map of the input and of the one thing that is learned: strides, or a kernel.

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from spectral_stride.plan import make_plan
+from spectral_stride.functional import make_plan
 from spectral_stride.testing import oracles
 from spectral_stride.testing.oracles import Matrix, Number
 

@@ -2,14 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import spectral_stride as ss
-from spectral_stride.factors import LEAST_SHARE, Source, factors, settle
-from spectral_stride.gradients import backward, forward
 from spectral_stride.testing import oracles
-from spectral_stride.testing.cases import cases, generic_strides_on
+from spectral_stride.testing.cases import cases
 from tests.drawn import for_all
 from tests.libraries import Backend, assert_array, dtype_name, load, to_numpy
 
@@ -180,59 +177,6 @@ def test_strides_without_gradient_in_numpy_may_be_numbers_of_any_kind():
     wanted = ss.diffstride(x, (2.0, 3.0))
     for strides in ([2, 3], (np.float32(2), np.int64(3)), np.array([2, 3])):
         np.testing.assert_array_equal(ss.diffstride(x, strides), wanted)
-
-
-@pytest.mark.parametrize(("dtype", "mean", "rtol"), [("float64", 0, 1e-11), ("float32", 10, 1e-3)])
-@pytest.mark.parametrize("source", list(Source))
-@given(case=cases(dtypes=("float64",), strides=generic_strides_on), into_x=st.booleans())
-def test_what_is_kept_gives_the_same_gradients(source, dtype, mean, rtol, case, into_x):
-    """Coefficients of what comes in, those of the output, or its samples."""
-    plan = ss.make_plan(case.shape, case.strides, **case.options)
-    x, g, s = (
-        np.asarray(values, dtype=dtype)
-        for values in (
-            case.values(case.shape) + mean,
-            case.values(case.out_shape, 1) + mean,
-            case.strides,
-        )
-    )
-    parts = factors(s, plan)
-    learning = [part for part in parts if part is not None and part.ramp is not None]
-    # Where a share is smaller, this is not asked for.
-    assume(all(part.shares().min() >= LEAST_SHARE for part in learning))
-    for part in learning:
-        part.source = source
-    _, q = forward(x, parts, plan)
-    dx, ds = backward(g, q, parts, plan, s.dtype, into_x=into_x)
-    assert (dx is None) == (not into_x)
-    wide = np.asarray(case.strides)
-    exact = factors(wide, plan)
-    _, exact_q = forward(x.astype("float64"), exact, plan)
-    _, expected = backward(g.astype("float64"), exact_q, exact, plan, wide.dtype)
-    assert (ds is None) == (expected is None)
-    if ds is not None:
-        terms = case.stride_atol(x, g) / (16 * np.finfo("float64").eps)
-        np.testing.assert_allclose(ds, expected, rtol=0, atol=rtol * terms)
-
-
-def test_which_of_the_three_is_kept():
-    """Coefficients of what comes in where a share is too small, samples where they are fewer."""
-
-    def kept(size, stride, *, ramp="inside", **options):
-        plan = ss.make_plan((size, size), (stride, stride), ramp=ramp, **options)
-        parts = factors(np.full(2, stride), plan)
-        settle(parts)
-        return {part.source for part in parts}
-
-    assert kept(40, 2.0) == {Source.OUTPUT}
-    assert kept(32, 2.0) == {Source.OUTPUT}  # onto 16, so that both are as much
-    assert kept(30, 2.0) == {Source.SAMPLES}
-    # With the cutoff at 10.6 the ramp ends on bin 11, whose share is 0.025; at 10.7 it is 0.05.
-    assert kept(40, 20 / 10.6) == {Source.PASSING}
-    assert kept(40, 20 / 10.7) == {Source.OUTPUT}
-    assert kept(40, 1.2) == {Source.PASSING}  # on 34 samples, which is not much less
-    assert kept(32, 2.0, ramp="outside") == {Source.PASSING}  # on 24
-    assert kept(40, 2.0, smoothness=0) == {Source.PASSING}
 
 
 @pytest.mark.parametrize(("size", "amplitude"), [(256, 600), (4096, 40), (65536, 2.5)])

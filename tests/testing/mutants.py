@@ -9,7 +9,7 @@ from unittest.mock import patch
 import numpy as np
 
 import spectral_stride as ss
-from spectral_stride import factors, mask, operator
+from spectral_stride import axis, dft, mask, operator
 from spectral_stride.testing.known import planned
 
 CORE = {"asarray": np.asarray, "forward": ss.diffstride, "vjp": ss.vjp, "jvp": ss.jvp}
@@ -76,7 +76,7 @@ def missing_factor_at_the_nyquist_bin():
     def weights(bins, out_size, dtype):
         return 2 - (bins == 0).astype(dtype)
 
-    return patched("bin_weights", factors, operator, by=weights)
+    return patched("bin_weights", axis, operator, by=weights)
 
 
 def published_vertical_asymmetry():
@@ -116,12 +116,12 @@ def dropped_conjugate():
 def norm_swapped():
     """The gain of "backward" for "forward", and the other way round."""
     swap = {"forward": "backward", "backward": "forward", "ortho": "ortho"}
-    gain = factors.gain
+    gain = dft.gain
 
     def swapped(norm, size, out_size):
         return gain(swap[norm], size, out_size)
 
-    return patched("gain", factors, operator, by=swapped)
+    return patched("gain", axis, operator, by=swapped)
 
 
 def stride_gradient_of_the_other_axis():

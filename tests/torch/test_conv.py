@@ -15,10 +15,10 @@ from spectral_stride.torch import (
     DiffStride,
     DiffStrideConv2d,
     autograd,
-    convolution,
     hold_sizes,
     param_groups,
 )
+from spectral_stride.torch.layers import conv_order as convolution
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
@@ -327,8 +327,8 @@ def test_half_precision_parameters_resample_in_full():
 
 BEHIND = [
     # Of 16 x 16 samples the coefficients of both axes are no more numbers, of 8 x 8 they are.
-    pytest.param(32, "OUTPUT", id="coefficients of the output"),
-    pytest.param(16, "SAMPLES", id="the output itself"),
+    pytest.param(32, False, id="coefficients of the output"),
+    pytest.param(16, True, id="the output itself"),
 ]
 
 
@@ -348,16 +348,16 @@ def learning(
     return y, first, second
 
 
-@pytest.mark.parametrize(("size", "source"), BEHIND)
-def test_strides_learn_behind_the_convolution(size, source, monkeypatch):
+@pytest.mark.parametrize(("size", "keeps_samples"), BEHIND)
+def test_strides_learn_behind_the_convolution(size, keeps_samples, monkeypatch):
     """Of both orders, what is found in the output is what is found on the way to it."""
     built = []
-    learn = autograd._LearnFromOutput.apply
+    learn = autograd.LearnFromOutput.apply
     monkeypatch.setattr(
-        autograd._LearnFromOutput, "apply", lambda *args: [built.append(args[3]), learn(*args)][1]
+        autograd.LearnFromOutput, "apply", lambda *args: [built.append(args[3]), learn(*args)][1]
     )
     found = learning(monkeypatch, size)
-    assert [part.source.name for part in built.pop()] == [source, source]
+    assert built.pop().keeps_samples == keeps_samples
     torch.testing.assert_close(found, learning(monkeypatch, size, behind=False))
     assert not built
     last = learning(monkeypatch, size, memory_format=torch.channels_last)

@@ -14,20 +14,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import spectral_stride as core
 from spectral_stride import make_plan
-from spectral_stride.factors import balance
-from spectral_stride.gradients import paired
-from spectral_stride.operator import PLAIN, apply_rows, gram
-from spectral_stride.torch import diffstride, spectral_pool
-from spectral_stride.torch import kernels as products
+from spectral_stride.axis import AxisMap, Resampling
+from spectral_stride.operator import PLAIN, along, gram, pair
+from spectral_stride.torch import diffstride, kernels, spectral_pool
 from spectral_stride.torch.kernels import (
     FAST,
-    by_convolution,
-    by_whole_image,
-    dot,
-    fastest,
+    all_axes,
+    along_by_convolution,
     gram_by_convolution,
+    pair_at_once,
+    products_for,
 )
-from spectral_stride.torch.map_cache import build
+from spectral_stride.torch.map_cache import learned_map
 
 # Inside the bounds of every size below, and on no corner of a mask: differences see a smooth map.
 STRIDES = (1.63, 2.21)
@@ -82,18 +80,20 @@ def test_spectral_pool_derivatives(method):
 
 # The last has a bin on the ramp with a share of 0.0025 in the output.
 KEPT = {
-    "OUTPUT": ((2, 3, 32, 32), (1.8, 2.15)),
-    "SAMPLES": ((2, 3, 12, 12), (1.9, 2.1)),
-    "PASSING": ((2, 3, 32, 32), (16 / 8.51, 2.1)),
+    "output": ((2, 3, 32, 32), (1.8, 2.15)),
+    "samples": ((2, 3, 12, 12), (1.9, 2.1)),
+    "input": ((2, 3, 32, 32), (16 / 8.51, 2.1)),
 }
 inside = partial(diffstride, ramp="inside")
 
 
-def sources(shape, strides):
-    """What is kept of the axes, by name."""
+def source(shape, strides):
+    """Where the backward pass finds the ramps' coefficients."""
     plan = make_plan(shape, strides, ramp="inside")
-    parts = build(torch.tensor(strides).double(), plan, None, hold_output=True)
-    return {part.source.name for part in parts}
+    _, how = learned_map(torch.tensor(strides).double(), plan, None, from_output=True)
+    if how is None:
+        return "input"
+    return "samples" if how.keeps_samples else "output"
 
 
 def test_saves_what_the_strides_need_and_only_for_them():
@@ -107,12 +107,12 @@ def test_saves_what_the_strides_need_and_only_for_them():
         return y, sorted(tensor.untyped_storage().nbytes() // 8 for tensor in kept)
 
     for name, (shape, strides) in KEPT.items():
-        assert sources(shape, strides) == {name}
+        assert source(shape, strides) == name
         assert saved(shape, torch.tensor(strides).double())[1] == []
     found = {name: saved(shape, stride_parameter(*s)) for name, (shape, s) in KEPT.items()}
-    assert found["OUTPUT"][1] == [2, 6 * 8 * 15, 6 * 18 * 8]
-    assert found["PASSING"][1] == [2, 6 * 8 * 16, 6 * 32 * 8]
-    y, numbers = found["SAMPLES"]
+    assert found["output"][1] == [2, 6 * 8 * 15, 6 * 18 * 8]
+    assert found["input"][1] == [2, 6 * 8 * 16, 6 * 32 * 8]
+    y, numbers = found["samples"]
     assert numbers == [2, y.numel()]
 
 
@@ -327,8 +327,8 @@ def test_refuses_other_arrays():
 def always(monkeypatch, request):
     """The faster kernels at every size, and not only where they are faster."""
     for name in ("LEAST_INPUT", "LEAST_ROWS"):
-        monkeypatch.setattr(products, name, 1)
-    monkeypatch.setattr(products, "LARGEST_WHOLE", request.param)
+        monkeypatch.setattr(kernels, name, 1)
+    monkeypatch.setattr(kernels, "LARGEST_AT_ONCE", request.param)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 24, 32), (5, 40), (2, 1, 3, 1, 24), (64,), (2, 3, 8)])
@@ -336,16 +336,16 @@ def test_the_faster_product_is_the_product(shape, always):
     """Where values alone are asked for, in float32 on the CPU, and along every axis."""
     x = draw(*shape, dtype=torch.float32, requires_grad=False)
     plain, fast = PLAIN, FAST
-    assert fastest(x) == plain  # PyTorch may differentiate it
+    assert products_for(x) == plain  # PyTorch may differentiate it
     with torch.no_grad():
-        assert fastest(x) == fast
-        assert fastest(x.double()) == fastest(x[..., :0]) == plain
-        assert torch.func.vmap(lambda row: row * (fastest(row) == plain))(x).equal(x)
+        assert products_for(x) == fast
+        assert products_for(x.double()) == products_for(x[..., :0]) == plain
+        assert torch.func.vmap(lambda row: row * (products_for(row) == plain))(x).equal(x)
         for axis, size in enumerate(shape):
             rows = draw(7, size, requires_grad=False)
-            found = by_convolution(rows, x, axis)
-            assert found.is_contiguous() == apply_rows(rows, x, axis).is_contiguous()
-            torch.testing.assert_close(found, apply_rows(rows, x, axis), rtol=1e-5, atol=1e-5)
+            found = along_by_convolution(rows, x, axis)
+            assert found.is_contiguous() == along(rows, x, axis).is_contiguous()
+            torch.testing.assert_close(found, along(rows, x, axis), rtol=1e-5, atol=1e-5)
 
 
 WITH_OTHER_AXES = [((2048, 8, 16), (2,)), ((512, 8, 8, 8), (2, 3)), ((512, 16, 16, 3), (1, 2))]
@@ -384,29 +384,48 @@ def test_sums_of_products_along_a_long_axis_of_narrow_images_stay_small():
     assert max(math.prod(shape) for shape in sizes.seen) <= max(images.numel(), 40 * 40)
 
 
-def test_products_over_whole_images():
-    """Over all of the last axes at once; left to each axis where that is not known to be faster."""
+def built_map(matrices, x, axes):
+    """A map of these matrices, along these axes of x; None for an axis that is left."""
+    out_sizes = [4 if one is None else one.shape[0] for one in matrices]
+    plan = make_plan(x.shape, (2.0,) * len(axes), axes=axes, crop=False)
+    maps = []
+    for one, n in zip(matrices, out_sizes, strict=True):
+        axis_map = one if one is None else AxisMap(x, None, one.shape[1], n, "forward")
+        if axis_map is not None:
+            axis_map._matrix = one
+        maps.append(axis_map)
+    return Resampling(plan, tuple(maps))
+
+
+def test_products_along_all_axes_at_once():
+    """Over all of the last axes; left to each axis where that is not known to be faster."""
     x = draw(64, 128, 8, 12, dtype=torch.float32, requires_grad=False)
     first, second = (draw(4, size, requires_grad=False) for size in (8, 12))
-    expected = apply_rows(first.double(), apply_rows(second.double(), x.double(), 3), 2)
+    expected = along(first.double(), along(second.double(), x.double(), 3), 2)
     for matrices in ([first, second], [first.mT.contiguous().mT, second]):
-        found = by_whole_image(matrices, x, (2, 3))
+        op = built_map(matrices, x, (2, 3))
+        found = all_axes(op, x, False)
         torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4)
-    assert by_whole_image([second], x, (3,)) is None
-    assert by_whole_image([first, None], x, (2, 3)) is None
-    assert by_whole_image([first, second], x.mT, (3, 2)) is None
-    assert by_whole_image([first, first], x.permute(2, 0, 1, 3), (0, 1)) is None
-    assert by_whole_image([first, second], x[:1], (2, 3)) is None  # its call would cost more
-    long = draw(32, 12, requires_grad=False)
-    assert by_whole_image([draw(32, 8, requires_grad=False), long], x, (2, 3)) is None
+        back = along(first.double().mT, along(second.double().mT, expected, 3), 2)
+        found = all_axes(op, torch.cat([found] * 6), True)[:64]
+        torch.testing.assert_close(found.double(), back, rtol=1e-5, atol=1e-3)
+    assert all_axes(built_map([second], x, (3,)), x, False) is None
+    assert all_axes(built_map([first, None], x, (2, 3)), x, False) is None
+    assert all_axes(built_map([first, second], x.mT, (3, 2)), x.mT, False) is None
+    turned = x.permute(2, 0, 1, 3)
+    assert all_axes(built_map([first, first], turned, (0, 1)), turned, False) is None
+    # Of so few samples its call would cost more.
+    assert all_axes(built_map([first, second], x[:1], (2, 3)), x[:1], False) is None
+    tall, long = draw(32, 8, requires_grad=False), draw(32, 12, requires_grad=False)
+    assert all_axes(built_map([tall, long], x, (2, 3)), x, False) is None
 
 
 def test_the_faster_pairing_is_the_pairing():
     """Also of tensors that are not contiguous, and in the dtype of the strides."""
-    plan = make_plan((4, 3, 32, 32), (2.0, 2.0))
     p, q = (draw(4, 3, 24, 8, requires_grad=False).mT for _ in range(2))
-    expected = paired([p, None], [q, None], plan, torch.float64)
-    torch.testing.assert_close(dot(p, q), expected[0] / balance(32), rtol=1e-12, atol=1e-12)
+    expected = pair(p, q, (2, 3))
+    assert expected.shape == (4, 3, 1, 1)
+    torch.testing.assert_close(pair_at_once(p, q, (2, 3)), expected.sum(), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("mean", [0, 10])
@@ -428,7 +447,7 @@ def test_gradients_by_the_faster_kernels(name, mean, always):
 
 def test_what_is_kept_where_the_output_will_not_do():
     """In half precision it is too coarse; a spectrum has the coefficients anyway."""
-    shape, strides = KEPT["OUTPUT"]
+    shape, strides = KEPT["output"]
 
     def saved(x, **options):
         kept = []
@@ -445,8 +464,8 @@ def test_what_is_kept_where_the_output_will_not_do():
 @pytest.mark.parametrize("strides", [(40.0, 2.15), (2.15, 40.0)])
 def test_beyond_the_bounds_the_output_will_do_to_every_order(strides):
     """Whatever is kept: a transform keeps the coefficients that pass, an eager call the output."""
-    shape = KEPT["OUTPUT"][0]
-    assert "PASSING" not in sources(shape, strides)
+    shape = KEPT["output"][0]
+    assert source(shape, strides) != "input"
     x = draw(*shape, requires_grad=False)
     plan = make_plan(shape, strides, ramp="inside")
 

@@ -15,12 +15,12 @@ from spectral_stride.torch import (
     DiffStride,
     DiffStrideConv2d,
     SpectralPool,
-    built,
     diffstride,
     hold_sizes,
     param_groups,
     release_sizes,
 )
+from spectral_stride.torch import map_cache as built
 
 
 def image(*shape):
@@ -601,9 +601,9 @@ def test_parametrized_strides():
 def test_unchanged_strides_build_nothing_again(monkeypatch, holds, mode):
     """The arrays of a map are built once for each value of the strides."""
     calls = []
-    original = built.factors
-    monkeypatch.setattr(built, "factors", lambda *a, **k: calls.append(1) or original(*a, **k))
-    built.fixed.clear()
+    original = built.resampling
+    monkeypatch.setattr(built, "resampling", lambda *a, **k: calls.append(1) or original(*a, **k))
+    built.constant.clear()
     built.learned.clear()
     net = nn.Sequential(
         DiffStride(2.0), DiffStrideConv2d(3, 32, 3, padding=1, ramp="inside")
@@ -667,7 +667,7 @@ def test_what_is_kept_is_bounded(monkeypatch):
     assert 1 <= len(built.learned) < 20
     layer(x)
     calls = []
-    monkeypatch.setattr(built, "factors", lambda *a, **k: calls.append(1))
+    monkeypatch.setattr(built, "resampling", lambda *a, **k: calls.append(1))
     layer(x)
     assert calls == []
 
@@ -677,7 +677,7 @@ def test_a_default_device_is_not_that_of_what_is_kept():
     for layer in (DiffStride(2.1), DiffStride(2.1, trainable=False), SpectralPool(2.1)):
         expected = layer(x)
         built.learned.clear()
-        built.fixed.clear()
+        built.constant.clear()
         with torch.device("meta"):
             found = layer(x)
         torch.testing.assert_close(found, expected)
@@ -718,7 +718,7 @@ def test_whoever_gets_the_output_may_write_to_it(layer, shape, memory_format):
 def test_what_is_kept_from_inference_serves_in_training():
     layer = DiffStride((2.0, 1.7), trainable=False)
     x = torch.randn(2, 24, 24)
-    built.fixed.clear()
+    built.constant.clear()
     with torch.inference_mode():
         expected = layer(x)
     x.requires_grad_()
@@ -731,7 +731,7 @@ def test_what_is_kept_from_inference_serves_in_training():
 
 def test_large_matrices_are_not_kept(monkeypatch):
     monkeypatch.setattr(built, "MOST_KEPT", 1)
-    built.fixed.clear()
+    built.constant.clear()
     with torch.no_grad():
         DiffStride(2.0)(torch.ones(1, 24, 24))
-    assert len(built.fixed) == 0
+    assert len(built.constant) == 0

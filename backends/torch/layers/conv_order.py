@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional
 
 from spectral_stride import checks
-from spectral_stride.factors import gain
+from spectral_stride.dft import gain
+from spectral_stride.fast.taps import Taps
 from spectral_stride.plan import Plan
-from spectral_stride.taps import Taps
-from spectral_stride.torch.functional import resampled, resampled_and_mixed
+from spectral_stride.torch import dispatch
 from spectral_stride.torch.map_cache import Strides
 
 # A convolution of images at stride 1: a `torch.nn.Conv2d`, or what has its attributes.
@@ -88,7 +88,7 @@ def resampled_convolution(
             x, pads = functional.pad(x, (*pads[1], *pads[0])), ((0, 0), (0, 0))
         padding = pads[0][0], pads[1][0]
         c = functional.conv2d(x, conv.weight, conv.bias, 1, padding, conv.dilation, conv.groups)
-        return resampled(c, strides, plan)
+        return dispatch.resample(c, strides, plan)
     taps = tuple(
         Taps(kernel, dilation, before, size)
         for kernel, dilation, (before, _), size in zip(
@@ -101,13 +101,13 @@ def resampled_convolution(
         pairs = zip(plan.sizes, plan.out_sizes, strict=True)
         bias = bias * math.prod([gain(plan.norm, *pair) for pair in pairs])
 
-    def mix(z: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    def convolve_taps(z: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         # The taps of each axis lie one after the other, as many samples apart as the output has.
         return functional.conv2d(z, conv.weight, bias, dilation=plan.out_sizes, groups=conv.groups)
 
     if learns_behind(conv, x, plan):
-        return resampled_and_mixed(x, strides, plan, taps, mix, bias)
-    return mix(resampled(x, strides, plan, taps), bias)
+        return dispatch.resample_then_convolve(x, strides, plan, taps, convolve_taps, bias)
+    return convolve_taps(dispatch.resample(x, strides, plan, taps), bias)
 
 
 def resamples_first(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:

@@ -9,16 +9,11 @@ import torch
 from torch import nn
 
 from spectral_stride import checks
+from spectral_stride.functional import make_plan, stride_bounds
 from spectral_stride.layer_settings import equal_strides, strides_per_axis
-from spectral_stride.plan import (
-    Plan,
-    PlanOptions,
-    make_plan,
-    sized_plan,
-    spectral_shape,
-    stride_bounds,
-)
-from spectral_stride.torch.functional import check_tensor, diffstride, may_learn
+from spectral_stride.plan import Plan, PlanOptions, sized_plan, without_batch
+from spectral_stride.torch.dispatch import may_learn
+from spectral_stride.torch.functional import check_tensor, diffstride
 from spectral_stride.torch.layers.conv_order import (
     Convolution,
     check_convolution,
@@ -256,16 +251,16 @@ class DiffStride(nn.Module):
         """Resample onto sizes that the present strides do not decide: a compiler can trace this."""
         with checks.named(type(self).__name__):
             axes = self._checked_axes(x)
-            shape = spectral_shape(_shape_of(x, conv), axes)
+            shape = without_batch(_shape_of(x, conv), axes)
             sizes = tuple(shape[axis] for axis in axes)
             plan = sized_plan(
                 shape,
+                axes,
                 self._held.of(sizes, self._held.generation),
-                axes=axes,
-                smoothness=self.smoothness,
-                ramp=self.ramp,
-                norm=self.norm,
-                method=self.method,
+                self.smoothness,
+                self.ramp,
+                self.norm,
+                self.method,
             )
             return _computed(x, conv, self._clamped(), plan)
 

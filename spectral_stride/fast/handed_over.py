@@ -1,0 +1,38 @@
+"""Maps built in one array library for the products of another: rows are found, not built again.
+
+NumPy's calls on small arrays take half as long as those of a framework. A ramp's rows P and Q are
+some of the rows that A is made of, and taking them out is faster than computing them.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from array_api_compat import array_namespace
+
+from spectral_stride.arrays import Array
+from spectral_stride.axis import AxisMap, Ramp, Resampling
+
+
+def handed_over(op: Resampling, convert: Callable[[Array], Array]) -> Resampling:
+    """Return the same map in another library, whose matrices A are left to that to multiply.
+
+    The ramps' rows on the output grid are then there in ``op`` too.
+    """
+    return replace(op, maps=tuple([one and _handed_over(one, convert) for one in op.maps]))
+
+
+def _handed_over(one: AxisMap, convert: Callable[[Array], Array]) -> AxisMap:
+    """Build the rows of one axis, and convert them."""
+    out_rows, in_rows = one.kept_rows()
+    ramp = one.ramp and Ramp(*[convert(array) for array in one.ramp])
+    same = replace(one, mask=convert(one.mask), ramp=ramp)
+    if one.ramp is not None:
+        xp = array_namespace(out_rows)
+        kept = one.mask.shape[0]
+        where = xp.concat([one.ramp.bins, one.ramp.bins + kept], axis=0)
+        one._ramp_rows = xp.take(out_rows, where, axis=0)
+        same._ramp_rows = convert(one._ramp_rows)
+        same._synthesis = convert(one.synthesis)
+        same._analysis = convert(one.build_analysis(xp.take(in_rows, where, axis=0)))
+    same._matrix = same.build_matrix(convert(out_rows), convert(one.levels() * in_rows))
+    return same
