@@ -118,7 +118,7 @@ def test_a_caller_that_knows_what_is_less_is_asked_for_shares_alone():
 
 def test_a_cotangent_is_seen_as_from_strides_that_moved_on():
     """With the map of other strides, A^T u = A0^T T^T u while no bin leaves the ramp."""
-    plan = ss.make_plan((40,), (2.0,), ramp="inside")
+    plan = ss.make_plan((3, 40), (2.0,), ramp="inside")
     still, moving = (resampling(np.asarray([s]), plan) for s in (2.0, 2.0 + 1e-3))
     u = np.random.default_rng(0).normal(size=(3, 20))
     seen = seen_from(moving, still, u, along)

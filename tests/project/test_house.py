@@ -20,6 +20,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CORE_MODULES = {path.stem for path in (ROOT / "spectral_stride").glob("*.py")}
 # The property suite stands on the core and on the adapters, and neither knows it.
 SUITE = "testing"
+# What only speed needs stands on the core, and adapters alone know it.
+FAST = "fast"
 
 # Every adapter that has a place, written or not: a folder outside this list does not ship.
 ADAPTERS = {
@@ -96,6 +98,8 @@ def core_complaint(module: str, name: str) -> str | None:
             return "the core knows no adapter: adapters import the core"
         if rest.split(".")[0] == SUITE:
             return "the suite tests the core, which knows nothing of it"
+        if rest.split(".")[0] == FAST:
+            return None if module == FAST else "no result needs fast/: adapters alone import it"
         if module != "__init__" and part_of_core(name) == "__init__":
             return "import from the module that defines the name, not from the package"
         return None
@@ -114,9 +118,31 @@ def core_complaint(module: str, name: str) -> str | None:
     return None
 
 
+# What a room of the PyTorch adapter does not know, although it could: by the beginning of a name.
+UNKNOWN = {
+    "": ("models", "training"),
+    "layers": ("models", "training"),
+    "models": ("training",),
+    "training.data": ("training.report", "training.sweep"),
+    "training.sweep": ("training.data", "training.report"),
+    "training.report": ("training.sweep",),
+}
+# The package itself offers what its rooms hold.
+OFFERS = ("__init__",)
+
+
+def room_complaint(room: str, name: str) -> str | None:
+    """What is wrong with the import of ``name`` by a file in a room of the same adapter."""
+    for other in UNKNOWN.get(room, ()):
+        if name == other or name.startswith(f"{other}."):
+            return f"{room or 'what stands outside of the rooms'} does not know {other}"
+    return None
+
+
 def adapter_complaint(path: PurePosixPath, name: str) -> str | None:
     """What is wrong with the import of ``name`` by the adapter's file ``path``."""
     adapter, is_training = path.parts[1], path.parts[2] == "training"
+    room = ".".join(path.parts[2:-1])
     top, _, rest = name.partition(".")
     if top == "spectral_stride":
         other = rest.split(".")[0]
@@ -124,7 +150,7 @@ def adapter_complaint(path: PurePosixPath, name: str) -> str | None:
             return "an adapter knows no other adapter: what both need belongs in the core"
         if other == SUITE:
             return "the suite tests the adapters, which know nothing of it"
-        return None
+        return None if path.stem in OFFERS else room_complaint(room, rest.partition(".")[2])
     allowed = packages_of(adapter)
     if is_training:
         allowed |= packages_of("train") | {"numpy"}
@@ -142,6 +168,8 @@ def suite_complaint(path: PurePosixPath, name: str) -> str | None:
     if top == "spectral_stride":
         if rest.split(".")[0] in ADAPTERS:
             return "an adapter is found at run time, by known.py"
+        if rest.split(".")[0] == FAST:
+            return "no result needs fast/: adapters alone import it"
         return None
     if name == RUN_TIME:
         return None if path.stem == "known" else "only known.py looks for libraries at run time"
@@ -163,7 +191,7 @@ def complaints(path: PurePosixPath, source: str) -> list[str]:
         elif path.parts[:2] == ("spectral_stride", SUITE):
             why = suite_complaint(path, name)
         elif room == "spectral_stride":
-            why = core_complaint(path.stem, name)
+            why = core_complaint(path.stem if len(path.parts) == 2 else FAST, name)
         elif room == "backends" and len(path.parts) > 2:
             why = adapter_complaint(path, name)
         if why:
@@ -174,7 +202,13 @@ def complaints(path: PurePosixPath, source: str) -> list[str]:
 def python_files() -> list[PurePosixPath]:
     """Every Python file of the project, adapters under backends/ and not again by their links."""
     files = list((ROOT / "spectral_stride").glob("*.py"))
-    for room in (f"spectral_stride/{SUITE}", "backends", "tests", "benchmarks"):
+    for room in (
+        f"spectral_stride/{SUITE}",
+        f"spectral_stride/{FAST}",
+        "backends",
+        "tests",
+        "benchmarks",
+    ):
         files += (ROOT / room).rglob("*.py")
     return sorted(PurePosixPath(path.relative_to(ROOT).as_posix()) for path in files)
 
@@ -186,7 +220,9 @@ def test_imports_go_one_way(path):
 
 def test_the_rooms_that_have_rules_of_their_own_exist():
     assert {"__init__", "checks", "plan"} <= CORE_MODULES
-    assert (ROOT / "backends/torch/training/__init__.py").is_file()
+    assert (ROOT / "spectral_stride" / FAST / "__init__.py").is_file()
+    for room in filter(None, {*UNKNOWN, *(one for names in UNKNOWN.values() for one in names)}):
+        assert (ROOT / "backends/torch" / room.replace(".", "/") / "__init__.py").is_file()
 
 
 def test_core_modules_do_not_import_each_other_in_a_circle():
@@ -221,6 +257,12 @@ def test_core_modules_do_not_import_each_other_in_a_circle():
         ("spectral_stride/checks.py", "from . import plan", "nothing of the core"),
         ("spectral_stride/plan.py", "import array_api_compat", "integers and floats"),
         ("spectral_stride/mask.py", "from spectral_stride.testing import oracles", "nothing of it"),
+        ("spectral_stride/mask.py", "from spectral_stride.fast import taps", "adapters alone"),
+        ("spectral_stride/mask.py", "from .fast.taps import Taps", "adapters alone"),
+        ("spectral_stride/fast/taps.py", "import torch", "the core imports"),
+        ("spectral_stride/fast/taps.py", "import numpy", "array_namespace"),
+        ("spectral_stride/fast/taps.py", "from spectral_stride import torch", "no adapter"),
+        ("spectral_stride/testing/suite.py", "import spectral_stride.fast.taps", "adapters alone"),
         ("spectral_stride/testing/suite.py", "import torch", "the extra installs"),
         ("spectral_stride/testing/suite.py", "import pytest", "the extra installs"),
         ("spectral_stride/testing/known.py", "import spectral_stride.jax", "at run time"),
@@ -235,6 +277,17 @@ def test_core_modules_do_not_import_each_other_in_a_circle():
         ("backends/torch/layers.py", "from ..jax import diffstride", "no other adapter"),
         ("backends/cupy/functional.py", "import numpy as np", "the extra installs: cupy"),
         ("backends/torch/training/data.py", "import pandas", "the extra installs: PIL"),
+        (
+            "backends/torch/kernels.py",
+            "from spectral_stride.torch import models",
+            "not know models",
+        ),
+        ("backends/torch/layers/x.py", "import spectral_stride.torch.models.mel", "know models"),
+        ("backends/torch/models/x.py", "import spectral_stride.torch.training.fit", "training"),
+        ("backends/torch/training/data/x.py", "from ..report import runs", "not know training.rep"),
+        ("backends/torch/training/data/x.py", "from ..sweep import grid", "not know training.sw"),
+        ("backends/torch/training/sweep/x.py", "from ..report import runs", "not know training.r"),
+        ("backends/torch/training/report/x.py", "from ..sweep import grid", "not know training.s"),
         ("benchmarks/cost.py", "import backends.torch", "has one name"),
         ("tests/test_layers.py", "from backends.torch import layers", "has one name"),
     ],
@@ -256,6 +309,12 @@ def test_the_rule_refuses(path, source, why):
         ("spectral_stride/__init__.py", "from spectral_stride.plan import Plan"),
         ("spectral_stride/testing/plugin.py", "import pytest, hypothesis, numpy"),
         ("spectral_stride/testing/known.py", "import importlib\nimportlib.import_module(n)"),
+        ("spectral_stride/fast/taps.py", "from spectral_stride.axis import AxisMap"),
+        ("spectral_stride/fast/taps.py", "from spectral_stride.fast import from_output"),
+        ("backends/torch/kernels.py", "from spectral_stride.fast.taps import Taps"),
+        ("backends/torch/__init__.py", "from spectral_stride.torch.models.resnet import ResNet"),
+        ("backends/torch/models/x.py", "from spectral_stride.torch.layers import DiffStride"),
+        ("backends/torch/training/sweep/x.py", "from spectral_stride.torch.training import fit"),
         ("backends/torch/layers.py", "import torch.nn\nfrom spectral_stride import vjp"),
         ("backends/torch/layers.py", "from .functional import diffstride"),
         ("backends/torch/training/data.py", "import lightning, numpy\nfrom sklearn import x"),

@@ -14,9 +14,9 @@ from spectral_stride import make_plan
 from spectral_stride.torch import (
     DiffStride,
     SpectralPool,
-    built,
     diffstride,
     hold_sizes,
+    map_cache,
     spectral_pool,
 )
 
@@ -280,7 +280,7 @@ def test_constant_strides_under_a_transform_that_comes_first(name):
         return diffstride(x, (2.5, 1.7))
 
     exact = torch.from_numpy(core.diffstride(x.numpy(), (2.5, 1.7)))
-    built.fixed.clear()
+    map_cache.constant.clear()
     first = TRANSFORMS[name](function)(x)
     torch.testing.assert_close(function(x), exact)
     assert type(function(x)) is torch.Tensor
@@ -290,7 +290,7 @@ def test_constant_strides_under_a_transform_that_comes_first(name):
 def test_a_fake_mode_leaves_nothing_behind():
     layer = DiffStride((2.5, 1.7), trainable=False)
     x = torch.randn(3, 12, 10)
-    built.fixed.clear()
+    map_cache.constant.clear()
     with FakeTensorMode(allow_non_fake_inputs=True):
         layer(x)
     y = layer(x)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from spectral_stride.torch import DiffStride, audio_net, built, efficientnet_b0, resnet18, resnet50
+from spectral_stride.torch import DiffStride, audio_net, efficientnet_b0, resnet18, resnet50
 from spectral_stride.torch.models.downsampling import Downsampling, Shrink
 from spectral_stride.torch.models.network import Network
 from spectral_stride.torch.training.macs import multiply_accumulates, survey
