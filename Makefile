@@ -53,12 +53,12 @@ tests: $(READY)  ## Run the tests (PROFILE=dev|ci|nightly, WORKERS=2) and the co
 	@echo "==> Checking that the tests reach at least 98 % of the core, branches included"
 	@$(BIN)/coverage report --include='spectral_stride/*' --fail-under=98
 
-# JAX compiles every size, and dask is tested on arrays larger than memory: both wait for `make test`.
+# What compiles, and dask with its large arrays, takes as long as all the rest: it waits for `make test`.
 core-tests: $(READY)
-	@echo "==> Running the tests of the core, without JAX and dask, and of the house rules: pytest"
+	@echo "==> Running the tests of the core, without JAX, compilers and dask, and of the house: pytest"
 	@HYPOTHESIS_PROFILE=dev OMP_NUM_THREADS=1 \
 		$(BIN)/pytest -q tests/core tests/project/test_house.py tests/project/test_pages.py \
-		-k 'not jax and not dask'
+		-k 'not jax and not dask and not compile'
 
 # jax[cuda13] brings its CUDA packages at versions of its own choice; they are in no pin.
 test-gpu: $(READY)  ## Run what needs a CUDA device (CuPy, PyTorch, JAX); there a skip is an error
