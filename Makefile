@@ -8,11 +8,12 @@ PROFILE ?= ci
 VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
-PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP   := $(BIN)/python .ci/install.py -c constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lint types tests test-gpu bench bench-gpu pins clean distclean check-python
+.PHONY: help setup run test quick fix lint types tests core-tests test-gpu bench bench-gpu pins
+.PHONY: clean distclean check-python
 
 help:  ## Show this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -25,6 +26,14 @@ run: $(READY)  ## Train a network that learns its strides; options go in ARGS="-
 	@$(BIN)/spectral-stride train $(ARGS)
 
 test: lint types tests  ## Run every check: lint, format, types, tests, coverage
+
+# Types and tests side by side: without its cache mypy alone takes most of a minute, on one core.
+quick: $(READY)  ## Check style, types, the core and the house rules in under a minute
+	@$(MAKE) --no-print-directory -j 2 lint types core-tests
+
+fix: $(READY)  ## Mend what ruff can mend of the style, and format all code
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
 
 lint: $(READY)  ## Check the style and the format of all code
 	@echo "==> Checking the style: ruff check"
@@ -40,9 +49,16 @@ types: $(READY)  ## Check the types of the core and of the adapters
 tests: $(READY)  ## Run the tests (PROFILE=dev|ci|nightly, WORKERS=2) and the coverage gate
 	@echo "==> Running the tests on $(WORKERS) workers, hypothesis profile $(PROFILE): pytest"
 	@HYPOTHESIS_PROFILE=$(PROFILE) OMP_NUM_THREADS=1 \
-		$(BIN)/pytest -n $(WORKERS) --cov --cov-report= tests
+		$(BIN)/pytest -q -n $(WORKERS) --cov --cov-report= tests
 	@echo "==> Checking that the tests reach at least 98 % of the core, branches included"
 	@$(BIN)/coverage report --include='spectral_stride/*' --fail-under=98
+
+# What compiles, and dask with its large arrays, takes as long as all the rest: it waits for `make test`.
+core-tests: $(READY)
+	@echo "==> Running the tests of the core, without JAX, compilers and dask, and of the house: pytest"
+	@HYPOTHESIS_PROFILE=dev OMP_NUM_THREADS=1 \
+		$(BIN)/pytest -q tests/core tests/project/test_house.py tests/project/test_pages.py \
+		-k 'not jax and not dask and not compile'
 
 # jax[cuda13] brings its CUDA packages at versions of its own choice; they are in no pin.
 test-gpu: $(READY)  ## Run what needs a CUDA device (CuPy, PyTorch, JAX); there a skip is an error
@@ -59,15 +75,18 @@ bench-gpu: $(READY)  ## The same on a CUDA device, with a copy of the same bytes
 	@echo "==> Measuring speed on CUDA: python -m benchmarks.speed --device cuda $(ARGS)"
 	@$(BIN)/python -m benchmarks.speed --device cuda $(ARGS)
 
-# PyTorch goes first and alone: it is by far the largest download. The build backend comes from the
-# pins too, so nothing is installed that constraints.txt does not name.
+# In parts, so that it shows how far it is. The build backend comes from the pins too: nothing is
+# installed that constraints.txt does not name.
 $(READY): pyproject.toml constraints.txt | check-python
 	@echo "==> Creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@echo "==> Installing PyTorch (a few minutes on a slow line)"
-	@$(PIP) torch
-	@echo "==> Installing the other dependencies and this project"
-	@$(PIP) hatchling
+	@echo "==> Installing PyTorch, the largest part (1 of 4; a few minutes on a slow line)"
+	@$(PIP) hatchling torch
+	@echo "==> Installing JAX (2 of 4)"
+	@$(PIP) --no-build-isolation -e '.[jax]'
+	@echo "==> Installing what the training tool needs (3 of 4)"
+	@$(PIP) --no-build-isolation -e '.[train]'
+	@echo "==> Installing what the checks need (4 of 4)"
 	@$(PIP) --no-build-isolation -e '.[dev]'
 	@touch $@
 
@@ -82,8 +101,8 @@ pins: check-python  ## Resolve all dependencies anew and rewrite constraints.txt
 	@echo "==> Resolving the newest versions of everything but PyTorch"
 	@$(PYTHON) -m venv --clear .pins
 	@grep '^torch==' constraints.txt >.pins/torch.txt
-	@.pins/bin/python -m pip install --quiet -c .pins/torch.txt torch
-	@.pins/bin/python -m pip install --quiet -c .pins/torch.txt colorama -e '.[cupy,dev]'
+	@.pins/bin/python .ci/install.py -c .pins/torch.txt torch
+	@.pins/bin/python .ci/install.py -c .pins/torch.txt colorama -e '.[cupy,dev]'
 	@grep '^#' constraints.txt >.pins/constraints.txt
 	@.pins/bin/python -m pip freeze --all --exclude-editable \
 		| sed -e '/^pip==/d' -e 's/+.*//' | LC_ALL=C sort -f >>.pins/constraints.txt

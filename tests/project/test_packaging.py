@@ -99,10 +99,9 @@ def test_the_sdist_holds_what_building_and_checking_need(unpacked_sdist):
     packed = {path.relative_to(unpacked_sdist).as_posix() for path in files_under(unpacked_sdist)}
     names = ["CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"]
     expected = {*names, "constraints.txt", "pyproject.toml"}
-    for folder in ("spectral_stride", "backends", "tests", "benchmarks"):
-        if (ROOT / folder).is_dir():
-            files = files_under(ROOT / folder)
-            expected |= {path.relative_to(ROOT).as_posix() for path in files}
+    for folder in (".ci", "spectral_stride", "backends", "tests", "benchmarks", "docs"):
+        files = files_under(ROOT / folder)
+        expected |= {path.relative_to(ROOT).as_posix() for path in files}
     assert packed - {".gitignore", "PKG-INFO"} == expected  # hatchling adds these two
 
 

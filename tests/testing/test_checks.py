@@ -69,7 +69,7 @@ def test_what_an_implementation_raises_is_its_failure():
     def forward(x, strides, **options):
         raise RuntimeError("no such kernel")
 
-    with pytest.raises(AssertionError, match=r"RuntimeError at .*test_testing.py:\d+: no such"):
+    with pytest.raises(AssertionError, match=r"RuntimeError at .*test_checks.py:\d+: no such"):
         check_implementation(np.asarray, forward, max_examples=2)
 
 
@@ -194,7 +194,7 @@ def test_an_odd_number_of_examples_is_refused(capsys):
 
 
 def test_it_runs_as_a_module():
-    """The command of the README, in a fresh interpreter, on NumPy alone."""
+    """The command of the pages, in a fresh interpreter, on NumPy alone."""
     command = [sys.executable, "-m", "spectral_stride.testing", "--examples", "1"]
     done = subprocess.run(
         [*command, "--only", "numpy"], capture_output=True, text=True, check=False, cwd=ROOT
