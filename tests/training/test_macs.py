@@ -8,7 +8,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from spectral_stride.torch import DiffStride, audio_net, efficientnet_b0, resnet18, resnet50
+from spectral_stride.torch import (
+    DiffStride,
+    audio_net,
+    efficientnet_b0,
+    map_cache,
+    resnet18,
+    resnet50,
+)
 from spectral_stride.torch.models.downsampling import Downsampling, Shrink
 from spectral_stride.torch.models.network import Network
 from spectral_stride.torch.training.macs import multiply_accumulates, survey
@@ -132,7 +139,7 @@ def test_a_survey_changes_nothing():
 
 def test_matrices_that_are_kept_do_not_change_the_count():
     net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), DiffStride(2.0, ramp="inside"))
-    built.fixed.clear()
+    map_cache.constant.clear()
     first = multiply_accumulates(net, (3, 96, 96))
     assert multiply_accumulates(net, (3, 96, 96)) == first
     net(torch.zeros(1, 3, 96, 96))
