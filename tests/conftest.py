@@ -22,3 +22,12 @@ def xp(request):
     """Every way of calling the core. A library that is missing is a skip with its reason."""
     assert request.param.namespace
     return request.param
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Send tests that share a fixture of their module to one worker, which then makes it once."""
+    for item in items:
+        defined = (one for found in item._fixtureinfo.name2fixturedefs.values() for one in found)
+        if any(one.scope == "module" for one in defined):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
