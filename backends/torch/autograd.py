@@ -12,18 +12,18 @@ from typing import Any
 import torch
 
 from spectral_stride.axis import Resampling
-from spectral_stride.fast.from_output import FromOutput, recoveries, seen_from
+from spectral_stride.fast.from_output import FromOutput, seen_from
 from spectral_stride.gradients import backward, forward, push
 from spectral_stride.operator import PLAIN, apply
 from spectral_stride.plan import Plan
 from spectral_stride.torch.kernels import products_for
-from spectral_stride.torch.map_cache import AllTaps, traced_map
+from spectral_stride.torch.map_cache import AllTaps, plain_map
 from spectral_stride.torch.memory_format import in_order, logical_order, stored_order, writable
 
 
 def differentiable_map(strides: torch.Tensor, plan: Plan, taps: AllTaps = None) -> Resampling:
     """What these strides make of each axis, with derivatives of every order in them."""
-    return traced_map(strides, plan, taps, stop=torch.Tensor.detach)
+    return plain_map(strides, plan, taps, stop=torch.Tensor.detach)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
@@ -180,7 +180,7 @@ class LearnFromOutput(torch.autograd.Function):
             if torch.is_grad_enabled():
                 # Of a map without history there are no second derivatives.
                 op = differentiable_map(strides, still.plan)
-                how = FromOutput(recoveries(op), how.keeps_samples)
+                how = how.found_in(op)
             dy, ds = how.backward(
                 op,
                 g,

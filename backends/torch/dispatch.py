@@ -31,7 +31,7 @@ from spectral_stride.torch.map_cache import (
     is_plain_eager,
     is_transformed,
     learned_map,
-    traced_map,
+    plain_map,
 )
 from spectral_stride.torch.memory_format import in_order, logical_order, stored_order, writable
 
@@ -166,7 +166,7 @@ def _linearised(x: torch.Tensor, strides: torch.Tensor, plan: Plan, taps: AllTap
     which is plain tensor code: s - s.detach() is zero and has slope one.
     """
     point = strides.detach()
-    op = traced_map(point, plan, taps)
+    op = plain_map(point, plan, taps)
     y, q = forward(op, x)
     dy, _ = push(op, None, strides - point, q)
     return writable(y, x) if dy is None else y + dy

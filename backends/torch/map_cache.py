@@ -105,15 +105,15 @@ def forward_mode_is_nested() -> bool:
     return sum(level.key() == torch._C._functorch.TransformType.Jvp for level in stack) > 1
 
 
-def traced_map(
-    strides: torch.Tensor,
+def plain_map(
+    strides: Any,
     plan: Plan,
     taps: AllTaps,
     *,
     learn: bool = True,
     stop: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Resampling:
-    """Build a map of PyTorch's own operations, whatever watches them; as `axis.resampling`."""
+    """Build a map by the strides' own library, whatever watches it; as `axis.resampling`."""
     op = resampling(strides, plan, learn=learn, stop=stop)
     return op if taps is None else with_taps(op, taps)
 
@@ -130,7 +130,7 @@ def learned_map(
     """
     point = strides.detach()
     if not is_plain_eager() or type(point) is not torch.Tensor or point.device.type != "cpu":
-        return traced_map(point, plan, taps), None
+        return plain_map(point, plan, taps), None
     plan = replanned(plan, shape=without_batch(plan.shape, plan.axes))
     key = tuple(point.tolist()), plan, taps, point.dtype, from_output
     found: LearnedMap | None = learned.find(key)
@@ -148,19 +148,18 @@ def _built(
     by_numpy = "fft" not in plan.methods and max(plan.sizes) <= LONGEST_ON_HOST
     how = None
     if by_numpy or from_output:
-        on_host = resampling(point.numpy(), plan, learn=learn)
-        if taps is not None:
-            on_host = with_taps(on_host, taps)
+        on_host = plain_map(point.numpy(), plan, taps, learn=learn)
     if by_numpy:
         op = handed_over(on_host, torch.from_numpy)
     else:
         # Tensors that were made in inference mode could not serve in training later.
         with torch.inference_mode(False), torch.no_grad():
-            op = traced_map(point, plan, taps, learn=learn)
+            op = plain_map(point, plan, taps, learn=learn)
     if from_output:
         # Where a convolution reads the output, its caller knows what is less.
         how = choose(on_host, always=taps is not None)
-        how = how and how.converted(torch.from_numpy)
+    if how is not None:
+        how = how.converted(torch.from_numpy) if by_numpy else how.found_in(op)
     return op, how
 
 
@@ -173,11 +172,11 @@ def constant_map(strides: Strides, plan: Plan, taps: AllTaps, x: torch.Tensor) -
     if isinstance(strides, torch.Tensor):
         plain = is_plain_eager() and type(strides.detach()) is torch.Tensor
         if not plain or strides.device.type != "cpu":
-            return traced_map(strides, plan, taps, learn=False)
+            return plain_map(strides, plan, taps, learn=False)
         strides = tuple(strides.tolist())
     elif not is_plain_eager():
         point = torch.tensor(strides, dtype=dtype, device=x.device)
-        return traced_map(point, plan, taps, learn=False)
+        return plain_map(point, plan, taps, learn=False)
     values = strides
     plan = replanned(plan, shape=without_batch(plan.shape, plan.axes))
 
@@ -185,7 +184,7 @@ def constant_map(strides: Strides, plan: Plan, taps: AllTaps, x: torch.Tensor) -
         point = torch.tensor(values, dtype=dtype, device=x.device)
         if x.device.type == "cpu":
             return _built(point, plan, taps, from_output=False, learn=False)[0]
-        return traced_map(point, plan, taps, learn=False)
+        return plain_map(point, plan, taps, learn=False)
 
     return _once_for_all(("strides", values, plan, taps, dtype, x.device), plan, taps, build)
 

@@ -92,6 +92,13 @@ class FromOutput(NamedTuple):
             g = add(g, one)
         return g, None if total is None else sum_over_batch(total)
 
+    def found_in(self, op: Resampling) -> "FromOutput":
+        """Return the same for another build of the map."""
+        rows = tuple(
+            [None if one is None or one.ramp is None else recovery(one) for one in op.maps]
+        )
+        return FromOutput(rows, self.keeps_samples)
+
     def converted(self, convert: Callable[[Array], Array]) -> "FromOutput":
         """Return the same in another array library."""
         rows = tuple([None if one is None else convert(one) for one in self.recovery])
@@ -122,11 +129,6 @@ def recovery(axis_map: AxisMap) -> Array:
     return on_both(level) * axis_map.ramp_rows
 
 
-def recoveries(op: Resampling) -> tuple[Array | None, ...]:
-    """Of each axis with a ramp its `recovery`; None for the others."""
-    return tuple([None if one is None or one.ramp is None else recovery(one) for one in op.maps])
-
-
 def choose(op: Resampling, *, always: bool = False) -> FromOutput | None:
     """Decide whether strides learn from the output: where that is clearly less to keep.
 
@@ -146,7 +148,7 @@ def choose(op: Resampling, *, always: bool = False) -> FromOutput | None:
             return None
     if any(float(array_namespace(one.mask).min(shares(one))) < LEAST_SHARE for one in learning):
         return None
-    return FromOutput(recoveries(op), samples)
+    return FromOutput((), samples).found_in(op)
 
 
 def _coefficients(axis_map: AxisMap) -> int:

@@ -10,7 +10,6 @@ from spectral_stride.fast.from_output import (
     LEAST_SHARE,
     FromOutput,
     choose,
-    recoveries,
     seen_from,
     shares,
 )
@@ -46,7 +45,7 @@ def test_the_output_tells_the_same_gradient(dtype, mean, rtol, keeps_samples, ca
     """By its coefficients, or by its samples; the input's coefficients in float64 are the truth."""
     op, x, g, s = drawn_map(case, dtype, mean)
     assume_large_shares(op)
-    how = FromOutput(recoveries(op), keeps_samples)
+    how = FromOutput((), keeps_samples).found_in(op)
     y = apply(op, x)
     dy, ds = how.backward(op, g, how.keep(op, y), s.dtype)
     np.testing.assert_array_equal(dy, g)
@@ -64,7 +63,7 @@ def test_cotangents_of_what_was_read_go_back_to_the_output(case):
     """<dq, E y> has the gradient E^T dq in y, and none in the stride of its own axis."""
     op, x, _, s = drawn_map(case, "float64")
     assume_large_shares(op)
-    how = FromOutput(recoveries(op), keeps_samples=False)
+    how = FromOutput((), keeps_samples=False).found_in(op)
     y = apply(op, x)
     kept = how.keep(op, y)
     assume(sum(one is not None for one in kept) == 1)
