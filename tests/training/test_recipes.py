@@ -6,16 +6,17 @@ import pytest
 import torch
 
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.config import OF_THE_RECIPE, Config, RefusedError, read
-from spectral_stride.torch.training.data.datamodule import Digits
+from spectral_stride.torch.training.config import OF_THE_RECIPE, Config, parse
+from spectral_stride.torch.training.data.digits import Digits
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.recipes import RECIPES
+from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.sweep.grid import read_grid
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_gives_the_defaults(name):
-    config = read({"recipe": name})
+    config = parse({"recipe": name})
     wanted = {field: getattr(RECIPES[name], field) for field in OF_THE_RECIPE}
     wanted["width"] = {"small": 8, "paper": 64, "fast": 64}[name]  # of resnet18
     assert {field: getattr(config, field) for field in OF_THE_RECIPE} == wanted
@@ -36,16 +37,16 @@ def test_a_recipe_without_a_width_takes_the_networks_own(name, tmp_path):
     kind = MODELS[name]
     assert kind.width == PUBLISHED[name]
     for recipe in ("paper", "fast"):
-        assert read({"recipe": recipe, "model": name}).width == kind.width
-        assert read({"recipe": recipe, "model": name, "width": "5"}).width == 5
-    assert read({"recipe": "small", "model": name}).width == 8
+        assert parse({"recipe": recipe, "model": name}).width == kind.width
+        assert parse({"recipe": recipe, "model": name, "width": "5"}).width == 5
+    assert parse({"recipe": "small", "model": name}).width == 8
     (tmp_path / "grid.yaml").write_text(f"{{model: {name}, recipe: paper}}")
     (point,) = read_grid(tmp_path / "grid.yaml")
     assert point.config.width == kind.width
 
 
 def test_the_published_resnet56_has_its_parameters():
-    config = read({"recipe": "paper", "model": "resnet56", "downsampling": "strided"})
+    config = parse({"recipe": "paper", "model": "resnet56", "downsampling": "strided"})
     module = Classifier.build(config, Digits(8, 0, 32))
     own = MODELS["resnet56"].build(10, in_channels=1, downsampling="strided")
     count = sum(parameter.numel() for parameter in module.model.parameters())
@@ -54,13 +55,13 @@ def test_the_published_resnet56_has_its_parameters():
 
 
 def test_without_a_word_the_recipe_is_that_of_the_defaults():
-    assert read({}) == read({"recipe": "small"})
+    assert parse({}) == parse({"recipe": "small"})
     defaults = Config()
-    assert all(getattr(defaults, name) == getattr(read({}), name) for name in OF_THE_RECIPE)
+    assert all(getattr(defaults, name) == getattr(parse({}), name) for name in OF_THE_RECIPE)
 
 
 def test_options_change_a_recipe():
-    config = read({"recipe": "paper", "epochs": "3", "mixup": "0.2", "flip": False})
+    config = parse({"recipe": "paper", "epochs": "3", "mixup": "0.2", "flip": False})
     assert (config.epochs, config.mixup, config.flip, config.lr) == (3, 0.2, False, 0.1)
     assert "--recipe paper" in config.command()
     assert "--no-flip" in config.command()
@@ -83,18 +84,18 @@ def test_options_change_a_recipe():
 )
 def test_refusals(words, message):
     with pytest.raises(RefusedError, match=message):
-        read(words)
+        parse(words)
 
 
 def test_a_folder_may_name_one_of_its_configurations(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tables").mkdir()
-    assert read({"data": "tables:small"}).data == "tables:small"
+    assert parse({"data": "tables:small"}).data == "tables:small"
 
 
 def rates(recipe, steps=100, **words):
     """Learning rates of weights and strides at every step of a run."""
-    module = Classifier.build(read({"recipe": recipe, "width": "2", **words}), Digits(8, 0, 32))
+    module = Classifier.build(parse({"recipe": recipe, "width": "2", **words}), Digits(8, 0, 32))
     module._trainer = SimpleNamespace(estimated_stepping_batches=steps)
     made = module.configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
@@ -123,7 +124,7 @@ def test_the_papers_weight_decay_is_that_of_kernels_alone():
     assert {parameter.ndim for parameter in kernels["params"]} == {2, 4}
     assert {parameter.ndim for parameter in vectors["params"] + strides["params"]} == {1}
     counts = [len(group["params"]) for group in (kernels, vectors, strides)]
-    model = Classifier.build(read({"width": "2"}), Digits(8, 0, 32)).model
+    model = Classifier.build(parse({"width": "2"}), Digits(8, 0, 32)).model
     assert sum(counts) == len(list(model.parameters()))
     assert counts[2] == 4
     for recipe, decay in (("small", 0.01), ("fast", 5e-4)):

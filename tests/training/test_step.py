@@ -9,7 +9,7 @@ import torch
 
 from spectral_stride.torch.training.augment import cropped, flipped, mixed, shifted
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.config import read
+from spectral_stride.torch.training.config import parse
 
 TASKS = {"letter": 4, "ink": 3}
 COUNT, SHAPE = 12, (2, 16, 16)
@@ -21,7 +21,7 @@ class Watched:
 
     def __init__(self, monkeypatch, **words):
         torch.manual_seed(0)
-        config = read({"width": 2, **PLAIN, **words})
+        config = parse({"width": 2, **PLAIN, **words})
         mean, std = [[[0.3]], [[-0.2]]], [[[2.0]], [[0.5]]]
         self.module = Classifier(asdict(config), TASKS, SHAPE, None, mean, std)
         for name in ("log", "log_dict"):  # they need a trainer

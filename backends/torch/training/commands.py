@@ -1,5 +1,6 @@
 """The words of the command line: what can be asked for, and what is then done."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,18 +11,20 @@ from spectral_stride.checks import RAMPS
 from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS
 from spectral_stride.torch.training.config import (
     DEVICES,
+    LEARNED_ONLY,
     WIDEST,
     Config,
+    has_effect,
     option_of,
-    read,
-    refuse,
+    parse,
 )
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.recipes import RECIPES
-from spectral_stride.torch.training.sweep.grid import LEARNED_ONLY, counts
-from spectral_stride.torch.training.sweep_commands import report, sweep
+from spectral_stride.torch.training.refusal import refuse
 
 app = typer.Typer(add_completion=False, help="Train networks that learn their strides.")
+
+_NOT_CHOICES = ("out", "resume")
 
 _DEFAULT = Config()
 _POOR = "; ".join(f"{kind.poor_strides} for {name}" for name, kind in MODELS.items())
@@ -37,7 +40,7 @@ def _of_the_recipe(help_text: str, name: str) -> str:
 
 
 def _option(help_text: str, metavar: str, *names: str) -> Any:
-    """Describe an option. It is read as text: `config.read` refuses all values in one form."""
+    """Describe an option. It is read as text: `config.parse` refuses all values in one form."""
     return typer.Option(*names, help=help_text, metavar=metavar)
 
 
@@ -247,27 +250,112 @@ def train(
         if given != ["--resume"]:
             others = " and ".join(name for name in given if name != "--resume")
             refuse("--resume", f"{others} too", "no other option", "write --resume FOLDER alone")
-    config = read(words)
-    idle = [name for name in LEARNED_ONLY if not counts(name, config.downsampling)]
+    config = parse(words)
+    idle = [name for name in LEARNED_ONLY if not has_effect(name, config.downsampling)]
     idle = [option_of(name) for name in idle if _was_given(context, name)]
     if idle:
         why = f"the strides of --downsampling {config.downsampling} are not learned"
         typer.echo(f"without effect, as {why}: {', '.join(idle)}", err=True)
     # Only now: Lightning takes seconds to import, and a wrong value has been refused by here.
-    from spectral_stride.torch.training import job
+    from spectral_stride.torch.training.fit import run_job
     from spectral_stride.torch.training.run_folder import resumed
 
     if resume is not None:
         config = resumed(resume)
-    job.run(config, out, Console(), resume=resume)
-
-
-app.command()(sweep)
-app.command()(report)
-
-_NOT_CHOICES = ("out", "resume")
+    run_job(config, out, Console(), resume=resume)
 
 
 def _was_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+SWEEPS = Path("sweeps")
+# As `leases.GRACE`, in a module that takes seconds to import.
+MINUTES = 3
+
+Grid = Annotated[
+    str,
+    typer.Argument(
+        help="YAML: options of train, each with a value or a list; or a list of such grids.",
+        metavar="GRID",
+    ),
+]
+SweepOut = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of the sweep, which may hold what it has finished; without it one under "
+        "sweeps, named after the grid.",
+        metavar="FOLDER",
+    ),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        help="Database that several machines share, such as postgresql://user@host/name. Without "
+        "it a journal in the folder, which machines can share too. A database hears of a killed "
+        f"worker only by {MINUTES} minutes of silence; until then its point counts as running.",
+        metavar="URL",
+    ),
+]
+Runs = Annotated[list[str], typer.Argument(help="Folders of runs or of sweeps.", metavar="RUNS...")]
+ReportOut = Annotated[str, typer.Option("--out", help="Folder for the report.", metavar="FOLDER")]
+
+
+@app.command()
+def sweep(grid: Grid, out: SweepOut = None, storage: Storage = None) -> None:
+    """Train every point of a grid, once.
+
+    Start it again to go on after an interruption: what has finished stays, what was broken off goes
+    on after its last whole epoch, what has failed is tried again. Start it several times,
+    on several machines, to work side by side. With --storage wait three minutes after a worker was
+    killed, or its point counts as running, and is left out; it then begins anew, in a folder of its
+    own, for nobody knows that the silent worker is dead.
+    """
+    from spectral_stride.torch.training.device import find_device
+    from spectral_stride.torch.training.sweep.grid import read_grid
+
+    path = Path(grid)
+    for device in {point.config.device for point in read_grid(path)}:
+        find_device(device)
+    # Only now: these take seconds to import, and a wrong grid has been refused by here.
+    from spectral_stride.torch.training.fit import run_job
+    from spectral_stride.torch.training.run_folder import CONFIG
+    from spectral_stride.torch.training.sweep.outcomes import FAILED, RUNNING, outcome_table
+    from spectral_stride.torch.training.sweep.sweep import sweep as run_sweep
+
+    console = Console()
+    silent = Console(quiet=True)
+
+    def run(config: Config, folder: Path) -> dict[str, Any]:
+        if (folder / CONFIG).exists():  # it was broken off
+            _, summary = run_job(config, None, silent, resume=str(folder))
+        else:
+            _, summary = run_job(config, str(folder), silent, keep=True)
+        return summary
+
+    folder = SWEEPS / path.stem if out is None else Path(out)
+
+    def tell(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False)
+
+    outcomes = run_sweep(path, folder, run, storage=storage, tell=tell)
+    console.print(outcome_table(outcomes))
+    if storage is not None and any(outcome.state == RUNNING for outcome in outcomes):
+        tell(
+            "A running trial is another worker's, or that of one killed less than "
+            f"{MINUTES} minutes ago: then start the sweep again after that time."
+        )
+    if any(outcome.state == FAILED for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(runs: Runs, out: ReportOut = "report") -> None:
+    """Write report.md, with pictures beside it, and report.html, with pictures inside it."""
+    from spectral_stride.torch.training.report.document import write_report
+
+    markdown, html = write_report([Path(run) for run in runs], Path(out))
+    console = Console()
+    console.print(f"Markdown  {markdown}", soft_wrap=True, highlight=False)
+    console.print(f"HTML      {html}", soft_wrap=True, highlight=False)

@@ -5,12 +5,13 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from spectral_stride import checks
 from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.recipes import RECIPES, Recipe
+from spectral_stride.torch.training.refusal import refuse
 
 # What is built in. Everything else is a path or an id of the Hugging Face hub.
 DIGITS = "digits"
@@ -41,10 +42,6 @@ OF_THE_RECIPE = tuple(
 SWITCHES = ("baseline", "flip")
 
 
-class RefusedError(ValueError):
-    """What the tool cannot work with. Its message is the one line that the user gets."""
-
-
 def width_of(recipe: Recipe, model: str) -> int:
     """Return the channels of the stem where a user does not say how many.
 
@@ -56,11 +53,6 @@ def width_of(recipe: Recipe, model: str) -> int:
     (8, 16)
     """
     return MODELS[model].width if recipe.width is None else recipe.width
-
-
-def refuse(option: str, got: object, allowed: str, remedy: str) -> NoReturn:
-    """Raise `RefusedError` with the message "option: got ...; allowed: ...; instead: ..."."""
-    checks.refuse(RefusedError, option, got, allowed, remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +89,7 @@ class Config:
 
     See Also
     --------
-    read : builds one from a user's words, and refuses what is out of range.
+    parse : builds one from a user's words, and refuses what is out of range.
     """
 
     data: str = DIGITS
@@ -135,7 +127,7 @@ class Config:
     @property
     def stride_pairs(self) -> list[Pair]:
         """The initial strides as numbers, (height, width) each."""
-        return read_strides(self.strides)
+        return parse_strides(self.strides)
 
     def command(self) -> str:
         """The command line that repeats this run, with every option written out."""
@@ -147,6 +139,25 @@ class Config:
             elif value != "":
                 words += [option, str(value)]
         return shlex.join(words)
+
+
+# Every option of `train`, in the order of its help.
+OPTIONS = tuple(field.name for field in fields(Config))
+# What strides have that are learned, and what a training has no use for where they are not.
+LEARNED = "diffstride"
+LEARNED_ONLY = ("ramp", "smoothness", "penalty", "stride_lr")
+
+
+def has_effect(option: str, downsampling: str) -> bool:
+    """Whether an option makes a difference for a kind of downsampling.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.config import has_effect
+    >>> has_effect("penalty", "diffstride"), has_effect("penalty", "strided")
+    (True, False)
+    """
+    return downsampling == LEARNED or option not in LEARNED_ONLY
 
 
 def option_of(name: str) -> str:
@@ -163,7 +174,7 @@ def _choice(*allowed: str) -> Callable[[str, Any, Any], str]:
     return check
 
 
-def _whole(least: int, most: int = LARGEST, why: str = "") -> Callable[[str, Any, Any], int]:
+def _integer(least: int, most: int = LARGEST, why: str = "") -> Callable[[str, Any, Any], int]:
     """Build a check for whole numbers from ``least`` to ``most``."""
 
     def check(option: str, value: Any, default: Any) -> int:
@@ -230,8 +241,8 @@ def _smoothness(option: str, value: Any, default: Any) -> float:
     return number
 
 
-def read_strides(text: str) -> list[Pair]:
-    """Read "1,1,3x2,2,2" as pairs (height, width).
+def parse_strides(text: str) -> list[Pair]:
+    """Parse "1,1,3x2,2,2" as pairs (height, width).
 
     Raises
     ------
@@ -255,15 +266,15 @@ def _check_strides(config: Config) -> str:
     """Return the strides to use, refusing what the chosen model cannot take."""
     poor = MODELS[config.model].poor_strides
     text = config.strides or poor
-    pairs, count = read_strides(text), len(poor.split(","))
+    pairs, count = parse_strides(text), len(poor.split(","))
     if len(pairs) != count:
         allowed = f"{count} for --model {config.model}: one for each place where it gets smaller"
         refuse("--strides", f"{len(pairs)} strides {text!r}", allowed, f"write --strides {poor}")
-    whole = all(number == int(number) for pair in pairs for number in pair)
-    if config.downsampling == "strided" and not whole:
+    integral = all(number == int(number) for pair in pairs for number in pair)
+    if config.downsampling == "strided" and not integral:
         remedy = "write whole numbers, or --downsampling diffstride (or spectral)"
         refuse("--strides", repr(text), "whole numbers for --downsampling strided", remedy)
-    if config.baseline and not whole:
+    if config.baseline and not integral:
         remedy = "write whole numbers, or --no-baseline"
         allowed = "whole numbers with --baseline, whose convolutions are strided"
         refuse("--strides", repr(text), allowed, remedy)
@@ -275,17 +286,17 @@ _CHECKS: dict[str, Callable[[str, Any, Any], Any]] = {
     "input": _text,
     "labels": _text,
     "test_split": _text,
-    "size": _whole(0, LARGEST_SIDE, " (0 leaves images as they are)"),
+    "size": _integer(0, LARGEST_SIDE, " (0 leaves images as they are)"),
     "seconds": _real(),
-    "limit": _whole(0, why=" (0 is all)"),
+    "limit": _integer(0, why=" (0 is all)"),
     "model": _choice(*MODELS),
     "downsampling": _choice(*DOWNSAMPLINGS),
     "ramp": _choice(*reversed(checks.RAMPS)),
     "smoothness": _smoothness,
     "penalty": _real(),
     "recipe": _choice(*RECIPES),
-    "epochs": _whole(1),
-    "batch_size": _whole(2, why=" (batch normalization compares images)"),
+    "epochs": _integer(1),
+    "batch_size": _integer(2, why=" (batch normalization compares images)"),
     "lr": _real(zero=False),
     "stride_lr": _real(),
     "weight_decay": _real(),
@@ -296,15 +307,15 @@ _CHECKS: dict[str, Callable[[str, Any, Any], Any]] = {
     "flip": _switch,
     "baseline": _switch,
     "precision": _choice("32", "bf16"),
-    "width": _whole(1, WIDEST),
-    "seed": _whole(0, LARGEST_SEED),
+    "width": _integer(1, WIDEST),
+    "seed": _integer(0, LARGEST_SEED),
     "device": _choice(*DEVICES),
-    "devices": _whole(1, 1024),
-    "nodes": _whole(1, 1024),
+    "devices": _integer(1, 1024),
+    "nodes": _integer(1, 1024),
 }
 
 
-def read(words: Mapping[str, Any]) -> Config:
+def parse(words: Mapping[str, Any]) -> Config:
     """Build a configuration from a user's words.
 
     Parameters
@@ -324,8 +335,8 @@ def read(words: Mapping[str, Any]) -> Config:
 
     Examples
     --------
-    >>> from spectral_stride.torch.training.config import read
-    >>> read({"epochs": "3"}).epochs
+    >>> from spectral_stride.torch.training.config import parse
+    >>> parse({"epochs": "3"}).epochs
     3
     """
     values: dict[str, Any] = {}
@@ -345,6 +356,6 @@ def read(words: Mapping[str, Any]) -> Config:
     if values["downsampling"] == "strided":
         values["baseline"] = False  # it would be the same training twice
     elif values["baseline"] is None:
-        pairs = read_strides(values["strides"])
+        pairs = parse_strides(values["strides"])
         values["baseline"] = all(number == int(number) for pair in pairs for number in pair)
     return Config(**values)

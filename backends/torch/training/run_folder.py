@@ -1,7 +1,9 @@
-"""The run folder: made before the training, never over the files of another run."""
+"""The run folder: made before the training, never over another run's files; read to go on."""
 
+import csv
 import json
 import os
+import pickle
 import platform
 import re
 import shutil
@@ -12,10 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
+from lightning.pytorch.loggers import CSVLogger
 
-from spectral_stride.torch.training.config import DIGITS, Config, RefusedError, read, refuse
+from spectral_stride.torch.training.config import DIGITS, Config, parse
 from spectral_stride.torch.training.device import hardware, is_first_process
+from spectral_stride.torch.training.refusal import RefusedError, refuse
 
 RUNS = Path("runs")
 CONFIG = "config.json"
@@ -94,7 +99,7 @@ def resumed(folder: str) -> Config:
     Raises
     ------
     RefusedError
-        If the folder is not that of a run, or holds choices that `read` refuses.
+        If the folder is not that of a run, or holds choices that `parse` refuses.
     """
     path = Path(folder) / CONFIG
     try:
@@ -103,7 +108,7 @@ def resumed(folder: str) -> Config:
         data = Path(content["directory"], words["data"])
         # A path is that of the directory in which the run was started; the digits are no path.
         is_path = words["data"] != DIGITS and data.exists()
-        config = read(words | ({"data": str(data)} if is_path else {}))
+        config = parse(words | ({"data": str(data)} if is_path else {}))
     except RefusedError:
         raise  # it names the option
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
@@ -151,3 +156,35 @@ def write_config(folder: Path, config: Config, device: str) -> None:
         },
     }
     write_json(folder / CONFIG, content)
+
+
+def keep_metrics(trainer: lightning.Trainer, checkpoint: Path) -> None:
+    """Put the rows of before the checkpoint back into the file that a new logger starts.
+
+    Lightning's logger deletes the file of an earlier process when it is first used.
+    """
+    logger = next(one for one in trainer.loggers if isinstance(one, CSVLogger))
+    path = Path(logger.log_dir) / METRICS
+    if trainer.global_rank != 0 or not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        names = list(reader.fieldnames or [])
+        rows = list(reader)
+    try:
+        step = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        got = f"{str(checkpoint)!r} ({str(error).splitlines()[0]})"
+        refuse("--resume", got, "a whole checkpoint", "delete it: the training then starts anew")
+    kept = path.with_suffix(".kept")
+    with kept.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, extrasaction="ignore")
+        writer.writeheader()
+        # The last row of a process that was killed may be half of one.
+        whole = (
+            row for row in rows if (row["step"] or "").isdecimal() and None not in row.values()
+        )
+        writer.writerows(row for row in whole if int(row["step"]) < step)
+    experiment = logger.experiment
+    os.replace(kept, path)
+    experiment.metrics_keys = names

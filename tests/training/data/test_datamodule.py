@@ -6,8 +6,9 @@ import torch
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
-from spectral_stride.torch.training.config import DIGITS, RefusedError
-from spectral_stride.torch.training.data.datamodule import DATA_SETS, FACTOR, Digits, enlarge
+from spectral_stride.torch.training.config import DIGITS
+from spectral_stride.torch.training.data.digits import DATA_SETS, FACTOR, Digits, enlarge
+from spectral_stride.torch.training.refusal import RefusedError
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,14 @@ import soundfile
 import torch
 from PIL import Image
 
-from spectral_stride.torch.training.config import RefusedError
 from spectral_stride.torch.training.data import datamodule as data
-from spectral_stride.torch.training.data import images
+from spectral_stride.torch.training.data import images, samples
 from spectral_stride.torch.training.data import open as sources
 from spectral_stride.torch.training.data import recordings as audio
-from spectral_stride.torch.training.data import samples as rows
-from spectral_stride.torch.training.data.decoded import LazyRows, UnfitError
 from spectral_stride.torch.training.data.images import mean_and_std
 from spectral_stride.torch.training.data.open import open_data
+from spectral_stride.torch.training.data.samples import BadFileError, LazySamples
+from spectral_stride.torch.training.refusal import RefusedError
 
 RATE = 800
 
@@ -294,7 +293,7 @@ def test_images_that_do_not_fit_in_memory_are_decoded_when_asked_for(tmp_path):
     name = write(tmp_path / "x", train=image_table(colours(6)), test=image_table(colours(3)))
     refused(name, "9 images of 6 x 8 pixels take more than .* --size 6", memory=1000)
     lazy, whole = (open_data(name, 2, 0, size=5, memory=memory) for memory in (100, 10_000))
-    assert isinstance(lazy.train_set, LazyRows)
+    assert isinstance(lazy.train_set, LazySamples)
     assert lazy.workers > 0
     assert lazy.sample_shape == whole.sample_shape == (3, 5, 5)
     torch.testing.assert_close((lazy.mean, lazy.std), (whole.mean, whole.std))
@@ -491,7 +490,7 @@ def test_an_ogg_file_that_is_cut_off_anywhere_is_refused():
     assert len(pages) > 2
     cuts = {len(whole) - 1, len(whole) - 500, *range(pages[-1] - 3, pages[-1] + 40), pages[-2] + 99}
     for cut in cuts:
-        with pytest.raises(UnfitError) as caught:
+        with pytest.raises(BadFileError) as caught:
             audio._read(whole[:cut])
         assert caught.value.wrong == f"which is cut off after {cut} bytes"
 
@@ -818,7 +817,9 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert not torch.equal(first.train_set[0][0], open_data(str(file), 2, 0).train_set[0][0])
 
 
-@pytest.mark.parametrize("module", [audio, data, images, rows, sources], ids=lambda it: it.__name__)
+@pytest.mark.parametrize(
+    "module", [audio, data, images, samples, sources], ids=lambda it: it.__name__
+)
 def test_examples_run(module):
     result = doctest.testmod(module)
     assert result.failed == 0

@@ -18,10 +18,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from spectral_stride import soft_mask
-from spectral_stride.torch.training import sweep_commands
-from spectral_stride.torch.training.config import RefusedError, read
+from spectral_stride.torch.training import commands
+from spectral_stride.torch.training.config import parse
+from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report import figures as curves
-from spectral_stride.torch.training.report.comparison import Spread, sections
+from spectral_stride.torch.training.report.comparison import MeanAndDeviation, sections
 from spectral_stride.torch.training.report.document import write_report
 from spectral_stride.torch.training.report.figures import (
     COSTS,
@@ -44,7 +45,7 @@ def layers(strides):
 
 def write_run(folder, accuracy, macs, step=0.01, tasks=None, machine=None, threads=1, **words):
     """Write what a finished training of two layers leaves behind."""
-    config = read({"strides": "1,1,2,2,2", "baseline": False, **words})
+    config = parse({"strides": "1,1,2,2,2", "baseline": False, **words})
     kind = config.downsampling
     trained = {
         "downsampling": kind,
@@ -114,23 +115,25 @@ def runs(tmp_path):
 
 
 def test_spread_over_seeds():
-    assert Spread.of([0.9, 0.92, 0.97]).mean == pytest.approx(0.93)
-    assert Spread.of([0.9, 0.92, 0.97]).deviation == pytest.approx(
+    assert MeanAndDeviation.of([0.9, 0.92, 0.97]).mean == pytest.approx(0.93)
+    assert MeanAndDeviation.of([0.9, 0.92, 0.97]).deviation == pytest.approx(
         np.std([90, 92, 97], ddof=1) / 100
     )
-    assert Spread.of([0.9]).text(100) == "90.00 (1)"
-    assert Spread.of([0.9, 0.9]).text(100) == "90.00 ± 0.00 (2)"
+    assert MeanAndDeviation.of([0.9]).text(100) == "90.00 (1)"
+    assert MeanAndDeviation.of([0.9, 0.9]).text(100) == "90.00 ± 0.00 (2)"
 
 
-def test_runs_are_sorted_into_cells(runs):
+def test_runs_are_sorted_into_groups(runs):
     (section,) = sections(gather([runs]).runs)
-    assert [(cell.label, cell.start, len(cell.runs)) for cell in section.cells] == [
+    assert [(group.label, group.start, len(group.runs)) for group in section.groups] == [
         ("strided", "1,1,1,2,2", 2),
         ("strided", "1,1,2,2,2", 2),
         ("diffstride inside, penalty 0.1", "1,1,2,2,2", 2),
         ("diffstride inside, penalty 0.3", "1,1,2,2,2", 2),
     ]
-    assert [cell.accuracy.mean for cell in section.cells] == pytest.approx([0.9, 0.8, 0.91, 0.83])
+    assert [group.accuracy.mean for group in section.groups] == pytest.approx(
+        [0.9, 0.8, 0.91, 0.83]
+    )
     assert [curve.label for curve in section.curves] == [
         "strided",
         "diffstride inside from 1,1,2,2,2",
@@ -208,8 +211,8 @@ def test_what_may_not_be_compared_is_apart(tmp_path):
     for number, words in enumerate([{}, {"epochs": 3}, {"smoothness": 2}, {"ramp": "outside"}]):
         write_run(tmp_path / str(number), 0.9, 1_000_000, **words)
     short, usual = sorted(sections(gather([tmp_path]).runs), key=lambda s: s.setting["epochs"])
-    assert [cell.method for cell in short.cells] == ["diffstride inside"]
-    assert [cell.method for cell in usual.cells] == [
+    assert [group.method for group in short.groups] == ["diffstride inside"]
+    assert [group.method for group in usual.groups] == [
         "diffstride outside smoothness 4",
         "diffstride inside smoothness 2",
         "diffstride inside smoothness 4",
@@ -238,7 +241,7 @@ def test_threads_are_those_that_a_training_may_take(tmp_path):
     write_run(tmp_path / "small", 0.9, 10**6, machine=machine, threads=1, downsampling="strided")
     write_run(tmp_path / "large", 0.9, 10**7, machine=machine, threads=8)
     (section,) = sections(gather([tmp_path]).runs)
-    assert len(section.cells) == 2
+    assert len(section.groups) == 2
     # From before they were written down there is only what was taken.
     write_run(tmp_path / "old1", 0.9, 10**6, threads=1)
     write_run(tmp_path / "old8", 0.9, 10**6, threads=8, seed=1)
@@ -281,7 +284,7 @@ def test_a_run_that_went_on_elsewhere_is_compared_as_it_was_started(tmp_path):
     summary["config"]["data"] = "/elsewhere/digits"
     path.write_text(json.dumps(summary))
     (section,) = sections(gather([tmp_path]).runs)
-    assert [len(cell.runs) for cell in section.cells] == [2]
+    assert [len(group.runs) for group in section.groups] == [2]
 
 
 def test_a_run_from_before_an_option_is_compared_with_those_after_it(tmp_path):
@@ -293,7 +296,7 @@ def test_a_run_from_before_an_option_is_compared_with_those_after_it(tmp_path):
         del content["config"]["crop"]
         path.write_text(json.dumps(content))
     (section,) = sections(gather([tmp_path]).runs)
-    assert [len(cell.runs) for cell in section.cells] == [2]
+    assert [len(group.runs) for group in section.groups] == [2]
 
 
 def test_the_same_training_counts_once(tmp_path):
@@ -359,7 +362,10 @@ def test_every_learning_run_is_drawn_to_its_last_stride(tmp_path):
     assert panels[0].lines[2].get_ydata()[0] == 2.0
 
 
-@pytest.mark.parametrize("name", ["curves", "grid", "outcomes", "report", "sections"])
+@pytest.mark.parametrize(
+    "name",
+    ["report.comparison", "report.figures", "report.run_table", "sweep.grid", "sweep.outcomes"],
+)
 def test_examples_run(name):
     result = doctest.testmod(importlib.import_module(f"spectral_stride.torch.training.{name}"))
     assert result.failed == 0
@@ -405,7 +411,7 @@ def rows(markdown, first):
 
 def test_the_report(runs, tmp_path):
     (runs / "half").mkdir()
-    write_config(runs / "half", read({"seed": "5", "baseline": False}))
+    write_config(runs / "half", parse({"seed": "5", "baseline": False}))
     (runs / "broken").mkdir()
     (runs / "broken" / "error.txt").write_text("Traceback ...\nRuntimeError: a | b <i> `c`\n\n")
     markdown, html = write_report([runs], tmp_path / "out")
@@ -489,7 +495,7 @@ def test_a_failure_that_was_made_good_says_so(runs, tmp_path):
 
 
 def test_only_unfinished_runs_make_a_report_too(tmp_path):
-    write_config(tmp_path / "runs" / "a", read({}))
+    write_config(tmp_path / "runs" / "a", parse({}))
     markdown, _ = write_report([tmp_path / "runs"], tmp_path / "out")
     assert "# Learned strides: 0 trainings" in markdown.read_text()
     assert "## Failed or not finished" in markdown.read_text()
@@ -545,8 +551,8 @@ def test_a_broken_file_is_named_in_one_line(runs, tmp_path, damage, name):
 def command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     app = typer.Typer()
-    app.command()(sweep_commands.sweep)
-    app.command()(sweep_commands.report)
+    app.command()(commands.sweep)
+    app.command()(commands.report)
     return lambda *words: CliRunner().invoke(app, ["report", *words])
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectral_stride.torch.training.config import refuse
 from spectral_stride.torch.training.data.samples import OPTION
+from spectral_stride.torch.training.refusal import refuse
 
 LABELS = "--labels"
 INPUT = "--input"

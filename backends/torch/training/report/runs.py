@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from spectral_stride.torch.training.config import Config, refuse
+from spectral_stride.torch.training.config import LEARNED, LEARNED_ONLY, OPTIONS, Config, has_effect
+from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.report.run_table import samples_per_second
 from spectral_stride.torch.training.run_folder import CONFIG, METRICS, SUMMARY
-from spectral_stride.torch.training.sweep.grid import LEARNED, LEARNED_ONLY, OPTIONS, counts
 
 ERROR = "error.txt"
 
@@ -21,7 +21,7 @@ _LATER = {"crop": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TrainedRun:
     """One training of one network.
 
     Attributes
@@ -114,14 +114,14 @@ class Gathered:
 
     Attributes
     ----------
-    runs : list of Run
+    runs : list of TrainedRun
         No two of them with the same choices and seed.
     unfinished : list of Unfinished
     repeats : list of tuple of Path
         Folders of a training that is there already, and of the one that counts.
     """
 
-    runs: list[Run]
+    runs: list[TrainedRun]
     unfinished: list[Unfinished]
     repeats: list[tuple[Path, Path]]
 
@@ -146,7 +146,7 @@ def _settled(config: Mapping[str, Any], downsampling: str) -> dict[str, Any]:
     own = {option: known[option] for option in OPTIONS if option in known} | known
     del own["baseline"]
     for option in own:
-        if not counts(option, downsampling):
+        if not has_effect(option, downsampling):
             own[option] = getattr(default, option)
     return own
 
@@ -157,14 +157,14 @@ def _machine(about: Mapping[str, Any]) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-def _runs_of(folder: Path) -> list[Run]:
+def _runs_of(folder: Path) -> list[TrainedRun]:
     """Read one finished run folder."""
     path = folder / SUMMARY
     summary = _read_json(path)
     about = _read_json(folder / CONFIG)
     try:
         return [
-            Run(
+            TrainedRun(
                 folder=folder,
                 # As it was started: a run that went on elsewhere has its paths from there.
                 config=_settled(about["config"], trained["downsampling"]),
@@ -235,7 +235,7 @@ def gather(folders: Sequence[Path]) -> Gathered:
             refuse("RUNS", repr(str(folder)), allowed, "write spectral-stride report runs")
         finished.update(dict.fromkeys(sorted(done)))
         others.update(dict.fromkeys(sorted(begun)))
-    runs: dict[tuple[Any, ...], Run] = {}
+    runs: dict[tuple[Any, ...], TrainedRun] = {}
     repeats = []
     for folder in finished:
         for run in _runs_of(folder):
