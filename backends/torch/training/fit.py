@@ -11,12 +11,13 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.config import Config
+from spectral_stride.torch.training.config import OPTIONS, Config
 from spectral_stride.torch.training.data.datamodule import TrainingData
 from spectral_stride.torch.training.data.open import open_data
 from spectral_stride.torch.training.device import find_device, is_first_process, suitable_threads
 from spectral_stride.torch.training.lightning_ui import Bar, interruptible, quiet_lightning
 from spectral_stride.torch.training.macs import Survey, survey
+from spectral_stride.torch.training.options import IMAGES, flag_of
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report.run_picture import draw
 from spectral_stride.torch.training.report.run_table import result_table
@@ -212,11 +213,9 @@ def train(
     data = make_data(config)
     for note in data.notes:
         tell(note)
-    if data.sample_rate is not None and (config.crop or config.flip or config.shift):
-        tell(
-            "Recordings are neither cropped, nor mirrored, nor moved: "
-            "--crop, --flip and --shift change nothing."
-        )
+    idle = [name for name, one in OPTIONS.items() if one.only == IMAGES and getattr(config, name)]
+    if data.sample_rate is not None and idle:
+        tell(f"Without effect on recordings: {', '.join(map(flag_of, idle))}.")
     for number, each in enumerate(configs, 1):
         tell(f"Training {number} of {len(configs)}: {each.model}, {each.downsampling}")
         inner = folder / each.downsampling

@@ -12,14 +12,15 @@ from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
-from spectral_stride.torch.training.config import DIGITS, Config, parse
+from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config, complete, parse
 from spectral_stride.torch.training.device import hardware, is_first_process
+from spectral_stride.torch.training.options import flag_of
 from spectral_stride.torch.training.refusal import RefusedError, refuse
 
 RUNS = Path("runs")
@@ -96,27 +97,50 @@ def _made_by_the_first(out: str | None) -> Path:
 def resumed(folder: str) -> Config:
     """Read the choices of a run that is to go on.
 
+    An option that there was not yet when the run was started gets the value that repeats what was
+    done without it.
+
     Raises
     ------
     RefusedError
-        If the folder is not that of a run, or holds choices that `parse` refuses.
+        If the folder is not that of a run, has an option that this version does not have, or holds
+        choices that `parse` refuses.
     """
     path = Path(folder) / CONFIG
     try:
         content = read_json(path)
-        words = content["config"]
-        data = Path(content["directory"], words["data"])
+        choices = complete(content["config"])
+        _refuse_unknown(folder, choices, content)
+        data = Path(content["directory"], choices["data"])
         # A path is that of the directory in which the run was started; the digits are no path.
-        is_path = words["data"] != DIGITS and data.exists()
-        config = parse(words | ({"data": str(data)} if is_path else {}))
+        is_path = choices["data"] != DIGITS and data.exists()
+        config = parse(choices | ({"data": str(data)} if is_path else {}))
     except RefusedError:
         raise  # it names the option
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except KeyError as error:
+        _refuse_folder(folder, f"without {error.args[0]!r} in its {CONFIG}")
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         # The last two where what is there has another form, such as a list.
-        got = f"{folder!r} ({type(error).__name__} for {CONFIG})"
-        refuse("--resume", got, "the folder of a run", "write --resume runs/NAME")
+        _refuse_folder(folder, f"{type(error).__name__} for {CONFIG}")
     os.environ[_SHARED] = str(Path(folder).absolute())
     return config
+
+
+def _refuse_folder(folder: str, reason: str) -> NoReturn:
+    got = f"{folder!r} ({reason})"
+    refuse("--resume", got, "the folder of a run", "write --resume runs/NAME")
+
+
+def _refuse_unknown(folder: str, choices: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+    """Refuse a run that was started with an option of another version."""
+    unknown = [flag_of(name) for name in choices if name not in OPTIONS]
+    if unknown:
+        package = _PACKAGES[0]
+        theirs = content["versions"][package]
+        got = f"{folder!r}, started with {', '.join(unknown)} by version {theirs}"
+        allowed = f"a run with options of this version, {version(package)}"
+        remedy = f"install {package}=={theirs}, or train it anew"
+        refuse("--resume", got, allowed, remedy)
 
 
 def discard(folder: Path) -> None:

@@ -191,8 +191,12 @@ def _method(run: TrainedRun, varied: Sequence[str]) -> str:
     parts = [run.config["downsampling"]]
     if run.learns:
         parts.append(run.config["ramp"])
-        parts += [f"{option.replace('_', ' ')} {run.config[option]:g}" for option in varied]
+        parts += [f"{option.replace('_', ' ')} {_word(run.config[option])}" for option in varied]
     return " ".join(parts)
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _section(setting: dict[str, Any], runs: Sequence[TrainedRun]) -> Section:
@@ -236,4 +240,4 @@ def _order(run: TrainedRun) -> tuple[Any, ...]:
     kind = run.config["downsampling"]
     options = [run.config[option] for option in LEARNED_ONLY]
     known = kinds.index(kind) if kind in kinds else len(kinds)
-    return (known, kind, options[0] == "inside", *options, run.config["strides"])
+    return (known, kind, run.config["ramp"] == "inside", *options, run.config["strides"])

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from spectral_stride.torch.training.config import LEARNED, LEARNED_ONLY, OPTIONS, Config, has_effect
+from spectral_stride.torch.training.config import (
+    LEARNED,
+    LEARNED_ONLY,
+    Config,
+    complete,
+    has_effect,
+)
 from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.report.run_table import samples_per_second
 from spectral_stride.torch.training.run_folder import CONFIG, METRICS, SUMMARY
@@ -16,8 +22,6 @@ ERROR = "error.txt"
 # What tells trainings of one section apart. All else is the section's: its data, its network, how
 # long it trained, ...
 _CHOSEN = ("downsampling", "strides", "seed", *LEARNED_ONLY)
-# Options that the oldest runs did not have yet, with the values that repeat what they did.
-_LATER = {"crop": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +145,7 @@ def _refuse_file(path: Path, reason: str) -> NoReturn:
 def _settled(config: Mapping[str, Any], downsampling: str) -> dict[str, Any]:
     """Return the choices of one training, with defaults where they do not count."""
     default = Config()
-    known = {**_LATER, **config, "downsampling": downsampling}
-    # In one order, by which settings are compared.
-    own = {option: known[option] for option in OPTIONS if option in known} | known
+    own = complete(config) | {"downsampling": downsampling}
     del own["baseline"]
     for option in own:
         if not has_effect(option, downsampling):

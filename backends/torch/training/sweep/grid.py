@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from spectral_stride.torch.training.config import OPTIONS, SWITCHES, Config, has_effect, parse
+from spectral_stride.torch.training.config import OPTIONS, Config, has_effect, parse
 from spectral_stride.torch.training.refusal import RefusedError, refuse
 
 # Each point is one training, so that a baseline is a point of its own.
@@ -71,7 +71,7 @@ def _values(option: str, value: Any) -> list[Any]:
     """Return an option's values as words, as `config.parse` takes them from a command line."""
     values = value if isinstance(value, list) else [value]
     for each in values:
-        if option in SWITCHES:
+        if OPTIONS[option].is_switch:
             if not isinstance(each, bool):
                 got = f"{json.dumps(each, default=str)} for {option}"
                 refuse("grid", got, "true or false, or a list of them", f"write {option}: true")
@@ -83,7 +83,7 @@ def _values(option: str, value: Any) -> list[Any]:
             refuse("grid", got, "a word or a number, or a list of them", remedy)
     if not values:
         refuse("grid", f"no value for {option}", "one or more", f"leave {option} out, or write one")
-    return values if option in SWITCHES else [str(each) for each in values]
+    return values if OPTIONS[option].is_switch else [str(each) for each in values]
 
 
 def _option(name: Any) -> str:
