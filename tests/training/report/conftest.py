@@ -1,0 +1,23 @@
+"""A made-up sweep for the tests of reports."""
+
+import pytest
+
+from tests.training.report.made import write_run
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """A sweep: strided at two starts and two seeds, learned at two penalties and two seeds."""
+    folder = tmp_path / "runs"
+    strided = [("1,1,1,2,2", 4_000_000, 0.90), ("1,1,2,2,2", 1_000_000, 0.80)]
+    for start, macs, accuracy in strided:
+        for seed, change in enumerate((-0.01, 0.01)):
+            name = f"strided-{macs}-{seed}"
+            words = {"strides": start, "downsampling": "strided", "seed": seed}
+            write_run(folder / name, accuracy + change, macs, 2e-9 * macs, **words)
+    for penalty, macs, accuracy in ((0.1, 2_000_000, 0.91), (0.3, 500_000, 0.83)):
+        for seed, change in enumerate((-0.02, 0.02)):
+            name = f"diffstride-{penalty}-{seed}"
+            words = {"penalty": penalty, "seed": seed}
+            write_run(folder / name, accuracy + change, macs, 3e-9 * macs, **words)
+    return folder
