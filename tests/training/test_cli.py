@@ -52,7 +52,8 @@ def test_help_says_whose_width_it_is(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     main(["train", "--help"])
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "By the recipe: 8 small. With the other recipes as published: 64 for resnet18" in shown
+    assert "as published 64 for resnet18, 16 for resnet56" in shown
+    assert "By the recipe: 8 small, as published paper, as published fast." in shown
 
 
 def test_every_choice_is_an_option_with_its_default(asked):
@@ -95,14 +96,6 @@ def test_options_of_learned_strides_without_any_are_named(asked, capsys):
     assert main(["train", "--ramp", "inside", "--penalty", "1"]) == 0
     assert capsys.readouterr().err == ""
     assert len(asked) == 2
-
-
-@pytest.mark.parametrize(
-    ("downsampling", "strides", "baseline"),
-    [("diffstride", "1,1,2,2,2", True), ("spectral", "1,1,2.5,2,2", False), ("strided", "", False)],
-)
-def test_the_baseline_is_trained_where_it_can_be(downsampling, strides, baseline):
-    assert parse({"downsampling": downsampling, "strides": strides}).baseline is baseline
 
 
 WRONG = {

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ class _Source(Text):
     def check(self, flag: str, word: Any, default: Any) -> str:
         """Return it, if there may be such a data set."""
         folder = Path(word.rpartition(":")[0] or word)  # it may name one of its configurations
-        if word != DIGITS and "/" not in word and not Path(word).exists() and not folder.is_dir():
+        is_path = Path(word).exists() or folder.is_dir()
+        if not word or (word != DIGITS and "/" not in word and not is_path):
             allowed = f"{DIGITS}, a path that exists, or an id of the hub such as uoft-cs/cifar10"
             refuse(flag, repr(word), allowed, f"write {flag} {default}")
         return str(word)
@@ -356,7 +358,7 @@ def parse(words: Mapping[str, Any]) -> Config:
     Raises
     ------
     RefusedError
-        For a value out of range: what was got, what is allowed, what to write instead.
+        For a name that is no option, and a value out of range: what was got, what is allowed, what to write instead.
 
     Examples
     --------
@@ -364,6 +366,11 @@ def parse(words: Mapping[str, Any]) -> Config:
     >>> parse({"epochs": "3"}).epochs
     3
     """
+    for name in words:
+        if name not in OPTIONS:
+            near = get_close_matches(name, OPTIONS, 1)
+            remedy = f"write {near[0]}" if near else "leave it out"
+            refuse("options", repr(name), ", ".join(OPTIONS), remedy)
     # These two first: others have their defaults from them.
     values = {name: _value(name, words, OPTIONS[name].default) for name in ("recipe", "model")}
     for name in OPTIONS:

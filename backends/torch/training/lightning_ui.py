@@ -22,6 +22,8 @@ _IRRELEVANT = (
     # The run goes on in its folder; its metrics are kept.
     r"Experiment logs directory .* exists and is not empty",
     r"Checkpoint directory .* exists and is not empty",
+    # The run's folder was moved; there is no best checkpoint in it that could be lost.
+    r"The dirpath has changed from",
     # Lightning asks PyTorch's trees in the old way.
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )

@@ -1,11 +1,9 @@
-"""A training run, on few images: what it leaves behind, and that it can be repeated."""
+"""A run, on few images: what it leaves behind, and that it can be repeated."""
 
 import csv
 import io
 import json
-import logging
 import shlex
-import warnings
 from copy import deepcopy
 from functools import partial
 
@@ -16,17 +14,13 @@ import torch
 from rich.console import Console
 
 from spectral_stride import make_plan
-from spectral_stride.torch.training import device
 from spectral_stride.torch.training.classifier import Classifier
 from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.data.digits import Digits
-from spectral_stride.torch.training.device import suitable_threads
 from spectral_stride.torch.training.fit import run_job, train
-from spectral_stride.torch.training.lightning_ui import quiet_lightning
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report.run_picture import draw
 from spectral_stride.torch.training.report.run_table import result_table
-from spectral_stride.torch.training.run_folder import resumed, write_config
 
 LIMIT = 96
 TINY = {
@@ -208,26 +202,6 @@ def test_a_learning_rate_that_diverges_is_refused_in_one_sentence(tmp_path):
         train(config, tmp_path, "cpu", progress=False)
 
 
-def test_small_steps_use_one_thread():
-    usual = torch.get_num_threads()
-    with suitable_threads(10**6) as small:
-        assert small == torch.get_num_threads() == 1
-    assert torch.get_num_threads() == usual
-    with suitable_threads(10**12) as large:
-        assert large == usual
-
-
-def test_lightning_is_quiet_only_inside():
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    with quiet_lightning():
-        assert logger.level == logging.WARNING
-        warnings.warn("GPU available but not used. Set it", UserWarning, stacklevel=1)
-    assert logger.level == level
-    with pytest.warns(UserWarning, match="GPU available"):
-        warnings.warn("GPU available but not used. Set it", UserWarning, stacklevel=1)
-
-
 def test_what_is_refused_leaves_the_folder_free(tmp_path):
     folder, console = tmp_path / "run", Console(quiet=True)
     config = parse(TINY | {"model": "audio", "strides": "1,1,1,1,1,1"})
@@ -236,92 +210,6 @@ def test_what_is_refused_leaves_the_folder_free(tmp_path):
     assert list(folder.iterdir()) == []
     run_job(parse(TINY | {"epochs": "1", "limit": "32", "baseline": False}), str(folder), console)
     assert (folder / "summary.json").exists()
-
-
-def test_strides_reach_as_far_after_a_resumption():
-    """A layer notes how large a stride its inputs could use; loading its parameter forgets it."""
-    data = Digits(8, seed=0, limit=32)
-    before, after = (Classifier.build(parse(TINY), data) for _ in range(2))
-    for layer in before._layers():
-        layer._reach = [77.0, 66.0]
-    checkpoint = {}
-    before.on_save_checkpoint(checkpoint)
-    after.on_load_checkpoint(checkpoint)
-    after.load_state_dict(before.state_dict())
-    assert all(layer._reach is None for layer in after._layers())
-    after.on_train_start()
-    assert [layer._reach for layer in after._layers()] == [[77.0, 66.0]] * 4
-
-
-@pytest.mark.parametrize(
-    ("cpus", "processor", "model"),
-    [
-        (
-            "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name\t: x\n",
-            "",
-            "Some CPU @ 2 GHz",
-        ),
-        ("processor\t: 0\n", "arm", "arm"),
-        (None, "", "aarch64"),
-    ],
-)
-def test_a_run_says_which_processor_it_had(tmp_path, monkeypatch, cpus, processor, model):
-    monkeypatch.setattr(device, "CPUS", tmp_path / "cpuinfo")
-    if cpus is not None:
-        (tmp_path / "cpuinfo").write_text(cpus)
-    monkeypatch.setattr("platform.processor", lambda: processor)
-    monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    monkeypatch.setattr("torch.get_num_threads", lambda: 7)
-    write_config(tmp_path, parse({}), "cpu")
-    machine = json.loads((tmp_path / "config.json").read_text())["machine"]
-    assert (machine["device"], machine["model"], machine["threads"]) == ("cpu", model, 7)
-
-
-def test_a_run_says_which_gpu_it_had(tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Some GPU")
-    write_config(tmp_path, parse({}), "cuda")
-    machine = json.loads((tmp_path / "config.json").read_text())["machine"]
-    assert (machine["device"], machine["model"]) == ("cuda", "Some GPU")
-
-
-def test_a_run_from_before_an_option_is_resumed_as_it_was_started(tmp_path):
-    write_config(tmp_path, parse({}), "cpu")
-    path = tmp_path / "config.json"
-    content = json.loads(path.read_text())
-    del content["config"]["crop"]
-    path.write_text(json.dumps(content))
-    assert resumed(str(tmp_path)) == parse({})
-    assert resumed(str(tmp_path)).crop == 0
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        None,
-        "{",
-        "[]",
-        "{}",
-        '{"directory": "/", "config": null}',
-        '{"directory": "/", "config": [1]}',
-        '{"directory": "/", "config": {"data": 3}}',
-        '{"directory": 3, "config": {"data": "digits"}}',
-        '{"directory": "/", "config": {"data": "digits", "epochs": []}}',
-        '{"directory": "/", "config": {"data": "digits", "strides": 2}}',
-    ],
-)
-def test_a_folder_that_is_not_that_of_a_run_is_one_line(tmp_path, content):
-    if content is not None:
-        (tmp_path / "config.json").write_text(content)
-    with pytest.raises(RefusedError, match=r"--resume: got .*; allowed: .* a run; ") as caught:
-        resumed(str(tmp_path))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_choice_that_is_refused_is_named_when_a_run_goes_on(tmp_path):
-    content = {"directory": "/", "config": {"data": "digits", "epochs": 0}}
-    (tmp_path / "config.json").write_text(json.dumps(content))
-    with pytest.raises(RefusedError, match=r"--epochs: got 0; "):
-        resumed(str(tmp_path))
 
 
 def test_recordings_are_not_changed_and_it_says_so(tmp_path):
@@ -334,14 +222,3 @@ def test_recordings_are_not_changed_and_it_says_so(tmp_path):
     config, told = parse(TINY | words | {"epochs": "1", "limit": "0", "baseline": False}), []
     train(config, tmp_path / "run", "cpu", progress=False, tell=told.append)
     assert "Without effect on recordings: --crop." in told
-
-
-def test_the_digits_are_resumed_beside_a_folder_of_that_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "digits").mkdir()
-    (tmp_path / "images").mkdir()
-    for data, expected in (("digits", "digits"), ("images", str(tmp_path / "images"))):
-        folder = tmp_path / f"run-{data}"
-        folder.mkdir()
-        write_config(folder, parse({"data": data}), "cpu")
-        assert resumed(str(folder)).data == expected
