@@ -179,7 +179,7 @@ def test_sizes_that_move_at_every_epoch_stay_compiled(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=traced))
     monkeypatch.setattr(Classifier, "_compiles", lambda self: True)
     torch._dynamo.reset()
-    words = {"ramp": "outside", "stride_lr": "0.5", "epochs": "4", "limit": "32"}
+    words = {"ramp": "outside", "stride_lr": "0.5", "limit": "32"}
     config = parse(TINY | words | {"baseline": False})
     with torch._dynamo.config.patch(recompile_limit=1):
         (trained,) = train(config, tmp_path, "cpu", progress=False)["runs"]
