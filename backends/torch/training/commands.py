@@ -16,23 +16,22 @@ from spectral_stride.torch.training.refusal import refuse
 
 app = typer.Typer(add_completion=False, help="Train networks that learn their strides.")
 
-FOLDER = "Run folder"  # a heading of the help, beside those of the table
+# A heading of the help, beside those of the table.
+FOLDER = "Run folder"
+
+
+def _option(help_text: str, metavar: str, panel: str | None = None) -> Any:
+    """Describe an option whose word stays text: what is wrong is refused in one form."""
+    return typer.Option(help=help_text, metavar=metavar, rich_help_panel=panel)
+
 
 Out = Annotated[
     str | None,
-    typer.Option(
-        help="New or empty folder for the results; without it one under runs.",
-        metavar="FOLDER",
-        rich_help_panel=FOLDER,
-    ),
+    _option("New or empty folder for the results; without it one under runs.", "FOLDER", FOLDER),
 ]
 Resume = Annotated[
     str | None,
-    typer.Option(
-        help="Go on with the run in this folder, after its last whole epoch.",
-        metavar="FOLDER",
-        rich_help_panel=FOLDER,
-    ),
+    _option("Go on with the run in this folder, after its last whole epoch.", "FOLDER", FOLDER),
 ]
 SWEEPS = Path("sweeps")
 # As `leases.GRACE`, in a module that takes seconds to import.
@@ -47,10 +46,10 @@ Grid = Annotated[
 ]
 SweepOut = Annotated[
     str | None,
-    typer.Option(
-        help="Folder of the sweep, which may hold what it has finished; without it one under "
+    _option(
+        "Folder of the sweep, which may hold what it has finished; without it one under "
         "sweeps, named after the grid.",
-        metavar="FOLDER",
+        "FOLDER",
     ),
 ]
 Storage = Annotated[
@@ -134,8 +133,7 @@ def _was_given(context: typer.Context, name: str) -> bool:
 def train(context: typer.Context, *, out: Out = None, resume: Resume = None, **words: Any) -> None:
     """Train a network that learns its strides, and show what they became and what they cost.
 
-    Without options: images of digits that hold nothing above an eighth of the sampling rate, and a
-    residual network that starts at poor strides.
+    Without options: band-limited digits, and a residual network that starts at poor strides.
     """
     given = [name for name in context.params if _was_given(context, name)]
     if resume is not None and given != ["resume"]:

@@ -273,7 +273,7 @@ OPTIONS = options_of(Config)
 LEARNED_ONLY = tuple(name for name, one in OPTIONS.items() if one.only == LEARNED_STRIDES)
 
 
-def has_effect(option: str, downsampling: str) -> bool:
+def has_effect(name: str, downsampling: str) -> bool:
     """Whether an option makes a difference for a kind of downsampling.
 
     Examples
@@ -282,7 +282,7 @@ def has_effect(option: str, downsampling: str) -> bool:
     >>> has_effect("penalty", "diffstride"), has_effect("penalty", "strided")
     (True, False)
     """
-    return downsampling == LEARNED or option not in LEARNED_ONLY
+    return downsampling == LEARNED or name not in LEARNED_ONLY
 
 
 def default_of(name: str, recipe: str, model: str) -> Any:
@@ -358,7 +358,8 @@ def parse(words: Mapping[str, Any]) -> Config:
     Raises
     ------
     RefusedError
-        For a name that is no option, and a value out of range: what was got, what is allowed, what to write instead.
+        For a name that is no option, and a value out of range: what was got, what is allowed, what
+        to write instead.
 
     Examples
     --------

@@ -52,7 +52,7 @@ class Result:
     parameters : int
         Numbers that were learned.
     seconds : float
-        Of the training alone; of all its parts, where it was resumed.
+        Of the training alone, in all processes one after another where it was resumed.
     step_seconds : float
         Median time of a training step.
     threads : int
@@ -122,8 +122,8 @@ def train_one(
     data : TrainingData
     folder : Path
         Gets ``metrics.csv``, TensorBoard's events, ``checkpoints/last.ckpt`` after each epoch, and
-        ``result.json`` at the end. What is there already is gone on from: the epochs after the last
-        whole one are trained, each with the random numbers of its own.
+        ``result.json`` at the end. Where it has a checkpoint, the epochs after that are trained,
+        each with the random numbers of its own.
     device : str
         From `device.find_device`.
     progress : bool, optional
@@ -138,12 +138,11 @@ def train_one(
         lightning.seed_everything(config.seed, verbose=False)
         module, before = _build(config, data)
         trainer = _trainer(config, folder, device, progress)
-        went_before = checkpoint if checkpoint.exists() else None
-        if went_before is not None:
-            keep_metrics(trainer, went_before)
-        steps = before.macs * config.batch_size
-        with suitable_threads(steps) as threads, interruptible(trainer):
-            trainer.fit(module, data, ckpt_path=went_before, weights_only=True)
+        start = checkpoint if checkpoint.exists() else None
+        if start is not None:
+            keep_metrics(trainer, start)
+        with suitable_threads(before.macs * config.batch_size) as threads, interruptible(trainer):
+            trainer.fit(module, data, ckpt_path=start, weights_only=True)
         with interruptible(trainer):
             (metrics,) = trainer.test(module, data, verbose=False)
     result = Result(
@@ -192,8 +191,8 @@ def train(
     config : Config
         From `config.parse`.
     folder : Path
-        From `make_folder`, or that of a run that was broken off: what is finished in it is kept.
-        Each training has a folder in it, named after its downsampling.
+        From `make_folder`, or that of a run that was broken off. Each training has a folder in it,
+        named after its downsampling; one that is finished there is kept.
     device : str
         From `device.find_device`.
     progress : bool, optional

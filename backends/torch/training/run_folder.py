@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning
 import torch
@@ -94,8 +94,8 @@ def _made_by_the_first(out: str | None) -> Path:
     return Path(os.environ.get(_SHARED) or out or RUNS)
 
 
-def resumed(folder: str) -> Config:
-    """Read the choices of a run that is to go on.
+def config_of(folder: Path) -> Config:
+    """Read the choices of a run.
 
     An option that there was not yet when the run was started gets the value that repeats what was
     done without it.
@@ -106,41 +106,42 @@ def resumed(folder: str) -> Config:
         If the folder is not that of a run, has an option that this version does not have, or holds
         choices that `parse` refuses.
     """
-    path = Path(folder) / CONFIG
     try:
-        content = read_json(path)
+        content = read_json(folder / CONFIG)
         choices = complete(content["config"])
         _refuse_unknown(folder, choices, content)
         data = Path(content["directory"], choices["data"])
         # A path is that of the directory in which the run was started; the digits are no path.
         is_path = choices["data"] != DIGITS and data.exists()
-        config = parse(choices | ({"data": str(data)} if is_path else {}))
+        return parse(choices | ({"data": str(data)} if is_path else {}))
     except RefusedError:
         raise  # it names the option
     except KeyError as error:
-        _refuse_folder(folder, f"without {error.args[0]!r} in its {CONFIG}")
+        reason = f"without {error.args[0]!r} in its {CONFIG}"
     except (OSError, ValueError, AttributeError, TypeError) as error:
         # The last two where what is there has another form, such as a list.
-        _refuse_folder(folder, f"{type(error).__name__} for {CONFIG}")
-    os.environ[_SHARED] = str(Path(folder).absolute())
-    return config
-
-
-def _refuse_folder(folder: str, reason: str) -> NoReturn:
-    got = f"{folder!r} ({reason})"
+        reason = f"{type(error).__name__} for {CONFIG}"
+    got = f"{str(folder)!r} ({reason})"
     refuse("--resume", got, "the folder of a run", "write --resume runs/NAME")
 
 
-def _refuse_unknown(folder: str, choices: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+def _refuse_unknown(folder: Path, choices: Mapping[str, Any], content: Mapping[str, Any]) -> None:
     """Refuse a run that was started with an option of another version."""
     unknown = [flag_of(name) for name in choices if name not in OPTIONS]
     if unknown:
         package = _PACKAGES[0]
         theirs = content["versions"][package]
-        got = f"{folder!r}, started with {', '.join(unknown)} by version {theirs}"
+        got = f"{str(folder)!r}, started with {', '.join(unknown)} by version {theirs}"
         allowed = f"a run with options of this version, {version(package)}"
         remedy = f"install {package}=={theirs}, or train it anew"
         refuse("--resume", got, allowed, remedy)
+
+
+def resumed(folder: str) -> Config:
+    """Read the choices of a run that is to go on, in all of its processes."""
+    config = config_of(Path(folder))
+    os.environ[_SHARED] = str(Path(folder).absolute())
+    return config
 
 
 def discard(folder: Path) -> None:
@@ -183,7 +184,7 @@ def write_config(folder: Path, config: Config, device: str) -> None:
 
 
 def keep_metrics(trainer: lightning.Trainer, checkpoint: Path) -> None:
-    """Put the rows of before the checkpoint back into the file that a new logger starts.
+    """Put the rows from before the checkpoint back into the file that a new logger starts.
 
     Lightning's logger deletes the file of an earlier process when it is first used.
     """
@@ -205,10 +206,10 @@ def keep_metrics(trainer: lightning.Trainer, checkpoint: Path) -> None:
         writer = csv.DictWriter(file, names, extrasaction="ignore")
         writer.writeheader()
         # The last row of a process that was killed may be half of one.
-        whole = (
+        unbroken = (
             row for row in rows if (row["step"] or "").isdecimal() and None not in row.values()
         )
-        writer.writerows(row for row in whole if int(row["step"]) < step)
+        writer.writerows(row for row in unbroken if int(row["step"]) < step)
     experiment = logger.experiment
     os.replace(kept, path)
     experiment.metrics_keys = names

@@ -100,14 +100,14 @@ def _files(folder: Path) -> list[tuple[Path, str]]:
     for path in _visible(folder):
         if path.is_file() and _is_sample(path):
             refuse(OPTION, f"{path}, which lies in no class folder", _ALLOWED, "sort the files so")
-    found = []
+    pairs = []
     for inner in _folders(folder):
         for path in _visible(inner):
             if path.is_dir():
                 got = f"{path}, a folder inside the class folder {inner.name!r}"
                 refuse(OPTION, got, _ALLOWED, "move its files one folder up")
-            found.append((path, inner.name))
-    return found
+            pairs.append((path, inner.name))
+    return pairs
 
 
 def _kind(folder: Path, files: list[Path]) -> str:

@@ -95,29 +95,30 @@ class TrainingData(lightning.LightningDataModule):
         count, rank = 1, 0
         if self.trainer is not None:
             count, rank = self.trainer.world_size, self.trainer.global_rank
-        part: Any = self.train_set
+        samples: Any = self.train_set
         # It draws from seed + epoch: so that the orders of two seeds have nothing in common.
         sampler: DistributedSampler[Any] = DistributedSampler(
-            part, count, rank, shuffle=True, seed=self.seed << 20
+            samples, count, rank, shuffle=True, seed=self.seed << 20
         )
         # A last batch of one sample would break batch normalization on maps of one pixel.
-        return self._loader(part, self.batch_size, sampler, len(sampler) > self.batch_size)
+        return self._loader(samples, self.batch_size, sampler, len(sampler) > self.batch_size)
 
     def test_dataloader(self) -> Batches:
         """The test samples in order, in larger batches: no gradients are kept."""
-        part: Any = self.test_set
-        return self._loader(part, max(self.batch_size, 256), SequentialSampler(part), False)
+        samples: Any = self.test_set
+        batch_size = max(self.batch_size, 256)
+        return self._loader(samples, batch_size, SequentialSampler(samples), False)
 
     def _loader(
-        self, part: Any, batch_size: int, sampler: Sampler[int], drop_last: bool
+        self, samples: Any, batch_size: int, sampler: Sampler[int], drop_last: bool
     ) -> Batches:
-        """Batches in a sampler's order."""
-        if isinstance(part, TensorDataset):
+        """Batch samples in a sampler's order."""
+        if isinstance(samples, TensorDataset):
             # One look-up a batch. Collating sample by sample costs more than a small network does.
-            whole = EpochBatches(sampler, batch_size, drop_last)
-            return DataLoader(part, batch_size=None, sampler=whole)
+            batches = EpochBatches(sampler, batch_size, drop_last)
+            return DataLoader(samples, batch_size=None, sampler=batches)
         return DataLoader(
-            part,
+            samples,
             batch_size,
             sampler=sampler,
             drop_last=drop_last,
@@ -137,8 +138,9 @@ class EpochBatches(BatchSampler):
 
 
 def _moved(
-    part: Dataset[tuple[torch.Tensor, ...]], device: torch.device | str
+    samples: Dataset[tuple[torch.Tensor, ...]], device: torch.device | str
 ) -> Dataset[tuple[torch.Tensor, ...]]:
-    if not isinstance(part, TensorDataset):
-        return part
-    return TensorDataset(*(tensor.to(device) for tensor in part.tensors))
+    """Copy samples to a device, where they are in memory."""
+    if not isinstance(samples, TensorDataset):
+        return samples
+    return TensorDataset(*(tensor.to(device) for tensor in samples.tensors))

@@ -69,7 +69,7 @@ class Digits(TrainingData):
             np.arange(len(images)), test_size=TEST_SHARE, stratify=digits.target, random_state=0
         )
 
-        def part(chosen: NDArray[np.int64]) -> TensorDataset:
+        def samples(chosen: NDArray[np.int64]) -> TensorDataset:
             pixels = images[chosen].astype(np.float32)[:, np.newaxis]
             labels = digits.target[chosen].astype(np.int64)[:, np.newaxis]
             return TensorDataset(torch.from_numpy(pixels), torch.from_numpy(labels))
@@ -79,8 +79,8 @@ class Digits(TrainingData):
         self.band_limit = size / 2
         self.mean = torch.full((1, 1, 1), images[train].mean(), dtype=torch.float32)
         self.std = torch.full((1, 1, 1), images[train].std(), dtype=torch.float32)
-        self.train_set = part(train[spread(len(train), limit)])
-        self.test_set = part(test[spread(len(test), limit)])
+        self.train_set = samples(train[spread(len(train), limit)])
+        self.test_set = samples(test[spread(len(test), limit)])
         check_limit(limit, self.train_set.tensors[1].numpy(), self.tasks)
 
 

@@ -210,14 +210,14 @@ class Images(TrainingData):
     def _load(self, train: RawSamples, test: RawSamples, reader: ImageReader) -> int:
         """Decode everything; return the number of channels."""
         shape = (RGB, *(reader.shape or ()))
-        parts = [in_memory(rows, reader, shape, torch.uint8) for rows in (train, test)]
+        decoded = [in_memory(raw, reader, shape, torch.uint8) for raw in (train, test)]
         channels = 1 if reader.modes <= GREY else RGB
         if channels == 1:
-            parts = [part[:, :1].clone() for part in parts]
-        step = -(-parts[0].numel() // COUNTED)
-        self.mean, self.std = mean_and_std(parts[0][::step])
+            decoded = [images[:, :1].clone() for images in decoded]
+        step = -(-decoded[0].numel() // COUNTED)
+        self.mean, self.std = mean_and_std(decoded[0][::step])
         self.train_set, self.test_set = (
-            labelled(part, rows) for part, rows in zip(parts, (train, test), strict=True)
+            labelled(images, raw) for images, raw in zip(decoded, (train, test), strict=True)
         )
         return channels
 

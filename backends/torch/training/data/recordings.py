@@ -186,14 +186,14 @@ class Audio(TrainingData):
         total = looked_at = len(train) + len(test)
         if BYTES * samples * total <= memory:
             self.train_set, self.test_set = (
-                labelled(in_memory(rows, reader, (samples,), torch.float32), rows)
-                for rows in (train, test)
+                labelled(in_memory(raw, reader, (samples,), torch.float32), raw)
+                for raw in (train, test)
             )
         else:
             self.train_set, self.test_set = LazySamples(train, reader), LazySamples(test, reader)
             self.workers = workers()
             some = train.spread(LOOKED_AT), test.spread(LOOKED_AT)
-            looked_at = sum(sum(1 for _ in decode(rows, reader)) for rows in some)
+            looked_at = sum(sum(1 for _ in decode(raw, reader)) for raw in some)
         self.notes = (*notes, *_said_of_lengths(reader.cut, looked_at, total, seconds))
 
 

@@ -186,12 +186,12 @@ def _quiet_pillow() -> Iterator[None]:
         yield
 
 
-def _refuse_file(rows: RawSamples, place: int, error: BadFileError) -> None:
-    got = f"{rows.name(place)}, {error.wrong}"
+def _refuse_file(raw: RawSamples, place: int, error: BadFileError) -> None:
+    got = f"{raw.name(place)}, {error.wrong}"
     refuse(OPTION, got, error.allowed, error.remedy)
 
 
-def decode(rows: RawSamples, reader: Reader) -> Iterator[torch.Tensor]:
+def decode(raw: RawSamples, reader: Reader) -> Iterator[torch.Tensor]:
     """Decode rows in their order, several at once, with a bar where there is a terminal.
 
     Raises
@@ -200,9 +200,9 @@ def decode(rows: RawSamples, reader: Reader) -> Iterator[torch.Tensor]:
         For the first file that the reader cannot use, by its name or row.
     """
     shown = track(
-        _decode(rows, reader),
-        f"Reading {rows.split}",
-        total=len(rows),
+        _decode(raw, reader),
+        f"Reading {raw.split}",
+        total=len(raw),
         console=Console(stderr=True),
         transient=True,
         disable=not sys.stderr.isatty(),
@@ -211,8 +211,8 @@ def decode(rows: RawSamples, reader: Reader) -> Iterator[torch.Tensor]:
         yield from shown
 
 
-def _decode(rows: RawSamples, reader: Reader) -> Iterator[torch.Tensor]:
-    contents, place = iter(rows), 0
+def _decode(raw: RawSamples, reader: Reader) -> Iterator[torch.Tensor]:
+    contents, place = iter(raw), 0
 
     def read_all(some: list[bytes]) -> tuple[list[torch.Tensor], BadFileError | None]:
         samples = []
@@ -230,22 +230,22 @@ def _decode(rows: RawSamples, reader: Reader) -> Iterator[torch.Tensor]:
                 yield from samples
                 place += len(samples)
                 if error:
-                    _refuse_file(rows, place, error)
+                    _refuse_file(raw, place, error)
 
 
 def in_memory(
-    rows: RawSamples, reader: Reader, shape: tuple[int, ...], dtype: torch.dtype
+    raw: RawSamples, reader: Reader, shape: tuple[int, ...], dtype: torch.dtype
 ) -> torch.Tensor:
     """Decode rows into one tensor of shape (rows, *shape); one channel is broadcast to all."""
-    samples = torch.empty((len(rows), *shape), dtype=dtype)
-    for place, sample in enumerate(decode(rows, reader)):
+    samples = torch.empty((len(raw), *shape), dtype=dtype)
+    for place, sample in enumerate(decode(raw, reader)):
         samples[place] = sample
     return samples
 
 
-def labelled(samples: torch.Tensor, rows: RawSamples) -> TensorDataset:
+def labelled(samples: torch.Tensor, raw: RawSamples) -> TensorDataset:
     """Put decoded rows and their labels together."""
-    return TensorDataset(samples, torch.from_numpy(rows.labels))
+    return TensorDataset(samples, torch.from_numpy(raw.labels))
 
 
 class LazySamples(Dataset[tuple[torch.Tensor, ...]]):
@@ -253,18 +253,18 @@ class LazySamples(Dataset[tuple[torch.Tensor, ...]]):
 
     Parameters
     ----------
-    rows : RawSamples
+    raw : RawSamples
     reader : callable
         Gives every row the same shape.
     """
 
-    def __init__(self, rows: RawSamples, reader: Reader) -> None:
-        self.rows = rows
+    def __init__(self, raw: RawSamples, reader: Reader) -> None:
+        self.raw = raw
         self.reader = reader
-        self.labels = torch.from_numpy(rows.labels)
+        self.labels = torch.from_numpy(raw.labels)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.raw)
 
     def __getitem__(self, place: int) -> tuple[torch.Tensor, ...]:
         """Decode one row.
@@ -276,10 +276,10 @@ class LazySamples(Dataset[tuple[torch.Tensor, ...]]):
         """
         try:
             with _quiet_pillow():
-                return self.reader(self.rows.read(place)), self.labels[place]
+                return self.reader(self.raw.read(place)), self.labels[place]
         except RefusedError as error:
             raise WorkerRefusedError(str(error)) from error
         except BadFileError as error:
-            got = f"{self.rows.name(place)}, {error.wrong}"
+            got = f"{self.raw.name(place)}, {error.wrong}"
             line = f"{OPTION}: got {got}; allowed: {error.allowed}; instead: {error.remedy}"
             raise WorkerRefusedError(line) from error

@@ -31,7 +31,7 @@ TEST_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Both parts of a data set, their labels, and what they hold.
+    """The samples for training and for the test, and what they hold.
 
     Attributes
     ----------
@@ -83,12 +83,12 @@ def choose_splits(
     names = class_names(source, table, find_labels(source, table, labels, column))
     tasks = {task: len(classes) for task, classes in names.items()}
 
-    def rows(split: str) -> RawSamples:
-        part = _filled(source, split, tables)
-        part = undecoded(part.select_columns([column, *names]), column, kind)
-        return RawSamples(source, split, part, column, np.arange(len(part)), encode(part, names))
+    def samples(split: str) -> RawSamples:
+        one = _filled(source, split, tables)
+        one = undecoded(one.select_columns([column, *names]), column, kind)
+        return RawSamples(source, split, one, column, np.arange(len(one)), encode(one, names))
 
-    train = rows(train_name)
+    train = samples(train_name)
     _refuse_unknown(train, names, np.argwhere(train.labels < 0))
     notes: list[str] = []
     hidden: list[str] = []
@@ -99,7 +99,7 @@ def choose_splits(
                 remedy = "write one of these, or leave it out"
                 refuse(TEST_SPLIT, repr(name), f"splits of {source}: {others}", remedy)
             continue
-        test = rows(name)
+        test = samples(name)
         if not test_split and not has_labels(test.table, list(names)):
             hidden.append(name)
             notes.append(f"Split {name!r} has no labels, and is not used.")
@@ -118,36 +118,39 @@ def choose_splits(
 
 
 def _train_name(source: str, tables: Mapping[str, Any]) -> str:
-    found = [name for name in tables if name in TRAIN_NAMES] or list(tables)
-    if len(found) != 1:
+    """Name the split for training: one that is called so, or the only one."""
+    names = [name for name in tables if name in TRAIN_NAMES] or list(tables)
+    if len(names) != 1:
         got = f"{source}, with the splits {', '.join(tables) or 'none'}"
         refuse(OPTION, got, "one split named train, or one split alone", "rename one of them")
-    return found[0]
+    return names[0]
 
 
 def _filled(source: str, name: str, tables: Mapping[str, Any]) -> Any:
+    """Return the table of a split, refusing one without rows."""
     if not len(tables[name]):
         got = f"{source}, whose split {name!r} is empty"
         refuse(OPTION, got, "splits with rows", "remove that split or fill it")
     return tables[name]
 
 
-def _refuse_unknown(rows: RawSamples, names: Mapping[str, Any], where: NDArray[np.int64]) -> None:
+def _refuse_unknown(raw: RawSamples, names: Mapping[str, Any], where: NDArray[np.int64]) -> None:
     """Refuse the first of some labels, given by row and task, that cannot be used."""
     if not len(where):
         return
     row, task = (int(number) for number in where[0])
     column = list(names)[task]
-    value = label_at(rows.table, column, row)
-    if is_missing(rows.table, column, value):
+    value = label_at(raw.table, column, row)
+    if is_missing(raw.table, column, value):
         got, allowed = "which has no label", "a label in every row"
     else:
         got, allowed = f"whose label {value!r} no training row has", "labels that training has"
-    got = f"{rows.name(row)}, {got} in column {column!r}"
+    got = f"{raw.name(row)}, {got} in column {column!r}"
     refuse(OPTION, got, allowed, "put that row right or leave it out")
 
 
 def _fifth(train: RawSamples, names: Mapping[str, Any]) -> tuple[RawSamples, RawSamples]:
+    """Keep a fixed fifth of the training rows for the test, stratified by the first task."""
     first = train.labels[:, 0]
     try:
         kept, held = train_test_split(

@@ -188,11 +188,11 @@ class Section:
 
 
 def _method(run: TrainedRun, varied: Sequence[str]) -> str:
-    parts = [run.config["downsampling"]]
+    words = [run.config["downsampling"]]
     if run.learns:
-        parts.append(run.config["ramp"])
-        parts += [f"{option.replace('_', ' ')} {_word(run.config[option])}" for option in varied]
-    return " ".join(parts)
+        words.append(run.config["ramp"])
+        words += [f"{option.replace('_', ' ')} {_word(run.config[option])}" for option in varied]
+    return " ".join(words)
 
 
 def _word(value: Any) -> str:
@@ -206,8 +206,8 @@ def _section(setting: dict[str, Any], runs: Sequence[TrainedRun]) -> Section:
         for option in LEARNED_ONLY
         if option not in ("ramp", "penalty")
     }
-    varied = [option for option, found in values.items() if len(found) > 1]
-    fixed = {option: found.pop() for option, found in values.items() if len(found) == 1}
+    varied = [option for option, used in values.items() if len(used) > 1]
+    fixed = {option: used.pop() for option, used in values.items() if len(used) == 1}
     alike: dict[tuple[str, str, float | None], list[TrainedRun]] = defaultdict(list)
     for run in runs:
         penalty = run.config["penalty"] if run.learns else None

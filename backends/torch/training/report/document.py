@@ -62,8 +62,8 @@ def _accuracy_table(section: Section, accuracy: Callable[[TrainedRun], float]) -
 
 def _final_strides(group: SeedGroup) -> str:
     """Write the strides that the runs ended with, one list of layers a run."""
-    found = [" ".join(pair(layer["stride"]) for layer in run.layers_after) for run in group.runs]
-    return "; ".join(dict.fromkeys(found))
+    lists = [" ".join(pair(layer["stride"]) for layer in run.layers_after) for run in group.runs]
+    return "; ".join(dict.fromkeys(lists))
 
 
 def _cost_table(section: Section) -> str:
@@ -105,17 +105,17 @@ def _equal_table(section: Section, name: str) -> str:
     return _table(header, rows)
 
 
-def _titles(found: Sequence[Section]) -> list[str]:
+def _titles(compared: Sequence[Section]) -> list[str]:
     """Name each section after its network and data, and what else tells it from the others."""
-    names = dict.fromkeys(name for section in found for name in section.setting)
+    names = dict.fromkeys(name for section in compared for name in section.setting)
     varied = [
         name
         for name in names
         if name not in ("model", "data")
-        and len({section.setting.get(name) for section in found}) > 1
+        and len({section.setting.get(name) for section in compared}) > 1
     ]
     titles = []
-    for section in found:
+    for section in compared:
         setting = section.setting
         parts = [f"{name.replace('_', ' ')} {setting.get(name)}" for name in varied]
         titles.append(", ".join([f"{setting['model']} on {setting['data']}", *parts]))
@@ -127,7 +127,7 @@ def _save(figure: Figure, out: Path, name: str) -> str:
     return name
 
 
-def _part(section: Section, title: str, number: int, out: Path) -> dict[str, Any]:
+def _shown(section: Section, title: str, number: int, out: Path) -> dict[str, Any]:
     """Draw and write what the template shows of one section."""
     prefix = f"{_PREFIX}{number}"
     runs = section.runs
@@ -222,7 +222,7 @@ def write_report(folders: Sequence[Path], out: Path) -> tuple[Path, Path]:
         For a folder without runs, a file of a run that cannot be read, or ``out``.
     """
     gathered = gather(folders)
-    found = sections(gathered.runs)
+    compared = sections(gathered.runs)
     _prepare(out)
     templates = Environment(
         loader=PackageLoader("spectral_stride.torch.training.report"),
@@ -230,15 +230,16 @@ def write_report(folders: Sequence[Path], out: Path) -> tuple[Path, Path]:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    parts = [
-        _part(section, title, number, out)
-        for number, (section, title) in enumerate(zip(found, _titles(found), strict=True), 1)
+    titles = _titles(compared)
+    shown = [
+        _shown(section, title, number, out)
+        for number, (section, title) in enumerate(zip(compared, titles, strict=True), 1)
     ]
     unfinished = [[_code(each.folder), _code(each.reason)] for each in gathered.unfinished]
     repeats = [[_code(folder), _code(first)] for folder, first in gathered.repeats]
     markdown = templates.get_template("report.md.j2").render(
         count=len(gathered.runs),
-        parts=parts,
+        sections=shown,
         unfinished=_table(["run", "what is known"], unfinished) if unfinished else "",
         repeats=_table(["run", "the same as in"], repeats) if repeats else "",
     )

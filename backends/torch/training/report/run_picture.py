@@ -55,12 +55,12 @@ def _draw_mask(
 
 def _title(summary: dict[str, Any]) -> str:
     config = summary["config"]
-    parts = [
+    results = [
         f"{run['downsampling']} {percent(run['test_accuracy'])} "
         f"at {run['after']['macs'] / 1e6:.2f} M multiply-accumulates"
         for run in summary["runs"]
     ]
-    return f"{config['model']} on {config['data']}: {', '.join(parts)}"
+    return f"{config['model']} on {config['data']}: {', '.join(results)}"
 
 
 def draw(folder: Path, summary: dict[str, Any]) -> Path:

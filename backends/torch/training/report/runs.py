@@ -143,7 +143,7 @@ def _refuse_file(path: Path, reason: str) -> NoReturn:
 
 
 def _settled(config: Mapping[str, Any], downsampling: str) -> dict[str, Any]:
-    """Return the choices of one training, with defaults where they do not count."""
+    """Return the choices of one training, with defaults where they have no effect."""
     default = Config()
     own = complete(config) | {"downsampling": downsampling}
     del own["baseline"]
@@ -155,8 +155,8 @@ def _settled(config: Mapping[str, Any], downsampling: str) -> dict[str, Any]:
 
 def _machine(about: Mapping[str, Any]) -> str:
     """Say where a run was; the oldest runs do not know the model of their CPU or GPU."""
-    parts = [about["system"], about["device"], about.get("model", "")]
-    return ", ".join(str(part) for part in parts if part)
+    known = [about["system"], about["device"], about.get("model", "")]
+    return ", ".join(str(one) for one in known if one)
 
 
 def _runs_of(folder: Path) -> list[TrainedRun]:
