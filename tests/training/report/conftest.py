@@ -1,4 +1,4 @@
-"""A made-up sweep for the tests of reports."""
+"""For the tests of reports: a made-up sweep, and pictures that take no time."""
 
 import pytest
 
@@ -21,3 +21,13 @@ def runs(tmp_path):
             words = {"penalty": penalty, "seed": seed}
             write_run(folder / name, accuracy + change, macs, 3e-9 * macs, **words)
     return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures are built and not drawn, which takes most of a report's time: for tests of words."""
+
+    def save(figure, path, **options):
+        path.write_bytes(b"a picture")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)

@@ -111,6 +111,7 @@ def test_the_report(runs, tmp_path):
     assert "http" not in "".join(page.texts)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_names_the_machine(tmp_path):
     machine = {"model": "A 1 | @ 2 GHz", "threads": 8}
     write_run(tmp_path / "runs" / "a", 0.9, 10**6, machine=machine, threads=2)
@@ -119,6 +120,7 @@ def test_the_report_names_the_machine(tmp_path):
     assert "threads 8" not in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_names_what_all_that_learn_share(tmp_path):
     """Ramp and penalty are in the tables; the others only where they differ."""
     words = {"smoothness": 3, "penalty": 0.1}
@@ -138,6 +140,7 @@ def test_the_report_names_what_all_that_learn_share(tmp_path):
         assert ending in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_several_tasks_and_sections(tmp_path):
     both = {"digit": 0.9, "speaker": 0.7}
     write_run(tmp_path / "runs" / "a", 0.8, 10**6, tasks=both)
@@ -214,6 +217,7 @@ def command(tmp_path, monkeypatch):
     return lambda *words: CliRunner().invoke(app, ["report", *words])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_writes_over_its_own_report_alone(command, runs, tmp_path):
     first, second = (str(path) for path in sorted(runs.glob("diffstride-0.1-*")))
     result = command(first, second)
