@@ -33,36 +33,6 @@ Resume = Annotated[
     str | None,
     _option("Go on with the run in this folder, after its last whole epoch.", "FOLDER", FOLDER),
 ]
-SWEEPS = Path("sweeps")
-# As `leases.GRACE`, in a module that takes seconds to import.
-MINUTES = 3
-
-Grid = Annotated[
-    str,
-    typer.Argument(
-        help="YAML: options of train, each with a value or a list; or a list of such grids.",
-        metavar="GRID",
-    ),
-]
-SweepOut = Annotated[
-    str | None,
-    _option(
-        "Folder of the sweep, which may hold what it has finished; without it one under "
-        "sweeps, named after the grid.",
-        "FOLDER",
-    ),
-]
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        help="Database that several machines share, such as postgresql://user@host/name. Without "
-        "it a journal in the folder, which machines can share too. A database hears of a killed "
-        f"worker only by {MINUTES} minutes of silence; until then its point counts as running.",
-        metavar="URL",
-    ),
-]
-Runs = Annotated[list[str], typer.Argument(help="Folders of runs or of sweeps.", metavar="RUNS...")]
-ReportOut = Annotated[str, typer.Option("--out", help="Folder for the report.", metavar="FOLDER")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -122,12 +92,6 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _was_given(context: typer.Context, name: str) -> bool:
-    """Whether the user wrote an option, and it is not there by default."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
 @app.command()
 @_with_options
 def train(context: typer.Context, *, out: Out = None, resume: Resume = None, **words: Any) -> None:
@@ -151,6 +115,44 @@ def train(context: typer.Context, *, out: Out = None, resume: Resume = None, **w
     if resume is not None:
         config = resumed(resume)
     run_job(config, out, Console(), resume=resume)
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    """Whether the user wrote an option, and it is not there by default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+SWEEPS = Path("sweeps")
+# As `leases.GRACE`, in a module that takes seconds to import.
+MINUTES = 3
+
+Grid = Annotated[
+    str,
+    typer.Argument(
+        help="YAML: options of train, each with a value or a list; or a list of such grids.",
+        metavar="GRID",
+    ),
+]
+SweepOut = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of the sweep, which may hold what it has finished; without it one under "
+        "sweeps, named after the grid.",
+        metavar="FOLDER",
+    ),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        help="Database that several machines share, such as postgresql://user@host/name. Without "
+        "it a journal in the folder, which machines can share too. A database hears of a killed "
+        f"worker only by {MINUTES} minutes of silence; until then its point counts as running.",
+        metavar="URL",
+    ),
+]
+Runs = Annotated[list[str], typer.Argument(help="Folders of runs or of sweeps.", metavar="RUNS...")]
+ReportOut = Annotated[str, typer.Option("--out", help="Folder for the report.", metavar="FOLDER")]
 
 
 @app.command()
