@@ -10,8 +10,9 @@ import pytest
 import spectral_stride
 from spectral_stride import __main__ as command
 from spectral_stride.__main__ import main
-from spectral_stride.torch.training import cli, job
-from spectral_stride.torch.training.config import Config, RefusedError, read
+from spectral_stride.torch.training import cli, fit
+from spectral_stride.torch.training.config import Config, parse
+from spectral_stride.torch.training.refusal import RefusedError
 
 COMMAND = [sys.executable, "-m", "spectral_stride"]
 
@@ -20,7 +21,9 @@ COMMAND = [sys.executable, "-m", "spectral_stride"]
 def asked(monkeypatch):
     """What would be run, in place of running it."""
     seen = []
-    monkeypatch.setattr(job, "run", lambda config, out, console, resume: seen.append((config, out)))
+    monkeypatch.setattr(
+        fit, "run_job", lambda config, out, console, resume: seen.append((config, out))
+    )
     return seen
 
 
@@ -49,12 +52,13 @@ def test_help_says_whose_width_it_is(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     main(["train", "--help"])
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "By the recipe: 8 small. With the other recipes as published: 64 for resnet18" in shown
+    assert "as published 64 for resnet18, 16 for resnet56" in shown
+    assert "By the recipe: 8 small, as published paper, as published fast." in shown
 
 
 def test_every_choice_is_an_option_with_its_default(asked):
     assert main(["train"]) == 0
-    assert asked == [(read({}), None)]
+    assert asked == [(parse({}), None)]
 
 
 def test_options_reach_the_run(asked):
@@ -92,14 +96,6 @@ def test_options_of_learned_strides_without_any_are_named(asked, capsys):
     assert main(["train", "--ramp", "inside", "--penalty", "1"]) == 0
     assert capsys.readouterr().err == ""
     assert len(asked) == 2
-
-
-@pytest.mark.parametrize(
-    ("downsampling", "strides", "baseline"),
-    [("diffstride", "1,1,2,2,2", True), ("spectral", "1,1,2.5,2,2", False), ("strided", "", False)],
-)
-def test_the_baseline_is_trained_where_it_can_be(downsampling, strides, baseline):
-    assert read({"downsampling": downsampling, "strides": strides}).baseline is baseline
 
 
 WRONG = {
@@ -191,7 +187,7 @@ def test_what_the_library_refuses_is_one_line_too(capsys, monkeypatch):
     def refuse(*_, **__):
         raise RefusedError("strides: got\nsomething")
 
-    monkeypatch.setattr(job, "run", refuse)
+    monkeypatch.setattr(fit, "run_job", refuse)
     assert refusal(capsys, ["train"]) == "spectral-stride: error: strides: got something"
 
 
@@ -199,7 +195,7 @@ def test_a_failing_disk_is_one_line(capsys, monkeypatch):
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(job, "run", fail)
+    monkeypatch.setattr(fit, "run_job", fail)
     assert main(["train"]) == cli.FAILED
     assert "No space left" in capsys.readouterr().err
 

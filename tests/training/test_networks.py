@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from spectral_stride.torch import DiffStride, LogMel
-from spectral_stride.torch.training.config import RefusedError, read_strides
+from spectral_stride.torch.training.config import parse_strides
 from spectral_stride.torch.training.networks import MODELS, build_model, layer_name
+from spectral_stride.torch.training.refusal import RefusedError
 
 IMAGES = {"sample_shape": (1, 32, 32), "sample_rate": None}
 AUDIO = {"sample_shape": (4000,), "sample_rate": 8000}
@@ -21,7 +22,7 @@ def build(name, data=None, **options):
         "num_classes": 3,
         "width": 4,
         "downsampling": "diffstride",
-        "strides": read_strides(kind.good_strides),
+        "strides": parse_strides(kind.good_strides),
         "ramp": "inside",
         "smoothness": 4.0,
         **(data or DATA[kind.takes]),
@@ -40,7 +41,7 @@ def test_every_network_of_the_tool_is_there():
 def test_both_starts_fit_every_kind(name, downsampling):
     kind = MODELS[name]
     for text in (kind.poor_strides, kind.good_strides):
-        strides = read_strides(text)
+        strides = parse_strides(text)
         assert len(strides) == kind.places
         net = build(name, downsampling=downsampling, strides=strides).eval()
         initial = [down.initial for down in net.downsamplings().values()]
@@ -55,7 +56,7 @@ def test_both_starts_fit_every_kind(name, downsampling):
 @pytest.mark.parametrize("name", MODELS)
 def test_the_poor_start_shrinks_too_much_at_the_end(name):
     poor, good = (
-        [height for height, _ in read_strides(text)]
+        [height for height, _ in parse_strides(text)]
         for text in (MODELS[name].poor_strides, MODELS[name].good_strides)
     )
     assert math.prod(poor) > math.prod(good)

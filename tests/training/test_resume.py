@@ -1,4 +1,4 @@
-"""Runs in processes of their own: killed and gone on with, and spread over several processes."""
+"""Runs in processes of their own: killed, then resumed; and spread over several processes."""
 
 import csv
 import json
@@ -12,6 +12,9 @@ import time
 
 import pytest
 import torch
+
+from spectral_stride.__main__ import main
+from spectral_stride.torch.training.cli import WRONG_USAGE
 
 WORDS = [
     "--width",
@@ -112,37 +115,29 @@ def test_killed_before_the_test_it_is_tested(unbroken, tmp_path):
     assert after["step_seconds"] > 0
 
 
-def test_a_finished_run_is_not_trained_again(unbroken):
+def test_a_finished_run_is_not_trained_again(unbroken, capsys):
     before = (unbroken / "diffstride" / "metrics.csv").stat().st_mtime_ns
-    assert "test accuracy" in run("--resume", unbroken)
+    assert main(["train", "--resume", str(unbroken)]) == 0
+    assert "test accuracy" in capsys.readouterr().out
     assert (unbroken / "diffstride" / "metrics.csv").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("words", [("--resume", "nowhere"), ("--resume", "runs", "--epochs", "3")])
-def test_what_cannot_go_on(words, tmp_path):
-    done = subprocess.run(
-        [*COMMAND, *words],
-        env=ENVIRONMENT,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+@pytest.mark.parametrize("words", [["nowhere"], ["runs", "--epochs", "3"]])
+def test_what_cannot_go_on(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--resume", *words]) == WRONG_USAGE
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("spectral-stride: error: --resume: got ")
 
 
-def test_a_checkpoint_that_is_cut_off_is_refused_in_one_line(unbroken, tmp_path):
+def test_a_checkpoint_that_is_cut_off_is_refused_in_one_line(unbroken, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(unbroken, folder)
     (folder / "diffstride" / "result.json").unlink()
     path = folder / "diffstride" / "checkpoints" / "last.ckpt"
     path.write_bytes(path.read_bytes()[:1000])
-    words = [*COMMAND, "--resume", str(folder)]
-    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    assert main(["train", "--resume", str(folder)]) == WRONG_USAGE
+    (line,) = capsys.readouterr().err.splitlines()
     assert "--resume: got" in line
     assert path.exists()  # nothing is lost
 

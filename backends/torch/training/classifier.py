@@ -16,9 +16,10 @@ from spectral_stride.torch.layers.diffstride import DiffStride
 from spectral_stride.torch.layers.hold_sizes import hold_sizes
 from spectral_stride.torch.param_groups import param_groups
 from spectral_stride.torch.training.augment import cropped, flipped, mixed, shifted
-from spectral_stride.torch.training.config import Config, RefusedError
+from spectral_stride.torch.training.config import Config, complete
 from spectral_stride.torch.training.networks import build_model, layer_name
 from spectral_stride.torch.training.recipes import RECIPES
+from spectral_stride.torch.training.refusal import RefusedError
 
 # Samples, and labels of shape (batch, tasks).
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -71,7 +72,7 @@ class Classifier(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.config = Config(**config)
+        self.config = Config(**complete(config))
         self.recipe = RECIPES[self.config.recipe]
         self.tasks = tasks
         self.register_buffer("mean", torch.tensor(mean), persistent=False)

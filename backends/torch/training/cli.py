@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import typer
 
 from spectral_stride.torch.training.commands import app
-from spectral_stride.torch.training.config import RefusedError
+from spectral_stride.torch.training.refusal import RefusedError
 
 NAME = "spectral-stride"
 

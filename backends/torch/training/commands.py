@@ -1,181 +1,37 @@
 """The words of the command line: what can be asked for, and what is then done."""
 
+import inspect
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 import spectral_stride
-from spectral_stride.checks import RAMPS
-from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS
-from spectral_stride.torch.training.config import (
-    DEVICES,
-    WIDEST,
-    Config,
-    option_of,
-    read,
-    refuse,
-)
-from spectral_stride.torch.training.networks import MODELS
+from spectral_stride.torch.training.config import OPTIONS, Config, has_effect, parse
+from spectral_stride.torch.training.options import Option, flag_of
 from spectral_stride.torch.training.recipes import RECIPES
-from spectral_stride.torch.training.sweep.grid import LEARNED_ONLY, counts
-from spectral_stride.torch.training.sweep_commands import report, sweep
+from spectral_stride.torch.training.refusal import refuse
 
 app = typer.Typer(add_completion=False, help="Train networks that learn their strides.")
 
-_DEFAULT = Config()
-_POOR = "; ".join(f"{kind.poor_strides} for {name}" for name, kind in MODELS.items())
-_WIDTHS = ", ".join(f"{kind.width} for {name}" for name, kind in MODELS.items())
-_RECIPES = "; ".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
+# A heading of the help, beside those of the table.
+FOLDER = "Run folder"
 
 
-def _of_the_recipe(help_text: str, name: str) -> str:
-    """Say what an option is where none is given."""
-    values = {key: getattr(recipe, name) for key, recipe in RECIPES.items()}
-    numbers = ", ".join(f"{value} {key}" for key, value in values.items() if value is not None)
-    return f"{help_text} By the recipe: {numbers}."
+def _option(help_text: str, metavar: str, panel: str | None = None) -> Any:
+    """Describe an option whose word stays text: what is wrong is refused in one form."""
+    return typer.Option(help=help_text, metavar=metavar, rich_help_panel=panel)
 
 
-def _option(help_text: str, metavar: str, *names: str) -> Any:
-    """Describe an option. It is read as text: `config.read` refuses all values in one form."""
-    return typer.Option(*names, help=help_text, metavar=metavar)
-
-
-def _choice(help_text: str, choices: tuple[str, ...]) -> Any:
-    return _option(help_text, "|".join(choices))
-
-
-Data = Annotated[
-    str,
-    _option(
-        "What to learn: digits (built in), an id of the Hugging Face hub, a parquet file or a "
-        "folder of them, a folder of images or of WAV or FLAC files in one folder for each class.",
-        "digits|ID|PATH",
-    ),
-]
-Input = Annotated[str | None, _option("Column of the images or recordings.", "COLUMN")]
-Labels = Annotated[
-    str | None, _option("Columns of the labels; each is a task of its own.", "COLUMN,...")
-]
-TestSplit = Annotated[
+Out = Annotated[
     str | None,
-    _option(
-        "Split to test on: without it test, or else validation, or else a fifth of the training "
-        "samples.",
-        "NAME",
-    ),
-]
-Size = Annotated[str | None, _option("Bring images to this height and width.", "PIXELS")]
-Seconds = Annotated[str | None, _option("Bring recordings to this length.", "NUMBER")]
-Limit = Annotated[
-    str | None, _option("At most so many samples of training and of test, evenly spread.", "N")
-]
-Recipe = Annotated[str, _choice(f"How to train: {_RECIPES}.", tuple(RECIPES))]
-Model = Annotated[str, _choice("Network.", tuple(MODELS))]
-Downsampling = Annotated[
-    str, _choice("Learned strides, spectral pooling, or plain strided convolutions.", DOWNSAMPLINGS)
-]
-Strides = Annotated[
-    str | None,
-    _option(
-        "Where the strides start: one for each place where the network gets smaller, or one of "
-        "each axis, height x width or time x frequency, as in 1,1,3x2,2,2. "
-        "At a stride of 1 the first stage of resnet18 and resnet18_imagenet begins with an "
-        "identity, and learns none. "
-        f"Without it a poor choice: {_POOR}.",
-        "S,S,...",
-    ),
-]
-Ramp = Annotated[
-    str,
-    _choice(
-        "Soft edge of the mask: inside gives maps the size that a strided convolution gives, "
-        "outside is as published and makes them larger.",
-        RAMPS,
-    ),
-]
-Smoothness = Annotated[str, _option("Width of that edge in DFT bins.", "BINS")]
-Penalty = Annotated[
-    str | None,
-    _option(_of_the_recipe("Weight of the network's complexity in the loss.", "penalty"), "NUMBER"),
-]
-Epochs = Annotated[
-    str | None, _option(_of_the_recipe("Passes over the training samples.", "epochs"), "N")
-]
-BatchSize = Annotated[
-    str | None, _option(_of_the_recipe("Samples in a step, on each device.", "batch_size"), "N")
-]
-Lr = Annotated[
-    str | None, _option(_of_the_recipe("Highest learning rate of the weights.", "lr"), "NUMBER")
-]
-StrideLr = Annotated[
-    str | None,
-    _option(_of_the_recipe("Highest learning rate of the strides.", "stride_lr"), "NUMBER"),
-]
-WeightDecay = Annotated[
-    str | None,
-    _option(_of_the_recipe("Of the weights; strides have none.", "weight_decay"), "NUMBER"),
-]
-LabelSmoothing = Annotated[
-    str | None,
-    _option(_of_the_recipe("Share of a target given to all classes.", "label_smoothing"), "SHARE"),
-]
-Mixup = Annotated[
-    str | None,
-    _option(_of_the_recipe("Mix pairs of samples, shares from Beta(A, A).", "mixup"), "A"),
-]
-Crop = Annotated[
-    str | None,
-    _option(
-        _of_the_recipe(
-            "Enlarge a random part of each image, of at least this share of its area (0.08 is "
-            "usual for large images); 0 is none.",
-            "crop",
-        ),
-        "SHARE",
-    ),
-]
-Shift = Annotated[
-    str | None,
-    _option(_of_the_recipe("Move images by up to this share of their size.", "shift"), "SHARE"),
-]
-Flip = Annotated[
-    bool | None,
-    typer.Option("--flip/--no-flip", help=_of_the_recipe("Mirror half of the images.", "flip")),
-]
-Precision = Annotated[
-    str | None,
-    _option(_of_the_recipe("Of products; bf16 is autocast.", "precision"), "32|bf16"),
-]
-Width = Annotated[
-    str | None,
-    _option(
-        _of_the_recipe(f"Channels of the stem, 1 to {WIDEST}.", "width")
-        + f" With the other recipes as published: {_WIDTHS}.",
-        "N",
-    ),
-]
-Seed = Annotated[str, _option("Of the first weights and the order of images.", "N")]
-Device = Annotated[str, _choice("Where to compute.", DEVICES)]
-Devices = Annotated[str, _option("Processes on each machine, each on a device.", "N")]
-Nodes = Annotated[
-    str, _option("Machines; start the command on each, as Lightning's docs show.", "N")
+    _option("New or empty folder for the results; without it one under runs.", "FOLDER", FOLDER),
 ]
 Resume = Annotated[
     str | None,
-    _option("Go on with the run in this folder, after its last whole epoch.", "FOLDER"),
-]
-Out = Annotated[
-    str | None,
-    _option("New or empty folder for the results; without it one under runs.", "FOLDER"),
-]
-Baseline = Annotated[
-    bool | None,
-    typer.Option(
-        "--baseline/--no-baseline",
-        help="Also train the same network with plain strided convolutions at the same strides. "
-        "Without either: if these are whole numbers.",
-    ),
+    _option("Go on with the run in this folder, after its last whole epoch.", "FOLDER", FOLDER),
 ]
 
 
@@ -199,75 +55,160 @@ def _tool(context: typer.Context, version: Version = False) -> None:
         typer.echo(context.get_help())
 
 
+def _by_recipe(name: str, one: Option) -> str:
+    """Say what an option is by each recipe; nothing where no recipe names it."""
+    if not any(name in recipe.defaults for recipe in RECIPES.values()):
+        return ""
+    values = {each: recipe.defaults.get(name, one.default) for each, recipe in RECIPES.items()}
+    said: dict[Any, str] = {None: "as published"}
+    if one.is_switch:
+        said |= {True: "yes", False: "no"}
+    numbers = [f"{said.get(value, value)} {recipe}" for recipe, value in values.items()]
+    return f" By the recipe: {', '.join(numbers)}."
+
+
+def _parameter(name: str, one: Option) -> inspect.Parameter:
+    """Write an option of the table as a parameter of a command, from which Typer reads it.
+
+    Words stay text: `config.parse` refuses all values in one form.
+    """
+    flag, by_recipe = flag_of(name), _by_recipe(name, one)
+    about: dict[str, Any] = {"help": one.help + by_recipe, "rich_help_panel": one.panel}
+    if one.is_switch:
+        kind: Any = Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", **about)]
+    else:
+        kind = Annotated[str | None, typer.Option(flag, metavar=one.kind.metavar, **about)]
+    shown = None if by_recipe or one.default in (None, "") else str(one.default)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=kind)
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Put every option of the table in the place of a command's ``**words``."""
+    context, *own, _ = inspect.signature(command).parameters.values()
+    table = [_parameter(name, one) for name, one in OPTIONS.items()]
+    parameters = [context, *table, *own]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
 @app.command()
-def train(
-    context: typer.Context,
-    data: Data = _DEFAULT.data,
-    input: Input = None,
-    labels: Labels = None,
-    test_split: TestSplit = None,
-    size: Size = None,
-    seconds: Seconds = None,
-    limit: Limit = None,
-    model: Model = _DEFAULT.model,
-    downsampling: Downsampling = _DEFAULT.downsampling,
-    strides: Strides = None,
-    ramp: Ramp = _DEFAULT.ramp,
-    smoothness: Smoothness = str(_DEFAULT.smoothness),
-    recipe: Recipe = _DEFAULT.recipe,
-    penalty: Penalty = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    lr: Lr = None,
-    stride_lr: StrideLr = None,
-    weight_decay: WeightDecay = None,
-    label_smoothing: LabelSmoothing = None,
-    mixup: Mixup = None,
-    crop: Crop = None,
-    shift: Shift = None,
-    flip: Flip = None,
-    precision: Precision = None,
-    width: Width = None,
-    seed: Seed = str(_DEFAULT.seed),
-    device: Device = _DEFAULT.device,
-    devices: Devices = str(_DEFAULT.devices),
-    nodes: Nodes = str(_DEFAULT.nodes),
-    out: Out = None,
-    resume: Resume = None,
-    baseline: Baseline = None,
-) -> None:
+@_with_options
+def train(context: typer.Context, *, out: Out = None, resume: Resume = None, **words: Any) -> None:
     """Train a network that learns its strides, and show what they became and what they cost.
 
-    Without options: images of digits that hold nothing above an eighth of the sampling rate, and a
-    residual network that starts at poor strides.
+    Without options: band-limited digits, and a residual network that starts at poor strides.
     """
-    words = {name: value for name, value in context.params.items() if name not in _NOT_CHOICES}
-    if resume is not None:
-        given = [option_of(name) for name in context.params if _was_given(context, name)]
-        if given != ["--resume"]:
-            others = " and ".join(name for name in given if name != "--resume")
-            refuse("--resume", f"{others} too", "no other option", "write --resume FOLDER alone")
-    config = read(words)
-    idle = [name for name in LEARNED_ONLY if not counts(name, config.downsampling)]
-    idle = [option_of(name) for name in idle if _was_given(context, name)]
+    given = [name for name in context.params if _was_given(context, name)]
+    if resume is not None and given != ["resume"]:
+        others = " and ".join(flag_of(name) for name in given if name != "resume")
+        refuse("--resume", f"{others} too", "no other option", "write --resume FOLDER alone")
+    config = parse(words)
+    idle = [name for name in given if name in OPTIONS and not has_effect(name, config.downsampling)]
     if idle:
         why = f"the strides of --downsampling {config.downsampling} are not learned"
-        typer.echo(f"without effect, as {why}: {', '.join(idle)}", err=True)
+        typer.echo(f"without effect, as {why}: {', '.join(map(flag_of, idle))}", err=True)
     # Only now: Lightning takes seconds to import, and a wrong value has been refused by here.
-    from spectral_stride.torch.training import job
+    from spectral_stride.torch.training.fit import run_job
     from spectral_stride.torch.training.run_folder import resumed
 
     if resume is not None:
         config = resumed(resume)
-    job.run(config, out, Console(), resume=resume)
-
-
-app.command()(sweep)
-app.command()(report)
-
-_NOT_CHOICES = ("out", "resume")
+    run_job(config, out, Console(), resume=resume)
 
 
 def _was_given(context: typer.Context, name: str) -> bool:
+    """Whether the user wrote an option, and it is not there by default."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+SWEEPS = Path("sweeps")
+# As `leases.GRACE`, in a module that takes seconds to import.
+MINUTES = 3
+
+Grid = Annotated[
+    str,
+    typer.Argument(
+        help="YAML: options of train, each with a value or a list; or a list of such grids.",
+        metavar="GRID",
+    ),
+]
+SweepOut = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of the sweep, which may hold what it has finished; without it one under "
+        "sweeps, named after the grid.",
+        metavar="FOLDER",
+    ),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        help="Database that several machines share, such as postgresql://user@host/name. Without "
+        "it a journal in the folder, which machines can share too. A database hears of a killed "
+        f"worker only by {MINUTES} minutes of silence; until then its point counts as running.",
+        metavar="URL",
+    ),
+]
+Runs = Annotated[list[str], typer.Argument(help="Folders of runs or of sweeps.", metavar="RUNS...")]
+ReportOut = Annotated[str, typer.Option("--out", help="Folder for the report.", metavar="FOLDER")]
+
+
+@app.command()
+def sweep(grid: Grid, out: SweepOut = None, storage: Storage = None) -> None:
+    """Train every point of a grid, once.
+
+    Start it again to go on after an interruption: what has finished stays, what was broken off goes
+    on after its last whole epoch, what has failed is tried again. Start it several times,
+    on several machines, to work side by side. With --storage wait three minutes after a worker was
+    killed, or its point counts as running, and is left out; it then begins anew, in a folder of its
+    own, for nobody knows that the silent worker is dead.
+    """
+    from spectral_stride.torch.training.device import find_device
+    from spectral_stride.torch.training.sweep.grid import read_grid
+
+    path = Path(grid)
+    for device in {point.config.device for point in read_grid(path)}:
+        find_device(device)
+    # Only now: these take seconds to import, and a wrong grid has been refused by here.
+    from spectral_stride.torch.training.fit import run_job
+    from spectral_stride.torch.training.run_folder import CONFIG
+    from spectral_stride.torch.training.sweep.outcomes import FAILED, RUNNING, outcome_table
+    from spectral_stride.torch.training.sweep.sweep import sweep as run_sweep
+
+    console = Console()
+    silent = Console(quiet=True)
+
+    def run(config: Config, folder: Path) -> dict[str, Any]:
+        if (folder / CONFIG).exists():  # it was broken off
+            _, summary = run_job(config, None, silent, resume=str(folder))
+        else:
+            _, summary = run_job(config, str(folder), silent, keep=True)
+        return summary
+
+    folder = SWEEPS / path.stem if out is None else Path(out)
+
+    def tell(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False)
+
+    outcomes = run_sweep(path, folder, run, storage=storage, tell=tell)
+    console.print(outcome_table(outcomes))
+    if storage is not None and any(outcome.state == RUNNING for outcome in outcomes):
+        tell(
+            "A running trial is another worker's, or that of one killed less than "
+            f"{MINUTES} minutes ago: then start the sweep again after that time."
+        )
+    if any(outcome.state == FAILED for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(runs: Runs, out: ReportOut = "report") -> None:
+    """Write report.md, with pictures beside it, and report.html, with pictures inside it."""
+    from spectral_stride.torch.training.report.document import write_report
+
+    markdown, html = write_report([Path(run) for run in runs], Path(out))
+    console = Console()
+    console.print(f"Markdown  {markdown}", soft_wrap=True, highlight=False)
+    console.print(f"HTML      {html}", soft_wrap=True, highlight=False)

@@ -1,20 +1,36 @@
-"""What one training run is: every choice that a user has, checked before anything starts."""
+"""What one training run is: the table of a user's options, and their words checked against it."""
 
-import math
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from spectral_stride import checks
 from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS
 from spectral_stride.torch.training.networks import MODELS
-from spectral_stride.torch.training.recipes import RECIPES, Recipe
+from spectral_stride.torch.training.options import (
+    IMAGES,
+    LEARNED_STRIDES,
+    RECORDINGS,
+    Choice,
+    Integer,
+    Real,
+    Share,
+    Switch,
+    Text,
+    flag_of,
+    option,
+    options_of,
+)
+from spectral_stride.torch.training.recipes import RECIPES
+from spectral_stride.torch.training.refusal import refuse
 
 # What is built in. Everything else is a path or an id of the Hugging Face hub.
 DIGITS = "digits"
 DEVICES = ("auto", "cpu", "cuda", "mps")
+LEARNED = "diffstride"
 
 # Eight times the usual width: beyond it no machine holds the network, and PyTorch would say so in
 # its own way.
@@ -22,216 +38,268 @@ WIDEST = 512
 # As much beyond what is usual, pixels a side.
 LARGEST_SIDE = 8192
 LARGEST_SEED = 2**32 - 1
-# Nothing that makes sense is near it, and what is far beyond does not fit PyTorch's numbers.
-LARGEST = 1_000_000
+LONGEST_STRIDE = 1_000_000
+MOST_PROCESSES = 1024
 
 Pair = tuple[float, float]
 
-DEFAULT_RECIPE = "small"
-DEFAULT_MODEL = "resnet18"
-_SMALL = RECIPES[DEFAULT_RECIPE]
-# Options whose default is that of the recipe.
-OF_THE_RECIPE = tuple(
-    field.name
-    for field in fields(Recipe)
-    if field.name
-    not in ("about", "optimizer", "schedule", "decays_vectors", "channels_last", "compiles")
-)
-# Options that are either said or denied.
-SWITCHES = ("baseline", "flip")
+# Headings of the help.
+DATA, NETWORK, TRAINING, DEVICE = "Data", "Network", "Training", "Where to compute"
 
 
-class RefusedError(ValueError):
-    """What the tool cannot work with. Its message is the one line that the user gets."""
+class _Source(Text):
+    """The name of a data set."""
+
+    def check(self, flag: str, word: Any, default: Any) -> str:
+        """Return it, if there may be such a data set."""
+        folder = Path(word.rpartition(":")[0] or word)  # it may name one of its configurations
+        is_path = Path(word).exists() or folder.is_dir()
+        if not word or (word != DIGITS and "/" not in word and not is_path):
+            allowed = f"{DIGITS}, a path that exists, or an id of the hub such as uoft-cs/cifar10"
+            refuse(flag, repr(word), allowed, f"write {flag} {default}")
+        return str(word)
 
 
-def width_of(recipe: Recipe, model: str) -> int:
-    """Return the channels of the stem where a user does not say how many.
+class _Smoothness(Real):
+    """The width of a ramp in DFT bins: none at all, or wide enough to have a slope."""
 
-    Examples
-    --------
-    >>> from spectral_stride.torch.training.config import width_of
-    >>> from spectral_stride.torch.training.recipes import RECIPES
-    >>> width_of(RECIPES["small"], "resnet56"), width_of(RECIPES["paper"], "resnet56")
-    (8, 16)
-    """
-    return MODELS[model].width if recipe.width is None else recipe.width
-
-
-def refuse(option: str, got: object, allowed: str, remedy: str) -> NoReturn:
-    """Raise `RefusedError` with the message "option: got ...; allowed: ...; instead: ..."."""
-    checks.refuse(RefusedError, option, got, allowed, remedy)
+    def check(self, flag: str, word: Any, default: Any) -> float:
+        """Return it."""
+        number = super().check(flag, word, default)
+        if 0.0 < number < checks.NARROWEST_RAMP:
+            allowed = f"0 (a hard crop), or at least {checks.NARROWEST_RAMP:g} DFT bins"
+            refuse(flag, repr(word), allowed, f"write {flag} {default:g}")
+        return number
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The choices of one training run, each under the name of its option.
+    """The choices of one training run, each under the name of its option: the table of options.
 
-    The defaults are the main job: small, band-limited images, and a network that starts at the poor
-    strides of the paper's experiments.
-
-    Attributes
-    ----------
-    data : str
-        "digits", a path, or an id of the Hugging Face hub.
-    input, labels : str
-        Columns of the data, where they cannot be told by their types; labels between commas.
-    test_split : str
-        Name of the split to test on, where it is not the usual one.
-    size : int
-        Side in pixels that images are brought to; 0 leaves them as they are.
-    seconds : float
-        Length that recordings are brought to; 0 is the data module's own.
-    limit : int
-        Use at most so many samples of either part, evenly spread; 0 is all.
-    recipe : str
-        A name in `RECIPES`; it gives the defaults of `OF_THE_RECIPE`.
-    width : int
-        Channels of the stem, settled: see `width_of`.
-    strides : str
-        As on the command line: one per place where the network gets smaller, "2" or "3x2" (height x
-        width). Empty stands for the model's own poor choice.
-    baseline : bool or None
-        Whether to train the same network with plain strided convolutions too; None means yes where
-        they can take these strides.
+    A field says all that there is to say of an option; the command line, grids, ``config.json`` and
+    reports read it here. A recipe may have other defaults: see `recipes`. The defaults here are the
+    main job: small, band-limited images, and a network that starts at the poor strides of the
+    paper's experiments.
 
     See Also
     --------
-    read : builds one from a user's words, and refuses what is out of range.
+    parse : builds one from a user's words, and refuses what is out of range.
     """
 
-    data: str = DIGITS
-    input: str = ""
-    labels: str = ""
-    test_split: str = ""
-    size: int = 0
-    seconds: float = 0.0
-    limit: int = 0
-    model: str = DEFAULT_MODEL
-    downsampling: str = "diffstride"
-    strides: str = ""
-    ramp: str = "inside"
-    smoothness: float = 4.0
-    penalty: float = _SMALL.penalty
-    recipe: str = DEFAULT_RECIPE
-    epochs: int = _SMALL.epochs
-    batch_size: int = _SMALL.batch_size
-    lr: float = _SMALL.lr
-    stride_lr: float = _SMALL.stride_lr
-    weight_decay: float = _SMALL.weight_decay
-    label_smoothing: float = _SMALL.label_smoothing
-    mixup: float = _SMALL.mixup
-    crop: float = _SMALL.crop
-    shift: float = _SMALL.shift
-    flip: bool = _SMALL.flip
-    precision: str = _SMALL.precision
-    width: int = width_of(_SMALL, DEFAULT_MODEL)
-    seed: int = 0
-    device: str = "auto"
-    devices: int = 1
-    nodes: int = 1
-    baseline: bool | None = None
+    data: str = option(
+        DIGITS,
+        _Source("digits|ID|PATH"),
+        "What to learn: digits (built in), an id of the Hugging Face hub, a parquet file or a "
+        "folder of them, a folder of images or of WAV or FLAC files in one folder for each class.",
+        panel=DATA,
+    )
+    input: str = option("", Text("COLUMN"), "Column of the images or recordings.", panel=DATA)
+    labels: str = option(
+        "", Text("COLUMN,..."), "Columns of the labels; each is a task of its own.", panel=DATA
+    )
+    test_split: str = option(
+        "",
+        Text("NAME"),
+        "Split to test on: without it test, or else validation, or else a fifth of the training "
+        "samples.",
+        panel=DATA,
+    )
+    size: int = option(
+        0,
+        Integer(0, LARGEST_SIDE, " (0 leaves images as they are)", "PIXELS"),
+        "Bring images to this height and width; 0 leaves them as they are.",
+        panel=DATA,
+        only=IMAGES,
+    )
+    seconds: float = option(
+        0.0,
+        Real(),
+        "Bring recordings to this length in seconds; 0 stands for 1 second.",
+        panel=DATA,
+        only=RECORDINGS,
+    )
+    limit: int = option(
+        0,
+        Integer(0, why=" (0 is all)"),
+        "At most so many samples of training and of test, evenly spread; 0 is all.",
+        panel=DATA,
+    )
+    model: str = option("resnet18", Choice(MODELS), "Network.", panel=NETWORK)
+    downsampling: str = option(
+        LEARNED,
+        Choice(DOWNSAMPLINGS),
+        "Learned strides, spectral pooling, or plain strided convolutions.",
+        panel=NETWORK,
+    )
+    strides: str = option(
+        "",
+        Text("S,S,..."),
+        "Where the strides start: one for each place where the network gets smaller, or one of "
+        "each axis, height x width or time x frequency, as in 1,1,3x2,2,2. "
+        "At a stride of 1 the first stage of resnet18 and resnet18_imagenet begins with an "
+        "identity, and learns none. Without it a poor choice: "
+        + "; ".join(f"{kind.poor_strides} for {name}" for name, kind in MODELS.items())
+        + ".",
+        panel=NETWORK,
+    )
+    ramp: str = option(
+        "inside",
+        Choice(checks.RAMPS[::-1]),
+        "Soft edge of the mask: inside gives maps the size that a strided convolution gives, "
+        "outside is as published and makes them larger.",
+        panel=NETWORK,
+        only=LEARNED_STRIDES,
+    )
+    smoothness: float = option(
+        4.0,
+        _Smoothness(metavar="BINS"),
+        "Width of that edge in DFT bins.",
+        panel=NETWORK,
+        only=LEARNED_STRIDES,
+    )
+    penalty: float = option(
+        0.2,
+        Real(),
+        "Weight of the network's complexity in the loss.",
+        panel=TRAINING,
+        only=LEARNED_STRIDES,
+    )
+    recipe: str = option(
+        "small",
+        Choice(RECIPES),
+        "How to train: "
+        + "; ".join(f"{name}: {recipe.about}" for name, recipe in RECIPES.items())
+        + ".",
+        panel=TRAINING,
+    )
+    epochs: int = option(30, Integer(1), "Passes over the training samples.", panel=TRAINING)
+    batch_size: int = option(
+        32,
+        Integer(2, why=" (batch normalization compares images)"),
+        "Samples in a step, on each device.",
+        panel=TRAINING,
+    )
+    lr: float = option(
+        3e-3, Real(zero=False), "Highest learning rate of the weights.", panel=TRAINING
+    )
+    stride_lr: float = option(
+        3e-2,
+        Real(),
+        "Highest learning rate of the strides.",
+        panel=TRAINING,
+        only=LEARNED_STRIDES,
+    )
+    weight_decay: float = option(1e-2, Real(), "Of the weights; strides have none.", panel=TRAINING)
+    label_smoothing: float = option(
+        0.0, Share(), "Share of a target given to all classes.", panel=TRAINING
+    )
+    mixup: float = option(
+        0.0,
+        Real(metavar="A"),
+        "Mix pairs of samples, shares from Beta(A, A); 0 mixes none.",
+        panel=TRAINING,
+    )
+    crop: float = option(
+        0.0,
+        Share(),
+        "Enlarge a random part of each image, of at least this share of its area (0.08 is "
+        "usual for large images); 0 is none.",
+        panel=TRAINING,
+        only=IMAGES,
+        before=0.0,
+    )
+    shift: float = option(
+        0.0, Share(), "Move images by up to this share of their size.", panel=TRAINING, only=IMAGES
+    )
+    flip: bool = option(False, Switch(), "Mirror half of the images.", panel=TRAINING, only=IMAGES)
+    precision: str = option(
+        "32", Choice(("32", "bf16")), "Of products; bf16 is autocast.", panel=TRAINING
+    )
+    width: int = option(
+        8,
+        Integer(1, WIDEST),
+        f"Channels of the stem, 1 to {WIDEST}; as published "
+        + ", ".join(f"{kind.width} for {name}" for name, kind in MODELS.items())
+        + ".",
+        panel=NETWORK,
+    )
+    seed: int = option(
+        0,
+        Integer(0, LARGEST_SEED),
+        "Of the first weights and the order of images.",
+        panel=TRAINING,
+    )
+    device: str = option("auto", Choice(DEVICES), "Where to compute.", panel=DEVICE)
+    devices: int = option(
+        1,
+        Integer(1, MOST_PROCESSES),
+        "Processes on each machine, each on a device.",
+        panel=DEVICE,
+    )
+    nodes: int = option(
+        1,
+        Integer(1, MOST_PROCESSES),
+        "Machines; start the command on each, as Lightning's docs show.",
+        panel=DEVICE,
+    )
+    baseline: bool | None = option(
+        None,
+        Switch(),
+        "Also train the same network with plain strided convolutions at the same strides. "
+        "Without either: if these are whole numbers.",
+        panel=TRAINING,
+    )
 
     @property
     def stride_pairs(self) -> list[Pair]:
         """The initial strides as numbers, (height, width) each."""
-        return read_strides(self.strides)
+        return parse_strides(self.strides)
 
     def command(self) -> str:
         """The command line that repeats this run, with every option written out."""
         words = ["spectral-stride", "train"]
         for name, value in asdict(self).items():
-            option = option_of(name)
-            if name in SWITCHES:
-                words.append(option if value else option.replace("--", "--no-"))
+            flag = flag_of(name)
+            if OPTIONS[name].is_switch:
+                words.append(flag if value else flag.replace("--", "--no-"))
             elif value != "":
-                words += [option, str(value)]
+                words += [flag, str(value)]
         return shlex.join(words)
 
 
-def option_of(name: str) -> str:
-    """Write the name of a field as an option."""
-    return "--" + name.replace("_", "-")
+# Every option of `train`, in the order of the table.
+OPTIONS = options_of(Config)
+# What a training has no use for where its strides are not learned.
+LEARNED_ONLY = tuple(name for name, one in OPTIONS.items() if one.only == LEARNED_STRIDES)
 
 
-def _choice(*allowed: str) -> Callable[[str, Any, Any], str]:
-    def check(option: str, value: Any, default: Any) -> str:
-        if value not in allowed:
-            refuse(option, repr(value), ", ".join(allowed), f"write {option} {default}")
-        return str(value)
+def has_effect(name: str, downsampling: str) -> bool:
+    """Whether an option makes a difference for a kind of downsampling.
 
-    return check
-
-
-def _whole(least: int, most: int = LARGEST, why: str = "") -> Callable[[str, Any, Any], int]:
-    """Build a check for whole numbers from ``least`` to ``most``."""
-
-    def check(option: str, value: Any, default: Any) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            number = least - 1
-        if not least <= number <= most:
-            allowed = f"a whole number from {least} to {most}{why}"
-            refuse(option, repr(value), allowed, f"write {option} {default}")
-        return number
-
-    return check
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.config import has_effect
+    >>> has_effect("penalty", "diffstride"), has_effect("penalty", "strided")
+    (True, False)
+    """
+    return downsampling == LEARNED or name not in LEARNED_ONLY
 
 
-def _real(zero: bool = True) -> Callable[[str, Any, Any], float]:
-    """Build a check for numbers from 0 on, or above it."""
+def default_of(name: str, recipe: str, model: str) -> Any:
+    """Return the value of an option where a user gives none.
 
-    def check(option: str, value: Any, default: Any) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not 0.0 <= number <= LARGEST or (number == 0.0 and not zero):
-            allowed = f"a number {'from' if zero else 'above'} 0 up to {LARGEST}"
-            refuse(option, repr(value), allowed, f"write {option} {default:g}")
-        return number
-
-    return check
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.config import default_of
+    >>> default_of("width", "small", "resnet56"), default_of("width", "paper", "resnet56")
+    (8, 16)
+    """
+    value = RECIPES[recipe].defaults.get(name, OPTIONS[name].default)
+    return MODELS[model].width if name == "width" and value is None else value
 
 
-def _share(option: str, value: Any, default: Any) -> float:
-    number = _real()(option, value, default)
-    if number >= 1:
-        refuse(
-            option, repr(value), "a share from 0 up to, but not, 1", f"write {option} {default:g}"
-        )
-    return number
-
-
-def _source(option: str, value: Any, default: Any) -> str:
-    folder = Path(value.rpartition(":")[0] or value)  # it may name one of its configurations
-    if value != DIGITS and "/" not in value and not Path(value).exists() and not folder.is_dir():
-        allowed = f"{DIGITS}, a path that exists, or an id of the hub such as uoft-cs/cifar10"
-        refuse(option, repr(value), allowed, f"write {option} {default}")
-    return str(value)
-
-
-def _text(option: str, value: Any, default: Any) -> str:
-    return str(value)
-
-
-def _switch(option: str, value: Any, default: Any) -> bool:
-    if not isinstance(value, bool):
-        refuse(option, repr(value), "yes or no", f"write {option}, or --no-{option[2:]}")
-    return value
-
-
-def _smoothness(option: str, value: Any, default: Any) -> float:
-    number = _real()(option, value, default)
-    if 0.0 < number < checks.NARROWEST_RAMP:
-        allowed = f"0 (a hard crop), or at least {checks.NARROWEST_RAMP:g} DFT bins"
-        refuse(option, repr(value), allowed, f"write {option} {default:g}")
-    return number
-
-
-def read_strides(text: str) -> list[Pair]:
-    """Read "1,1,3x2,2,2" as pairs (height, width).
+def parse_strides(text: str) -> list[Pair]:
+    """Parse "1,1,3x2,2,2" as pairs (height, width).
 
     Raises
     ------
@@ -239,112 +307,118 @@ def read_strides(text: str) -> list[Pair]:
         For anything but numbers of at least 1.
     """
     pairs = []
-    for part in text.split(","):
+    for word in text.split(","):
         try:
-            numbers = [float(number) for number in part.split("x")]
+            numbers = [float(number) for number in word.split("x")]
         except ValueError:
             numbers = []
-        if len(numbers) not in (1, 2) or not all(1 <= n <= LARGEST for n in numbers):
+        if len(numbers) not in (1, 2) or not all(1 <= n <= LONGEST_STRIDE for n in numbers):
             allowed = "numbers of at least 1 between commas, each one stride or height x width"
             refuse("--strides", repr(text), allowed, "write --strides 1,1,3x2,2,2")
         pairs.append((numbers[0], numbers[-1]))
     return pairs
 
 
+def _are_integers(pairs: list[Pair]) -> bool:
+    return all(number == int(number) for pair in pairs for number in pair)
+
+
 def _check_strides(config: Config) -> str:
     """Return the strides to use, refusing what the chosen model cannot take."""
     poor = MODELS[config.model].poor_strides
     text = config.strides or poor
-    pairs, count = read_strides(text), len(poor.split(","))
+    pairs, count = parse_strides(text), len(poor.split(","))
     if len(pairs) != count:
         allowed = f"{count} for --model {config.model}: one for each place where it gets smaller"
         refuse("--strides", f"{len(pairs)} strides {text!r}", allowed, f"write --strides {poor}")
-    whole = all(number == int(number) for pair in pairs for number in pair)
-    if config.downsampling == "strided" and not whole:
+    if config.downsampling == "strided" and not _are_integers(pairs):
         remedy = "write whole numbers, or --downsampling diffstride (or spectral)"
         refuse("--strides", repr(text), "whole numbers for --downsampling strided", remedy)
-    if config.baseline and not whole:
+    if config.baseline and not _are_integers(pairs):
         remedy = "write whole numbers, or --no-baseline"
         allowed = "whole numbers with --baseline, whose convolutions are strided"
         refuse("--strides", repr(text), allowed, remedy)
     return text
 
 
-_CHECKS: dict[str, Callable[[str, Any, Any], Any]] = {
-    "data": _source,
-    "input": _text,
-    "labels": _text,
-    "test_split": _text,
-    "size": _whole(0, LARGEST_SIDE, " (0 leaves images as they are)"),
-    "seconds": _real(),
-    "limit": _whole(0, why=" (0 is all)"),
-    "model": _choice(*MODELS),
-    "downsampling": _choice(*DOWNSAMPLINGS),
-    "ramp": _choice(*reversed(checks.RAMPS)),
-    "smoothness": _smoothness,
-    "penalty": _real(),
-    "recipe": _choice(*RECIPES),
-    "epochs": _whole(1),
-    "batch_size": _whole(2, why=" (batch normalization compares images)"),
-    "lr": _real(zero=False),
-    "stride_lr": _real(),
-    "weight_decay": _real(),
-    "label_smoothing": _share,
-    "mixup": _real(),
-    "crop": _share,
-    "shift": _share,
-    "flip": _switch,
-    "baseline": _switch,
-    "precision": _choice("32", "bf16"),
-    "width": _whole(1, WIDEST),
-    "seed": _whole(0, LARGEST_SEED),
-    "device": _choice(*DEVICES),
-    "devices": _whole(1, 1024),
-    "nodes": _whole(1, 1024),
-}
-
-
-def read(words: Mapping[str, Any]) -> Config:
+def parse(words: Mapping[str, Any]) -> Config:
     """Build a configuration from a user's words.
 
     Parameters
     ----------
-    words : mapping of str to str or number
-        Option names, with underscores, and their values; what is missing or None takes its default.
+    words : mapping of str to str, number or bool
+        Names of options, as in the table, and their values; what is missing or None takes its
+        default.
 
     Returns
     -------
     Config
-        With strides and baseline settled.
+        With strides, width and baseline settled.
 
     Raises
     ------
     RefusedError
-        For a value out of range: what was got, what is allowed, what to write instead.
+        For a name that is no option, and a value out of range: what was got, what is allowed, what
+        to write instead.
 
     Examples
     --------
-    >>> from spectral_stride.torch.training.config import read
-    >>> read({"epochs": "3"}).epochs
+    >>> from spectral_stride.torch.training.config import parse
+    >>> parse({"epochs": "3"}).epochs
     3
     """
-    values: dict[str, Any] = {}
-    recipe = _CHECKS["recipe"]("--recipe", words.get("recipe") or DEFAULT_RECIPE, DEFAULT_RECIPE)
-    for field in fields(Config):
-        value, default = words.get(field.name), field.default
-        if field.name in OF_THE_RECIPE:
-            default = getattr(RECIPES[recipe], field.name)
-        if field.name == "width":
-            default = width_of(RECIPES[recipe], values["model"])
-        if value is None:
-            value = default
-        elif field.name in _CHECKS:
-            value = _CHECKS[field.name](option_of(field.name), value, default)
-        values[field.name] = value
+    for name in words:
+        if name not in OPTIONS:
+            near = get_close_matches(name, OPTIONS, 1)
+            remedy = f"write {near[0]}" if near else "leave it out"
+            refuse("options", repr(name), ", ".join(OPTIONS), remedy)
+    # These two first: others have their defaults from them.
+    values = {name: _value(name, words, OPTIONS[name].default) for name in ("recipe", "model")}
+    for name in OPTIONS:
+        values[name] = _value(name, words, default_of(name, values["recipe"], values["model"]))
     values["strides"] = _check_strides(Config(**values))
     if values["downsampling"] == "strided":
         values["baseline"] = False  # it would be the same training twice
     elif values["baseline"] is None:
-        pairs = read_strides(values["strides"])
-        values["baseline"] = all(number == int(number) for pair in pairs for number in pair)
+        values["baseline"] = _are_integers(parse_strides(values["strides"]))
     return Config(**values)
+
+
+def _value(name: str, words: Mapping[str, Any], default: Any) -> Any:
+    word = words.get(name)
+    return default if word is None else OPTIONS[name].kind.check(flag_of(name), word, default)
+
+
+def complete(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to the choices of an earlier run those that its version did not have.
+
+    Parameters
+    ----------
+    choices : mapping of str to object
+        Under "config" in a run's ``config.json``.
+
+    Returns
+    -------
+    dict
+        The choices, in the order of the table; after them options that this version does not have.
+
+    Raises
+    ------
+    KeyError
+        For an option that every version had.
+
+    Examples
+    --------
+    >>> from dataclasses import asdict
+    >>> from spectral_stride.torch.training.config import Config, complete
+    >>> choices = asdict(Config(crop=0.5))
+    >>> del choices["crop"]
+    >>> complete(choices)["crop"]
+    0.0
+    """
+    known = {}
+    for name, one in OPTIONS.items():
+        if name not in choices and one.before is MISSING:
+            raise KeyError(name)
+        known[name] = choices.get(name, one.before)
+    return known | dict(choices)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from spectral_stride.torch.training.config import refuse
+from spectral_stride.torch.training.refusal import refuse
 
 # A smaller training step is many short operations. Several threads would gain a third at best, and
 # where another process wants a core too they wait for each other for most of the time.

@@ -1,8 +1,6 @@
-"""One training run, from a configuration to a folder of results."""
+"""A run from its configuration to its folder: one network, its baseline, what is shown of them."""
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,21 +8,29 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from rich.console import Console
 
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.config import Config, RefusedError
+from spectral_stride.torch.training.config import OPTIONS, Config
 from spectral_stride.torch.training.data.datamodule import TrainingData
 from spectral_stride.torch.training.data.open import open_data
-from spectral_stride.torch.training.device import is_first_process, suitable_threads
-from spectral_stride.torch.training.lightning_ui import Bar
+from spectral_stride.torch.training.device import find_device, is_first_process, suitable_threads
+from spectral_stride.torch.training.lightning_ui import Bar, interruptible, quiet_lightning
 from spectral_stride.torch.training.macs import Survey, survey
-from spectral_stride.torch.training.metrics import keep_metrics
-from spectral_stride.torch.training.quiet import quiet_lightning
+from spectral_stride.torch.training.options import IMAGES, flag_of
+from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.report.run_picture import draw
+from spectral_stride.torch.training.report.run_table import result_table
 from spectral_stride.torch.training.run_folder import (
     CHECKPOINT,
+    PICTURE,
     RESULT,
     SUMMARY,
+    discard,
+    keep_metrics,
+    make_folder,
     read_json,
+    write_config,
     write_json,
 )
 
@@ -46,7 +52,7 @@ class Result:
     parameters : int
         Numbers that were learned.
     seconds : float
-        Of the training alone; of all its parts, where it was resumed.
+        Of the training alone, in all processes one after another where it was resumed.
     step_seconds : float
         Median time of a training step.
     threads : int
@@ -93,22 +99,6 @@ def _trainer(config: Config, folder: Path, device: str, progress: bool) -> light
     )
 
 
-@contextmanager
-def _interruptible(trainer: lightning.Trainer) -> Iterator[None]:
-    """Let Ctrl-C arrive as the KeyboardInterrupt that it is.
-
-    Lightning turns it into an exit of its own, and makes the process deaf to the next one.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stop:
-        if trainer.interrupted:
-            signal.signal(signal.SIGINT, handler)
-            raise KeyboardInterrupt from stop
-        raise
-
-
 def _build(config: Config, data: TrainingData) -> tuple[Classifier, Survey]:
     """Build a network and run it once; what the library refuses is the user's to put right."""
     try:
@@ -132,8 +122,8 @@ def train_one(
     data : TrainingData
     folder : Path
         Gets ``metrics.csv``, TensorBoard's events, ``checkpoints/last.ckpt`` after each epoch, and
-        ``result.json`` at the end. What is there already is gone on from: the epochs after the last
-        whole one are trained, each with the random numbers of its own.
+        ``result.json`` at the end. Where it has a checkpoint, the epochs after that are trained,
+        each with the random numbers of its own.
     device : str
         From `device.find_device`.
     progress : bool, optional
@@ -148,13 +138,12 @@ def train_one(
         lightning.seed_everything(config.seed, verbose=False)
         module, before = _build(config, data)
         trainer = _trainer(config, folder, device, progress)
-        went_before = checkpoint if checkpoint.exists() else None
-        if went_before is not None:
-            keep_metrics(trainer, went_before)
-        steps = before.macs * config.batch_size
-        with suitable_threads(steps) as threads, _interruptible(trainer):
-            trainer.fit(module, data, ckpt_path=went_before, weights_only=True)
-        with _interruptible(trainer):
+        start = checkpoint if checkpoint.exists() else None
+        if start is not None:
+            keep_metrics(trainer, start)
+        with suitable_threads(before.macs * config.batch_size) as threads, interruptible(trainer):
+            trainer.fit(module, data, ckpt_path=start, weights_only=True)
+        with interruptible(trainer):
             (metrics,) = trainer.test(module, data, verbose=False)
     result = Result(
         downsampling=config.downsampling,
@@ -200,10 +189,10 @@ def train(
     Parameters
     ----------
     config : Config
-        From `read`.
+        From `config.parse`.
     folder : Path
-        From `make_folder`, or that of a run that was broken off: what is finished in it is kept.
-        Each training has a folder in it, named after its downsampling.
+        From `make_folder`, or that of a run that was broken off. Each training has a folder in it,
+        named after its downsampling; one that is finished there is kept.
     device : str
         From `device.find_device`.
     progress : bool, optional
@@ -223,11 +212,9 @@ def train(
     data = make_data(config)
     for note in data.notes:
         tell(note)
-    if data.sample_rate is not None and (config.crop or config.flip or config.shift):
-        tell(
-            "Recordings are neither cropped, nor mirrored, nor moved: "
-            "--crop, --flip and --shift change nothing."
-        )
+    idle = [name for name, one in OPTIONS.items() if one.only == IMAGES and getattr(config, name)]
+    if data.sample_rate is not None and idle:
+        tell(f"Without effect on recordings: {', '.join(map(flag_of, idle))}.")
     for number, each in enumerate(configs, 1):
         tell(f"Training {number} of {len(configs)}: {each.model}, {each.downsampling}")
         inner = folder / each.downsampling
@@ -247,3 +234,60 @@ def train(
     if is_first_process():
         write_json(folder / SUMMARY, summary)
     return summary
+
+
+def run_job(
+    config: Config,
+    out: str | None,
+    console: Console,
+    *,
+    resume: str | None = None,
+    keep: bool = False,
+) -> tuple[Path, dict[str, Any]]:
+    """Run one job from checked choices to the last line on the screen.
+
+    Parameters
+    ----------
+    config : Config
+        From `config.parse`, or from `run_folder.resumed`.
+    out : str or None
+        The run folder, as `make_folder` takes it.
+    console : rich.console.Console
+        Where to show things; the other processes of a run on several devices show nothing.
+    resume : str, optional
+        The folder of a run that goes on, in place of ``out``.
+    keep : bool, optional
+        Leave the choices of a run that is refused in its folder, for a report to name them; without
+        it the folder is free for the next try.
+
+    Returns
+    -------
+    folder : Path
+    summary : dict
+
+    Raises
+    ------
+    RefusedError
+        For a device or a folder that cannot be had; before anything is trained.
+    """
+    device = find_device(config.device)
+    folder = make_folder(out, config) if resume is None else Path(resume)
+    first = is_first_process()
+    if not first:
+        console = Console(quiet=True)
+    elif resume is None:
+        write_config(folder, config, device)
+    if not config.baseline and config.downsampling != "strided":
+        console.print("No baseline of strided convolutions.")
+    try:
+        summary = train(config, folder, device, progress=console.is_terminal, tell=console.print)
+    except RefusedError:
+        if first and resume is None and not keep:
+            discard(folder)
+        raise
+    if first:
+        draw(folder, summary)
+    console.print(result_table(summary))
+    console.print(f"Picture  {folder / PICTURE}", soft_wrap=True, highlight=False)
+    console.print(f"Files    {folder}", soft_wrap=True, highlight=False)
+    return folder, summary

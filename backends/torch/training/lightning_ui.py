@@ -1,14 +1,36 @@
-"""The progress bar: Lightning's, cut down to what fits on a line of 80 characters."""
+"""What a user sees of Lightning, and can stop: its bar, cut down; no side remarks; Ctrl-C."""
 
+import logging
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
+# How each warning starts, and why it says nothing that a user could act on.
+_IRRELEVANT = (
+    # The images are in memory: worker processes would only copy them around.
+    r"The '\w+' does not have many workers",
+    # The user said where to compute.
+    r"[GT]PU available but not used",
+    # Every process tests all samples: there is nothing to add up.
+    r"It is recommended to use `self.log\(.*sync_dist=True",
+    # The run goes on in its folder; its metrics are kept.
+    r"Experiment logs directory .* exists and is not empty",
+    r"Checkpoint directory .* exists and is not empty",
+    # The run's folder was moved; there is no best checkpoint in it that could be lost.
+    r"The dirpath has changed from",
+    # Lightning asks PyTorch's trees in the old way.
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+)
+
 
 class Bar(RichProgressBar):
-    """Epoch, steps, loss and accuracy of the last batch."""
+    """The progress bar, on a line of 80 characters: epoch, steps, loss and accuracy."""
 
     def configure_columns(self, trainer: lightning.Trainer) -> list[Any]:
         """Return what stands before the metrics; a time left of one epoch would tell nothing."""
@@ -20,3 +42,34 @@ class Bar(RichProgressBar):
         """Return the metrics, "train/loss" as "loss", without the version of the logger."""
         items = super().get_metrics(trainer, pl_module)
         return {name.split("/")[-1]: item for name, item in items.items() if name != "v_num"}
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advertisements and the warnings that do not apply here off the screen."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # its remarks on devices and other products are INFO
+    try:
+        with warnings.catch_warnings():
+            for start in _IRRELEVANT:
+                warnings.filterwarnings("ignore", message=start)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def interruptible(trainer: lightning.Trainer) -> Iterator[None]:
+    """Let Ctrl-C arrive as the KeyboardInterrupt that it is.
+
+    Lightning turns it into an exit of its own, and makes the process deaf to the next one.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if trainer.interrupted:
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from stop
+        raise

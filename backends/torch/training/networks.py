@@ -9,6 +9,7 @@ from spectral_stride.torch.models.audio_net import audio_net
 from spectral_stride.torch.models.efficientnet import efficientnet_b0
 from spectral_stride.torch.models.network import Classes, Network
 from spectral_stride.torch.models.resnet import resnet18, resnet18_imagenet, resnet50, resnet56
+from spectral_stride.torch.training.refusal import refuse
 
 IMAGE, AUDIO = "image", "audio"
 # In Hz: from here on each of the audio network's 64 mel bands has a bin of its 25 ms window.
@@ -127,9 +128,6 @@ def build_model(
 
 def _check_data(model: str, given: str) -> None:
     """Refuse a network that works on another kind of data."""
-    # Only here: that module takes the names of the networks from this one.
-    from spectral_stride.torch.training.config import refuse
-
     fit = [name for name, kind in MODELS.items() if kind.takes == given]
     if model not in fit:
         got = f"{model!r}, which takes {MODELS[model].takes} data, for {given} data"
@@ -138,8 +136,6 @@ def _check_data(model: str, given: str) -> None:
 
 def _check_rate(sample_rate: int) -> None:
     """Refuse recordings whose spectrum has too few bins: the network's bands are no option here."""
-    from spectral_stride.torch.training.config import refuse
-
     if sample_rate < LEAST_RATE:
         got = f"recordings with {sample_rate} samples a second"
         allowed = f"{LEAST_RATE} or more: fewer give no 64 mel bands from windows of 25 ms"

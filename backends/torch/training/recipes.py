@@ -1,12 +1,13 @@
-"""Named ways to train: optimizer, schedule, regularization and augmentation, with their numbers."""
+"""Named ways to train: an optimizer, a schedule, and defaults of options that suit them."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One way to train; whatever is also an option of the command line is only its default.
+    """One way to train.
 
     Attributes
     ----------
@@ -17,24 +18,6 @@ class Recipe:
     schedule : {"one-cycle", "piecewise"}
         Of the learning rate: up and down once, or divided by ten after a half and after three
         quarters of the epochs.
-    epochs, batch_size, lr, stride_lr, weight_decay, penalty
-        As the options.
-    width : int or None
-        As the option; None leaves it to the model, `ModelKind.width`.
-    label_smoothing : float
-        Share of the target that is spread over all classes.
-    mixup : float
-        The parameter a of the Beta(a, a) from which the share of a second sample is drawn; 0 is
-        none. Source: Zhang et al., "mixup: beyond empirical risk minimization", 2018.
-    crop : float
-        Smallest share of an image's area that is cut out of it and enlarged to its size; 0 cuts
-        nothing out. Source: Szegedy et al., "Going deeper with convolutions", 2015.
-    shift : float
-        Images are moved by up to this share of their height and width, zeros following.
-    flip : bool
-        Half of the images are mirrored left to right.
-    precision : {"32", "bf16"}
-        bf16 is autocast: parameters stay in float32.
     decays_vectors : bool
         Whether weight decay shrinks biases and the scales and shifts of normalization too, and not
         kernels alone.
@@ -42,27 +25,18 @@ class Recipe:
         How images lie in memory.
     compiles : bool
         On a GPU, by `torch.compile`, with output sizes held for an epoch.
+    defaults : mapping of str to object
+        Options whose default is another one than in the table, `config.Config`; a width of None is
+        the published one of the model, `ModelKind.width`.
     """
 
     about: str
     optimizer: Literal["adamw", "sgd"]
     schedule: Literal["one-cycle", "piecewise"]
-    epochs: int
-    batch_size: int
-    lr: float
-    stride_lr: float
-    weight_decay: float
-    width: int | None = None
-    penalty: float = 0.0
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    crop: float = 0.0
-    shift: float = 0.0
-    flip: bool = False
-    precision: Literal["32", "bf16"] = "32"
     decays_vectors: bool = True
     channels_last: bool = False
     compiles: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 RECIPES = {
@@ -70,13 +44,7 @@ RECIPES = {
         "a few hundred images, no augmentation: AdamW, one cycle",
         optimizer="adamw",
         schedule="one-cycle",
-        epochs=30,
-        batch_size=32,
-        lr=3e-3,
-        stride_lr=3e-2,
-        weight_decay=1e-2,
-        width=8,
-        penalty=0.2,
+        # The table's own defaults are for it.
     ),
     # Numbers of the configuration published with DiffStride for CIFAR-10. Its weight decay is an L2
     # penalty of 5e-3 w^2 on kernels, whose gradient is that of a decay by 1e-2. Label smoothing and
@@ -85,29 +53,37 @@ RECIPES = {
         "as published for CIFAR: SGD with momentum, lr / 10 at half and three quarters",
         optimizer="sgd",
         schedule="piecewise",
-        epochs=400,
-        batch_size=256,
-        lr=0.1,
-        stride_lr=0.1,
-        weight_decay=1e-2,
         decays_vectors=False,
-        shift=0.125,
-        flip=True,
+        defaults={
+            "epochs": 400,
+            "batch_size": 256,
+            "lr": 0.1,
+            "stride_lr": 0.1,
+            "weight_decay": 1e-2,
+            "width": None,
+            "penalty": 0.0,
+            "shift": 0.125,
+            "flip": True,
+        },
     ),
     "fast": Recipe(
         "short and modern: SGD on one cycle, bf16 autocast, channels last, compiled on a GPU",
         optimizer="sgd",
         schedule="one-cycle",
-        epochs=30,
-        batch_size=256,
-        lr=0.4,
-        stride_lr=0.1,
-        weight_decay=5e-4,
-        label_smoothing=0.1,
-        shift=0.125,
-        flip=True,
-        precision="bf16",
         channels_last=True,
         compiles=True,
+        defaults={
+            "epochs": 30,
+            "batch_size": 256,
+            "lr": 0.4,
+            "stride_lr": 0.1,
+            "weight_decay": 5e-4,
+            "width": None,
+            "penalty": 0.0,
+            "label_smoothing": 0.1,
+            "shift": 0.125,
+            "flip": True,
+            "precision": "bf16",
+        },
     ),
 }

@@ -1,7 +1,9 @@
-"""The run folder: made before the training, never over the files of another run."""
+"""The run folder: made before the training, never over another run's files; read to go on."""
 
+import csv
 import json
 import os
+import pickle
 import platform
 import re
 import shutil
@@ -12,10 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
+from lightning.pytorch.loggers import CSVLogger
 
-from spectral_stride.torch.training.config import DIGITS, Config, RefusedError, read, refuse
+from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config, complete, parse
 from spectral_stride.torch.training.device import hardware, is_first_process
+from spectral_stride.torch.training.options import flag_of
+from spectral_stride.torch.training.refusal import RefusedError, refuse
 
 RUNS = Path("runs")
 CONFIG = "config.json"
@@ -88,28 +94,52 @@ def _made_by_the_first(out: str | None) -> Path:
     return Path(os.environ.get(_SHARED) or out or RUNS)
 
 
-def resumed(folder: str) -> Config:
-    """Read the choices of a run that is to go on.
+def config_of(folder: Path) -> Config:
+    """Read the choices of a run.
+
+    An option that there was not yet when the run was started gets the value that repeats what was
+    done without it.
 
     Raises
     ------
     RefusedError
-        If the folder is not that of a run, or holds choices that `read` refuses.
+        If the folder is not that of a run, has an option that this version does not have, or holds
+        choices that `parse` refuses.
     """
-    path = Path(folder) / CONFIG
     try:
-        content = read_json(path)
-        words = content["config"]
-        data = Path(content["directory"], words["data"])
+        content = read_json(folder / CONFIG)
+        choices = complete(content["config"])
+        _refuse_unknown(folder, choices, content)
+        data = Path(content["directory"], choices["data"])
         # A path is that of the directory in which the run was started; the digits are no path.
-        is_path = words["data"] != DIGITS and data.exists()
-        config = read(words | ({"data": str(data)} if is_path else {}))
+        is_path = choices["data"] != DIGITS and data.exists()
+        return parse(choices | ({"data": str(data)} if is_path else {}))
     except RefusedError:
         raise  # it names the option
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except KeyError as error:
+        reason = f"without {error.args[0]!r} in its {CONFIG}"
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         # The last two where what is there has another form, such as a list.
-        got = f"{folder!r} ({type(error).__name__} for {CONFIG})"
-        refuse("--resume", got, "the folder of a run", "write --resume runs/NAME")
+        reason = f"{type(error).__name__} for {CONFIG}"
+    got = f"{str(folder)!r} ({reason})"
+    refuse("--resume", got, "the folder of a run", "write --resume runs/NAME")
+
+
+def _refuse_unknown(folder: Path, choices: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+    """Refuse a run that was started with an option of another version."""
+    unknown = [flag_of(name) for name in choices if name not in OPTIONS]
+    if unknown:
+        package = _PACKAGES[0]
+        theirs = content["versions"][package]
+        got = f"{str(folder)!r}, started with {', '.join(unknown)} by version {theirs}"
+        allowed = f"a run with options of this version, {version(package)}"
+        remedy = f"install {package}=={theirs}, or train it anew"
+        refuse("--resume", got, allowed, remedy)
+
+
+def resumed(folder: str) -> Config:
+    """Read the choices of a run that is to go on, in all of its processes."""
+    config = config_of(Path(folder))
     os.environ[_SHARED] = str(Path(folder).absolute())
     return config
 
@@ -151,3 +181,35 @@ def write_config(folder: Path, config: Config, device: str) -> None:
         },
     }
     write_json(folder / CONFIG, content)
+
+
+def keep_metrics(trainer: lightning.Trainer, checkpoint: Path) -> None:
+    """Put the rows from before the checkpoint back into the file that a new logger starts.
+
+    Lightning's logger deletes the file of an earlier process when it is first used.
+    """
+    logger = next(one for one in trainer.loggers if isinstance(one, CSVLogger))
+    path = Path(logger.log_dir) / METRICS
+    if trainer.global_rank != 0 or not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        names = list(reader.fieldnames or [])
+        rows = list(reader)
+    try:
+        step = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        got = f"{str(checkpoint)!r} ({str(error).splitlines()[0]})"
+        refuse("--resume", got, "a whole checkpoint", "delete it: the training then starts anew")
+    kept = path.with_suffix(".kept")
+    with kept.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, extrasaction="ignore")
+        writer.writeheader()
+        # The last row of a process that was killed may be half of one.
+        unbroken = (
+            row for row in rows if (row["step"] or "").isdecimal() and None not in row.values()
+        )
+        writer.writerows(row for row in unbroken if int(row["step"]) < step)
+    experiment = logger.experiment
+    os.replace(kept, path)
+    experiment.metrics_keys = names

@@ -22,9 +22,10 @@ from optuna.trial import TrialState
 from rich.markup import escape
 from typer.testing import CliRunner
 
-from spectral_stride.torch.training import job, sweep_commands
-from spectral_stride.torch.training.config import RefusedError, read
+from spectral_stride.torch.training import commands, fit
+from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.fit import train
+from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report.runs import gather
 from spectral_stride.torch.training.sweep.grid import read_grid
 from spectral_stride.torch.training.sweep.leases import GRACE
@@ -137,7 +138,7 @@ def test_grids_are_joined(tmp_path):
 @pytest.mark.parametrize("text", ["lr: 3e-3", "lr: 0.003", "lr: '3e-3'", "lr: [0.003, 3e-3]"])
 def test_numbers_may_be_written_in_any_way(tmp_path, text):
     (point,) = points_of(tmp_path, text)
-    assert point.config == read({"lr": "0.003", "baseline": False})
+    assert point.config == parse({"lr": "0.003", "baseline": False})
 
 
 @pytest.mark.parametrize(
@@ -691,11 +692,11 @@ def command(monkeypatch, tmp_path):
 
         return Path(out), runner(config, Path(out))
 
-    monkeypatch.setattr(job, "run", run)
+    monkeypatch.setattr(fit, "run_job", run)
     monkeypatch.chdir(tmp_path)
     app = typer.Typer()
-    app.command()(sweep_commands.sweep)
-    app.command()(sweep_commands.report)
+    app.command()(commands.sweep)
+    app.command()(commands.report)
     return lambda *words: CliRunner().invoke(app, list(words))
 
 
@@ -724,7 +725,7 @@ def test_what_runs_behind_a_database_may_be_dead(command, grid, monkeypatch, sto
 
 
 def test_the_help_says_how_long_a_killed_worker_counts_as_running(command, monkeypatch):
-    assert sweep_commands.MINUTES * 60 == GRACE
+    assert commands.MINUTES * 60 == GRACE
     monkeypatch.setenv("COLUMNS", "300")
     shown = " ".join(command("sweep", "--help").stdout.replace("│", " ").split())
     assert "only by 3 minutes of silence" in shown
@@ -738,10 +739,10 @@ def test_what_was_refused_and_then_made_good_is_reported_as_that(tmp_path, monke
     path, out = tmp_path / "grid.yaml", tmp_path / "out"
     path.write_text("{downsampling: strided, width: 1, epochs: 1, batch_size: 16, limit: 32}")
     with monkeypatch.context() as patch:
-        patch.setattr(job, "train", refused)
+        patch.setattr(fit, "train", refused)
         with pytest.raises(typer.Exit):
-            sweep_commands.sweep(str(path), str(out))
-    sweep_commands.sweep(str(path), str(out))
+            commands.sweep(str(path), str(out))
+    commands.sweep(str(path), str(out))
     (unfinished,) = gather([out]).unfinished
     reason, _, done = unfinished.reason.partition("; finished in ")
     assert reason.endswith("--data: got nothing")

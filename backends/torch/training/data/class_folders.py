@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spectral_stride.torch.training.config import refuse
 from spectral_stride.torch.training.data.samples import OPTION
+from spectral_stride.torch.training.refusal import refuse
 
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 AUDIO = {".aif", ".aiff", ".flac", ".mp3", ".ogg", ".wav"}
@@ -24,13 +24,13 @@ class ClassFolders:
 
     Attributes
     ----------
-    splits : dict of str to datasets.Dataset
-        Tables with the columns "image" or "audio", and "label", the name of the class.
+    tables : dict of str to datasets.Dataset
+        One for each split, with the columns "image" or "audio", and "label", the name of the class.
     notes : tuple of str
         Of files that were left out.
     """
 
-    splits: dict[str, Any]
+    tables: dict[str, Any]
     notes: tuple[str, ...]
 
 
@@ -53,27 +53,27 @@ def read_class_folders(folder: Path) -> ClassFolders:
     if [path.name for path in inner] == ["data"]:  # as hub repositories have it
         folder, inner = inner[0], _folders(inner[0])
     in_splits = any(path.name in TRAIN and _folders(path) for path in inner)
-    parts = {path.name: path for path in inner} if in_splits else {TRAIN[0]: folder}
-    listed = {name: _files(path) for name, path in parts.items()}
+    folders = {path.name: path for path in inner} if in_splits else {TRAIN[0]: folder}
+    listed = {name: _files(path) for name, path in folders.items()}
     kind = _kind(folder, [file for pairs in listed.values() for file, _ in pairs])
     column = {"image": Image, "audio": Audio}[kind](decode=False)
     # Made of names and cast afterwards: what encodes audio needs a package that we do not.
     words = Features({kind: Value("string"), LABEL: Value("string")})
-    splits: dict[str, Any] = {}
+    tables: dict[str, Any] = {}
     left_out: list[Path] = []
     for name, pairs in listed.items():
         kept = [(file, label) for file, label in pairs if _is(file, kind)]
         left_out += [file for file, _ in pairs if not _is(file, kind)]
-        empty = {path.name for path in _folders(parts[name])} - {label for _, label in kept}
+        empty = {path.name for path in _folders(folders[name])} - {label for _, label in kept}
         if empty:
-            got = f"{parts[name] / min(empty)}, which holds no {kind} file"
+            got = f"{folders[name] / min(empty)}, which holds no {kind} file"
             refuse(OPTION, got, _ALLOWED, "fill that folder or remove it")
         cells = {kind: [str(file) for file, _ in kept], LABEL: [label for _, label in kept]}
-        splits[name] = Dataset.from_dict(cells, features=words).cast_column(kind, column)
+        tables[name] = Dataset.from_dict(cells, features=words).cast_column(kind, column)
     notes: tuple[str, ...] = ()
     if left_out:
         notes = (f"Left out, for they are no {kind} files: {len(left_out)}, like {left_out[0]}",)
-    return ClassFolders(splits, notes)
+    return ClassFolders(tables, notes)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -100,14 +100,14 @@ def _files(folder: Path) -> list[tuple[Path, str]]:
     for path in _visible(folder):
         if path.is_file() and _is_sample(path):
             refuse(OPTION, f"{path}, which lies in no class folder", _ALLOWED, "sort the files so")
-    found = []
+    pairs = []
     for inner in _folders(folder):
         for path in _visible(inner):
             if path.is_dir():
                 got = f"{path}, a folder inside the class folder {inner.name!r}"
                 refuse(OPTION, got, _ALLOWED, "move its files one folder up")
-            found.append((path, inner.name))
-    return found
+            pairs.append((path, inner.name))
+    return pairs
 
 
 def _kind(folder: Path, files: list[Path]) -> str:

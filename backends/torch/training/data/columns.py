@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectral_stride.torch.training.config import refuse
 from spectral_stride.torch.training.data.samples import OPTION
+from spectral_stride.torch.training.refusal import refuse
 
 LABELS = "--labels"
 INPUT = "--input"
@@ -41,7 +41,7 @@ def find_input(source: str, table: Any, wanted: str | None) -> tuple[str, str]:
         Where there is no such column, or more than one.
     """
     kinds = {name: _kind(table, name) for name in table.features}
-    found = [(name, kind) for name, kind in kinds.items() if kind]
+    candidates = [(name, kind) for name, kind in kinds.items() if kind]
     columns = _listed(table)
     if wanted is not None:
         if wanted not in kinds:
@@ -51,11 +51,11 @@ def find_input(source: str, table: Any, wanted: str | None) -> tuple[str, str]:
             got = f"{wanted!r}, whose cells hold neither images nor recordings"
             refuse(INPUT, got, f"a column of {source} that does", f"it has {columns}")
         return wanted, kind
-    if len(found) != 1:
-        got = f"{source}, with {len(found)} columns of images or recordings among {columns}"
-        remedy = f"write {INPUT} COLUMN" if found else "name a data set that has them"
+    if len(candidates) != 1:
+        got = f"{source}, with {len(candidates)} columns of images or recordings among {columns}"
+        remedy = f"write {INPUT} COLUMN" if candidates else "name a data set that has them"
         refuse(OPTION, got, f"one such column, or one named by {INPUT}", remedy)
-    return found[0]
+    return candidates[0]
 
 
 def _kind(table: Any, name: str) -> str | None:
@@ -122,13 +122,13 @@ def find_labels(source: str, table: Any, wanted: Sequence[str] | None, used: str
     others = {name: feature for name, feature in table.features.items() if name != used}
     columns = _listed(table)
     if not wanted:
-        found = [name for name, feature in others.items() if isinstance(feature, ClassLabel)]
-        if not found:
+        typed = [name for name, feature in others.items() if isinstance(feature, ClassLabel)]
+        if not typed:
             likely = [name for name, feature in others.items() if _names_classes(feature)]
             got = f"{source}, with no column of type ClassLabel among {columns}"
             remedy = f"write {LABELS} {likely[0] if len(likely) == 1 else 'COLUMN,...'}"
             refuse(OPTION, got, f"such a column, or columns named by {LABELS}", remedy)
-        return found
+        return typed
     for name in wanted:
         if name not in others:
             got = f"{name!r}" + (", the column of samples" if name == used else "")

@@ -1,14 +1,9 @@
-"""What a training run asks of a data set, and the digits that need no file."""
+"""What a training run asks of a data set: samples, labels, and the batches they come in."""
 
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.signal import resample
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -19,15 +14,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from spectral_stride.torch.training.data.samples import check_limit, spread
-
 Batches = DataLoader[tuple[torch.Tensor, ...]]
-
-# How much larger the digits are made: their highest frequency is then an eighth of the sampling
-# rate, and a stride of four loses nothing.
-FACTOR = 4
-# Learning from a quarter is hard enough to tell networks apart, and what is left is a large test.
-TEST_SHARE = 0.75
 
 
 class TrainingData(lightning.LightningDataModule):
@@ -64,7 +51,7 @@ class TrainingData(lightning.LightningDataModule):
 
     Examples
     --------
-    >>> from spectral_stride.torch.training.data.datamodule import Digits
+    >>> from spectral_stride.torch.training.data.digits import Digits
     >>> data = Digits(batch_size=32, seed=0)
     >>> data.sample_shape, data.tasks
     ((1, 32, 32), {'digit': 10})
@@ -108,29 +95,30 @@ class TrainingData(lightning.LightningDataModule):
         count, rank = 1, 0
         if self.trainer is not None:
             count, rank = self.trainer.world_size, self.trainer.global_rank
-        part: Any = self.train_set
+        samples: Any = self.train_set
         # It draws from seed + epoch: so that the orders of two seeds have nothing in common.
         sampler: DistributedSampler[Any] = DistributedSampler(
-            part, count, rank, shuffle=True, seed=self.seed << 20
+            samples, count, rank, shuffle=True, seed=self.seed << 20
         )
         # A last batch of one sample would break batch normalization on maps of one pixel.
-        return self._loader(part, self.batch_size, sampler, len(sampler) > self.batch_size)
+        return self._loader(samples, self.batch_size, sampler, len(sampler) > self.batch_size)
 
     def test_dataloader(self) -> Batches:
         """The test samples in order, in larger batches: no gradients are kept."""
-        part: Any = self.test_set
-        return self._loader(part, max(self.batch_size, 256), SequentialSampler(part), False)
+        samples: Any = self.test_set
+        batch_size = max(self.batch_size, 256)
+        return self._loader(samples, batch_size, SequentialSampler(samples), False)
 
     def _loader(
-        self, part: Any, batch_size: int, sampler: Sampler[int], drop_last: bool
+        self, samples: Any, batch_size: int, sampler: Sampler[int], drop_last: bool
     ) -> Batches:
-        """Batches in a sampler's order."""
-        if isinstance(part, TensorDataset):
+        """Batch samples in a sampler's order."""
+        if isinstance(samples, TensorDataset):
             # One look-up a batch. Collating sample by sample costs more than a small network does.
-            whole = EpochBatches(sampler, batch_size, drop_last)
-            return DataLoader(part, batch_size=None, sampler=whole)
+            batches = EpochBatches(sampler, batch_size, drop_last)
+            return DataLoader(samples, batch_size=None, sampler=batches)
         return DataLoader(
-            part,
+            samples,
             batch_size,
             sampler=sampler,
             drop_last=drop_last,
@@ -150,76 +138,9 @@ class EpochBatches(BatchSampler):
 
 
 def _moved(
-    part: Dataset[tuple[torch.Tensor, ...]], device: torch.device | str
+    samples: Dataset[tuple[torch.Tensor, ...]], device: torch.device | str
 ) -> Dataset[tuple[torch.Tensor, ...]]:
-    if not isinstance(part, TensorDataset):
-        return part
-    return TensorDataset(*(tensor.to(device) for tensor in part.tensors))
-
-
-def enlarge(images: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
-    """Sample images more finely by padding their spectra with zeros.
-
-    Parameters
-    ----------
-    images : array of shape (count, height, width)
-    factor : int
-        Output samples per input sample, along both axes.
-
-    Returns
-    -------
-    array of shape (count, factor * height, factor * width)
-        The same band-limited images: every ``factor``-th sample is an input sample.
-    """
-    _, height, width = images.shape
-    tall = resample(images, factor * height, axis=1)
-    wide: NDArray[np.float64] = resample(tall, factor * width, axis=2)
-    return wide
-
-
-class Digits(TrainingData):
-    """The 1797 handwritten digits inside scikit-learn, 8 x 8, enlarged to 32 x 32.
-
-    A quarter of them, stratified by digit, is for training. The split is fixed: no seed changes it.
-
-    Parameters
-    ----------
-    batch_size : int
-        Training images per step.
-    seed : int
-        Of the order of training images.
-    limit : int, optional
-        Use at most so many images of either part, evenly spread; for trials.
-
-    Raises
-    ------
-    RefusedError
-        For a limit that leaves one digit alone.
-    """
-
-    def __init__(self, batch_size: int, seed: int, limit: int | None = None) -> None:
-        super().__init__(batch_size, seed)
-        digits: Any = load_digits()
-        size = digits.images.shape[1]
-        images = enlarge(digits.images, FACTOR)
-        train, test = train_test_split(
-            np.arange(len(images)), test_size=TEST_SHARE, stratify=digits.target, random_state=0
-        )
-
-        def part(chosen: NDArray[np.int64]) -> TensorDataset:
-            pixels = images[chosen].astype(np.float32)[:, np.newaxis]
-            labels = digits.target[chosen].astype(np.int64)[:, np.newaxis]
-            return TensorDataset(torch.from_numpy(pixels), torch.from_numpy(labels))
-
-        self.sample_shape = (1, FACTOR * size, FACTOR * size)
-        self.tasks = {"digit": len(digits.target_names)}
-        self.band_limit = size / 2
-        self.mean = torch.full((1, 1, 1), images[train].mean(), dtype=torch.float32)
-        self.std = torch.full((1, 1, 1), images[train].std(), dtype=torch.float32)
-        self.train_set = part(train[spread(len(train), limit)])
-        self.test_set = part(test[spread(len(test), limit)])
-        check_limit(limit, self.train_set.tensors[1].numpy(), self.tasks)
-
-
-# Every data set that has a name of its own; `sources.open_data` opens these and all others.
-DATA_SETS: dict[str, type[Digits]] = {"digits": Digits}
+    """Copy samples to a device, where they are in memory."""
+    if not isinstance(samples, TensorDataset):
+        return samples
+    return TensorDataset(*(tensor.to(device) for tensor in samples.tensors))

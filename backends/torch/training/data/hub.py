@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from spectral_stride.torch.training.config import refuse
 from spectral_stride.torch.training.data.parquet_classes import (
     Footer,
     by_name,
@@ -16,6 +15,7 @@ from spectral_stride.torch.training.data.parquet_classes import (
     refuse_unlike,
 )
 from spectral_stride.torch.training.data.samples import OPTION
+from spectral_stride.torch.training.refusal import refuse
 
 _LOGGERS = ("datasets", "huggingface_hub")
 ALLOWED = (
@@ -82,8 +82,8 @@ def open_folder(
     RefusedError
         For what `datasets` cannot make a table of, and classes with other names in another file.
     """
-    splits = _load(source, str(folder.resolve()), folder, name=config)
-    return by_name(splits, _footers(folder, config), labels)
+    tables = _load(source, str(folder.resolve()), folder, name=config)
+    return by_name(tables, _footers(folder, config), labels)
 
 
 def _footers(place: Path, config: str | None) -> dict[str, list[Footer]]:

@@ -7,18 +7,20 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from spectral_stride.torch.training.config import refuse
 from spectral_stride.torch.training.data.datamodule import TrainingData
-from spectral_stride.torch.training.data.decoded import (
+from spectral_stride.torch.training.data.samples import (
     MEMORY,
-    LazyRows,
-    UnfitError,
+    OPTION,
+    BadFileError,
+    LazySamples,
+    RawSamples,
+    check_limit,
     decode,
     in_memory,
     labelled,
     workers,
 )
-from spectral_stride.torch.training.data.samples import OPTION, Rows, check_limit
+from spectral_stride.torch.training.refusal import refuse
 
 SIZE = "--size"
 GREY = {"1", "L", "LA", "La"}
@@ -59,16 +61,16 @@ class ImageReader:
 
         Raises
         ------
-        UnfitError
+        BadFileError
             For a file that is no whole image, or not of the kind or size that is asked for.
         """
         image = _open(content)
         if image.mode not in GREY | COLOUR:
             wrong = f"whose pixels have more than 8 bits (Pillow's mode {image.mode})"
-            raise UnfitError(wrong, "8 bits for each channel", "convert the images")
+            raise BadFileError(wrong, "8 bits for each channel", "convert the images")
         if self.channels == 1 and image.mode not in GREY:
             wrong = f"in colour (Pillow's mode {image.mode}), unlike the images before it"
-            raise UnfitError(wrong, "all in colour, or none", "convert the images")
+            raise BadFileError(wrong, "all in colour, or none", "convert the images")
         self.modes.add(image.mode)
         grey = image.mode in GREY and self.channels != RGB
         image = image.convert("L" if grey else "RGB")
@@ -81,7 +83,7 @@ class ImageReader:
                 f"{' x '.join(map(str, self.shape or ()))}"
             )
             remedy = f"write {SIZE} 224, or another size"
-            raise UnfitError(wrong, f"one size, or {SIZE} to bring images to one", remedy)
+            raise BadFileError(wrong, f"one size, or {SIZE} to bring images to one", remedy)
         pixels = torch.from_numpy(np.array(image))
         return pixels[None] if grey else pixels.permute(2, 0, 1)
 
@@ -95,12 +97,12 @@ def _open(content: bytes) -> Image.Image:
         image.load()
     except UnidentifiedImageError as error:
         wrong = f"which is no image ({len(content)} bytes)"
-        raise UnfitError(wrong, allowed, "replace the file or leave it out") from error
+        raise BadFileError(wrong, allowed, "replace the file or leave it out") from error
     # Each format of Pillow's has errors of its own for a damaged file.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         wrong = f"which cannot be decoded ({reason})"
-        raise UnfitError(wrong, allowed, "replace the file or leave it out") from error
+        raise BadFileError(wrong, allowed, "replace the file or leave it out") from error
     return image
 
 
@@ -146,7 +148,7 @@ class Images(TrainingData):
         As in `TrainingData`.
     limit : int, optional
         Use at most so many images of either part, evenly spread; for trials.
-    train, test : Rows
+    train, test : RawSamples
     tasks : dict of str to int
     size : int, optional
         Resize the shorter side to this and crop the centre; needed where sizes differ, and where
@@ -167,8 +169,8 @@ class Images(TrainingData):
         seed: int,
         limit: int | None = None,
         *,
-        train: Rows,
-        test: Rows,
+        train: RawSamples,
+        test: RawSamples,
         tasks: dict[str, int],
         size: int | None = None,
         memory: int = MEMORY,
@@ -205,21 +207,21 @@ class Images(TrainingData):
             )
         self.notes = notes
 
-    def _load(self, train: Rows, test: Rows, reader: ImageReader) -> int:
+    def _load(self, train: RawSamples, test: RawSamples, reader: ImageReader) -> int:
         """Decode everything; return the number of channels."""
         shape = (RGB, *(reader.shape or ()))
-        parts = [in_memory(rows, reader, shape, torch.uint8) for rows in (train, test)]
+        decoded = [in_memory(raw, reader, shape, torch.uint8) for raw in (train, test)]
         channels = 1 if reader.modes <= GREY else RGB
         if channels == 1:
-            parts = [part[:, :1].clone() for part in parts]
-        step = -(-parts[0].numel() // COUNTED)
-        self.mean, self.std = mean_and_std(parts[0][::step])
+            decoded = [images[:, :1].clone() for images in decoded]
+        step = -(-decoded[0].numel() // COUNTED)
+        self.mean, self.std = mean_and_std(decoded[0][::step])
         self.train_set, self.test_set = (
-            labelled(part, rows) for part, rows in zip(parts, (train, test), strict=True)
+            labelled(images, raw) for images, raw in zip(decoded, (train, test), strict=True)
         )
         return channels
 
-    def _leave(self, train: Rows, test: Rows, reader: ImageReader) -> int:
+    def _leave(self, train: RawSamples, test: RawSamples, reader: ImageReader) -> int:
         """Look at some images, and leave decoding to processes; return the number of channels."""
         some = in_memory(
             train.spread(COUNTED_LAZILY), reader, (RGB, *(reader.shape or ())), torch.uint8
@@ -227,6 +229,6 @@ class Images(TrainingData):
         channels = 1 if reader.modes <= GREY else RGB
         self.mean, self.std = mean_and_std(some[:, :channels])
         reader.channels = channels
-        self.train_set, self.test_set = LazyRows(train, reader), LazyRows(test, reader)
+        self.train_set, self.test_set = LazySamples(train, reader), LazySamples(test, reader)
         self.workers = workers()
         return channels

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spectral_stride.torch.training.config import refuse
 from spectral_stride.torch.training.data.class_folders import LABEL, has_tables, read_class_folders
-from spectral_stride.torch.training.data.datamodule import DATA_SETS, TrainingData
-from spectral_stride.torch.training.data.decoded import MEMORY
+from spectral_stride.torch.training.data.datamodule import TrainingData
+from spectral_stride.torch.training.data.digits import DATA_SETS
 from spectral_stride.torch.training.data.hub import ALLOWED, open_folder, open_hub, open_parquet
-from spectral_stride.torch.training.data.samples import OPTION
-from spectral_stride.torch.training.data.splits import choose_parts
+from spectral_stride.torch.training.data.samples import MEMORY, OPTION
+from spectral_stride.torch.training.data.splits import choose_splits
+from spectral_stride.torch.training.refusal import refuse
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?(:[\w.-]+)?")
 
@@ -86,22 +86,22 @@ def open_data(
     if name in DATA_SETS:
         _refuse_given(own, list(own), f"no such option for --data {name}")
         return DATA_SETS[name](batch_size, seed, limit)
-    splits, found_labels, notes = _open(name, labels)
-    parts = choose_parts(
+    tables, found_labels, notes = _open(name, labels)
+    chosen = choose_splits(
         name,
-        splits,
+        tables,
         labels=labels or found_labels,
         input_column=input_column,
         test_split=test_split,
     )
     given: dict[str, Any] = {
-        "train": parts.train,
-        "test": parts.test,
-        "tasks": parts.tasks,
+        "train": chosen.train,
+        "test": chosen.test,
+        "tasks": chosen.tasks,
         "memory": memory,
-        "notes": notes + parts.notes,
+        "notes": notes + chosen.notes,
     }
-    if parts.kind == "image":
+    if chosen.kind == "image":
         _refuse_given(own, ["--seconds"], f"no such option for {name}, which holds images")
         from spectral_stride.torch.training.data.images import Images
 
@@ -128,7 +128,7 @@ def _refuse_given(own: dict[str, Any], options: Sequence[str], allowed: str) -> 
 def _open(
     name: str, labels: Sequence[str] | None
 ) -> tuple[dict[str, Any], list[str] | None, tuple[str, ...]]:
-    """Open what a name stands for: its splits, the labels that are known, and notes."""
+    """Open what a name stands for: a table for each split, labels that are known, and notes."""
     path, config = Path(name).expanduser(), None
     if not path.exists() and ":" in name:
         before, _, after = name.rpartition(":")
@@ -137,7 +137,7 @@ def _open(
     if path.is_dir():
         if config is None and not has_tables(path):
             folders = read_class_folders(path)
-            return folders.splits, [LABEL], folders.notes
+            return folders.tables, [LABEL], folders.notes
         return open_folder(name, path, config, labels or None), None, ()
     if path.is_file():
         if path.suffix != ".parquet":

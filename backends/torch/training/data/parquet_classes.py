@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spectral_stride.torch.training.config import refuse
 from spectral_stride.torch.training.data.samples import OPTION
+from spectral_stride.torch.training.refusal import refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def refuse_unlike(footers: Sequence[Footer]) -> None:
 
 
 def by_name(
-    splits: Mapping[str, Any],
+    tables: Mapping[str, Any],
     footers: Mapping[str, Sequence[Footer]],
     columns: Sequence[str] | None = None,
 ) -> dict[str, Any]:
@@ -81,7 +81,8 @@ def by_name(
 
     Parameters
     ----------
-    splits : mapping of str to datasets.Dataset
+    tables : mapping of str to datasets.Dataset
+        One for each split.
     footers : mapping of str to sequence of Footer
         Of the files of each split.
     columns : sequence of str, optional
@@ -100,7 +101,7 @@ def by_name(
     every = [one for some in footers.values() for one in some]
     return {
         name: _renumbered(table, footers.get(name, ()), every, columns)
-        for name, table in splits.items()
+        for name, table in tables.items()
     }
 
 

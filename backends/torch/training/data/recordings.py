@@ -9,16 +9,17 @@ import torch
 from numpy.typing import NDArray
 
 from spectral_stride.torch.training.data.datamodule import TrainingData
-from spectral_stride.torch.training.data.decoded import (
+from spectral_stride.torch.training.data.samples import (
     MEMORY,
-    LazyRows,
-    UnfitError,
+    BadFileError,
+    LazySamples,
+    RawSamples,
+    check_limit,
     decode,
     in_memory,
     labelled,
     workers,
 )
-from spectral_stride.torch.training.data.samples import Rows, check_limit
 
 SECONDS = 1.0
 # Recordings of either part whose lengths are looked at, evenly spread, where not all are decoded.
@@ -76,13 +77,13 @@ class AudioReader:
 
         Raises
         ------
-        UnfitError
+        BadFileError
             For a file that is no whole recording, or has another sample rate.
         """
         wave, rate = _read(content)
         if rate != self.rate:
             wrong = f"with {rate} samples a second, while {self.like} has {self.rate}"
-            raise UnfitError(wrong, "one sample rate", "resample the recordings to one rate")
+            raise BadFileError(wrong, "one sample rate", "resample the recordings to one rate")
         if len(wave) > self.samples:
             self.cut.append(len(wave) / rate)
         return torch.from_numpy(fit(wave, self.samples).copy())
@@ -114,24 +115,24 @@ def _read(content: bytes) -> tuple[NDArray[np.float32], int]:
     """
     # libsndfile reads what is there of an Ogg file, or one without compression, and says nothing.
     if content[:4] == b"OggS" and _is_cut_off_ogg(content):
-        raise UnfitError(f"which is cut off after {len(content)} bytes", _ALLOWED, _REMEDY)
+        raise BadFileError(f"which is cut off after {len(content)} bytes", _ALLOWED, _REMEDY)
     stated = int.from_bytes(content[4:8], "little" if content[:4] == b"RIFF" else "big")
     has_size = content[:4] in (b"RIFF", b"FORM") and stated not in _UNKNOWN
     if has_size and len(content) + 1 < stated + 8:  # a last odd byte may be missing
         wrong = f"which is cut off: {len(content)} of {stated + 8} bytes"
-        raise UnfitError(wrong, _ALLOWED, _REMEDY)
+        raise BadFileError(wrong, _ALLOWED, _REMEDY)
     try:
         with soundfile.SoundFile(BytesIO(content)) as file:
             channels, rate = file.read(dtype="float32", always_2d=True), file.samplerate
     except soundfile.LibsndfileError as error:
         wrong = f"which cannot be decoded ({error.error_string})"
-        raise UnfitError(wrong, _ALLOWED, _REMEDY) from error
+        raise BadFileError(wrong, _ALLOWED, _REMEDY) from error
     if not len(channels):
-        raise UnfitError("without a sample, or cut off", _ALLOWED, _REMEDY)
+        raise BadFileError("without a sample, or cut off", _ALLOWED, _REMEDY)
     wave: NDArray[np.float32] = channels.mean(axis=1)
     if not np.isfinite(wave).all():
         wrong = f"with a sample that is no finite number, number {int(np.isfinite(wave).argmin())}"
-        raise UnfitError(wrong, _ALLOWED, _REMEDY)
+        raise BadFileError(wrong, _ALLOWED, _REMEDY)
     return wave, int(rate)
 
 
@@ -144,7 +145,7 @@ class Audio(TrainingData):
         As in `TrainingData`.
     limit : int, optional
         Use at most so many recordings of either part, evenly spread; for trials.
-    train, test : Rows
+    train, test : RawSamples
     tasks : dict of str to int
     seconds : float, optional
         Length to which recordings are cut, or filled with zeros, evenly at both ends.
@@ -165,8 +166,8 @@ class Audio(TrainingData):
         seed: int,
         limit: int | None = None,
         *,
-        train: Rows,
-        test: Rows,
+        train: RawSamples,
+        test: RawSamples,
         tasks: dict[str, int],
         seconds: float = SECONDS,
         memory: int = MEMORY,
@@ -185,14 +186,14 @@ class Audio(TrainingData):
         total = looked_at = len(train) + len(test)
         if BYTES * samples * total <= memory:
             self.train_set, self.test_set = (
-                labelled(in_memory(rows, reader, (samples,), torch.float32), rows)
-                for rows in (train, test)
+                labelled(in_memory(raw, reader, (samples,), torch.float32), raw)
+                for raw in (train, test)
             )
         else:
-            self.train_set, self.test_set = LazyRows(train, reader), LazyRows(test, reader)
+            self.train_set, self.test_set = LazySamples(train, reader), LazySamples(test, reader)
             self.workers = workers()
             some = train.spread(LOOKED_AT), test.spread(LOOKED_AT)
-            looked_at = sum(sum(1 for _ in decode(rows, reader)) for rows in some)
+            looked_at = sum(sum(1 for _ in decode(raw, reader)) for raw in some)
         self.notes = (*notes, *_said_of_lengths(reader.cut, looked_at, total, seconds))
 
 

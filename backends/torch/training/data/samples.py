@@ -1,18 +1,39 @@
-"""One part of an opened data set: raw files in the rows of a table, and their labels."""
+"""Raw files and labels of one split, and the samples that are made of them, now or when asked."""
 
-from collections.abc import Iterable, Iterator
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch.utils.data import Dataset, TensorDataset
 
-from spectral_stride.torch.training.config import refuse
+from spectral_stride.torch.training.refusal import RefusedError, refuse
 
 OPTION = "--data"
 # Rows that are read from the table at once: some MB of compressed images.
 CHUNK = 256
+
+# Makes one sample of the bytes of one file.
+Reader = Callable[[bytes], torch.Tensor]
+
+# Files that a thread decodes in one go: handing over costs as much as a small image does.
+SHARE = 16
+
+# Bytes of decoded samples that are kept in memory: all of CIFAR is a tenth, ImageNet a hundredfold.
+MEMORY = 2 * 2**30
+# More processes than that wait for the disk.
+MOST_WORKERS = 8
 
 
 def spread(total: int, count: int | None) -> NDArray[np.int64]:
@@ -51,8 +72,8 @@ def check_limit(limit: int | None, labels: NDArray[np.int64], tasks: Iterable[st
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Chosen rows of one split.
+class RawSamples:
+    """Files and labels in chosen rows of one split, not yet decoded.
 
     Attributes
     ----------
@@ -80,11 +101,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def take(self, chosen: NDArray[np.int64]) -> "Rows":
+    def take(self, chosen: NDArray[np.int64]) -> "RawSamples":
         """Return some of these rows, by their places here."""
         return replace(self, numbers=self.numbers[chosen], labels=self.labels[chosen])
 
-    def spread(self, count: int | None) -> "Rows":
+    def spread(self, count: int | None) -> "RawSamples":
         """Return at most ``count`` rows, evenly spread: tables are often sorted by class."""
         if count is None or count >= len(self):
             return self
@@ -130,3 +151,135 @@ class Rows:
             got = f"{self.name(place)}, which is empty"
             refuse(OPTION, got, f"a file in every row of column {self.column!r}", "leave it out")
         return bytes(content)
+
+
+class BadFileError(Exception):
+    """A file that a reader cannot use: what is wrong, what is allowed, and what to do."""
+
+    def __init__(self, wrong: str, allowed: str, remedy: str) -> None:
+        super().__init__(wrong, allowed, remedy)
+        self.wrong, self.allowed, self.remedy = wrong, allowed, remedy
+
+
+class WorkerRefusedError(RefusedError):
+    """A refusal that keeps its one line on the way from a process that reads samples.
+
+    PyTorch brings an exception from there as its class and the text of its traceback, the last
+    line of which is the message.
+    """
+
+    def __init__(self, message: str) -> None:
+        last = message.strip().splitlines()[-1]
+        super().__init__(last.partition(f"{type(self).__name__}: ")[2] or last)
+
+
+def workers() -> int:
+    """How many processes or threads should read files."""
+    return min(MOST_WORKERS, os.cpu_count() or 1)
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Leave out Pillow's remarks on damaged metadata: what harms the pixels is an error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _refuse_file(raw: RawSamples, place: int, error: BadFileError) -> None:
+    got = f"{raw.name(place)}, {error.wrong}"
+    refuse(OPTION, got, error.allowed, error.remedy)
+
+
+def decode(raw: RawSamples, reader: Reader) -> Iterator[torch.Tensor]:
+    """Decode rows in their order, several at once, with a bar where there is a terminal.
+
+    Raises
+    ------
+    RefusedError
+        For the first file that the reader cannot use, by its name or row.
+    """
+    shown = track(
+        _decode(raw, reader),
+        f"Reading {raw.split}",
+        total=len(raw),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    with _quiet_pillow():
+        yield from shown
+
+
+def _decode(raw: RawSamples, reader: Reader) -> Iterator[torch.Tensor]:
+    contents, place = iter(raw), 0
+
+    def read_all(some: list[bytes]) -> tuple[list[torch.Tensor], BadFileError | None]:
+        samples = []
+        for content in some:
+            try:
+                samples.append(reader(content))
+            except BadFileError as error:
+                return samples, error
+        return samples, None
+
+    with ThreadPoolExecutor(workers()) as pool:
+        while chunk := list(islice(contents, CHUNK)):
+            shares = (chunk[start : start + SHARE] for start in range(0, len(chunk), SHARE))
+            for samples, error in pool.map(read_all, shares):
+                yield from samples
+                place += len(samples)
+                if error:
+                    _refuse_file(raw, place, error)
+
+
+def in_memory(
+    raw: RawSamples, reader: Reader, shape: tuple[int, ...], dtype: torch.dtype
+) -> torch.Tensor:
+    """Decode rows into one tensor of shape (rows, *shape); one channel is broadcast to all."""
+    samples = torch.empty((len(raw), *shape), dtype=dtype)
+    for place, sample in enumerate(decode(raw, reader)):
+        samples[place] = sample
+    return samples
+
+
+def labelled(samples: torch.Tensor, raw: RawSamples) -> TensorDataset:
+    """Put decoded rows and their labels together."""
+    return TensorDataset(samples, torch.from_numpy(raw.labels))
+
+
+class LazySamples(Dataset[tuple[torch.Tensor, ...]]):
+    """Samples that are decoded when they are asked for.
+
+    Parameters
+    ----------
+    raw : RawSamples
+    reader : callable
+        Gives every row the same shape.
+    """
+
+    def __init__(self, raw: RawSamples, reader: Reader) -> None:
+        self.raw = raw
+        self.reader = reader
+        self.labels = torch.from_numpy(raw.labels)
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def __getitem__(self, place: int) -> tuple[torch.Tensor, ...]:
+        """Decode one row.
+
+        Raises
+        ------
+        WorkerRefusedError
+            For a file that the reader cannot use, by its name or row.
+        """
+        try:
+            with _quiet_pillow():
+                return self.reader(self.raw.read(place)), self.labels[place]
+        except RefusedError as error:
+            raise WorkerRefusedError(str(error)) from error
+        except BadFileError as error:
+            got = f"{self.raw.name(place)}, {error.wrong}"
+            line = f"{OPTION}: got {got}; allowed: {error.allowed}; instead: {error.remedy}"
+            raise WorkerRefusedError(line) from error

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from spectral_stride.torch.training.config import refuse
 from spectral_stride.torch.training.data.columns import (
     class_names,
     encode,
@@ -19,7 +18,8 @@ from spectral_stride.torch.training.data.columns import (
     label_at,
     undecoded,
 )
-from spectral_stride.torch.training.data.samples import OPTION, Rows
+from spectral_stride.torch.training.data.samples import OPTION, RawSamples
+from spectral_stride.torch.training.refusal import refuse
 
 TEST_SPLIT = "--test-split"
 TRAIN_NAMES = ("train", "training")
@@ -30,12 +30,12 @@ TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """Both parts of a data set, their labels, and what they hold.
+class Splits:
+    """The samples for training and for the test, and what they hold.
 
     Attributes
     ----------
-    train, test : Rows
+    train, test : RawSamples
     kind : str
         "image" or "audio".
     tasks : dict of str to int
@@ -44,21 +44,21 @@ class Parts:
         What a user should know of the choice.
     """
 
-    train: Rows
-    test: Rows
+    train: RawSamples
+    test: RawSamples
     kind: str
     tasks: dict[str, int]
     notes: tuple[str, ...]
 
 
-def choose_parts(
+def choose_splits(
     source: str,
-    splits: Mapping[str, Any],
+    tables: Mapping[str, Any],
     *,
     labels: Sequence[str] | None = None,
     input_column: str | None = None,
     test_split: str | None = None,
-) -> Parts:
+) -> Splits:
     """Choose the training and the test rows of an opened data set, and read their labels.
 
     Without a split for the test, a fifth of the training rows is: the same one for every seed, and
@@ -68,7 +68,7 @@ def choose_parts(
     ----------
     source : str
         For messages.
-    splits : mapping of str to datasets.Dataset
+    tables : mapping of str to datasets.Dataset
     labels, input_column, test_split : optional
         Columns and split by name, in place of those that are found.
 
@@ -77,29 +77,29 @@ def choose_parts(
     RefusedError
         For an empty split, columns that are not there, and labels that cannot be learned.
     """
-    train_name = _train_name(source, splits)
-    table = _filled(source, train_name, splits)
+    train_name = _train_name(source, tables)
+    table = _filled(source, train_name, tables)
     column, kind = find_input(source, table, input_column)
     names = class_names(source, table, find_labels(source, table, labels, column))
     tasks = {task: len(classes) for task, classes in names.items()}
 
-    def rows(split: str) -> Rows:
-        part = _filled(source, split, splits)
-        part = undecoded(part.select_columns([column, *names]), column, kind)
-        return Rows(source, split, part, column, np.arange(len(part)), encode(part, names))
+    def samples(split: str) -> RawSamples:
+        one = _filled(source, split, tables)
+        one = undecoded(one.select_columns([column, *names]), column, kind)
+        return RawSamples(source, split, one, column, np.arange(len(one)), encode(one, names))
 
-    train = rows(train_name)
+    train = samples(train_name)
     _refuse_unknown(train, names, np.argwhere(train.labels < 0))
     notes: list[str] = []
     hidden: list[str] = []
     for name in [test_split] if test_split else TEST_NAMES:
-        if name not in splits or name == train_name:
+        if name not in tables or name == train_name:
             if test_split:
-                others = ", ".join(other for other in splits if other != train_name) or "none"
+                others = ", ".join(other for other in tables if other != train_name) or "none"
                 remedy = "write one of these, or leave it out"
                 refuse(TEST_SPLIT, repr(name), f"splits of {source}: {others}", remedy)
             continue
-        test = rows(name)
+        test = samples(name)
         if not test_split and not has_labels(test.table, list(names)):
             hidden.append(name)
             notes.append(f"Split {name!r} has no labels, and is not used.")
@@ -108,46 +108,49 @@ def choose_parts(
             np.isin(ours, seen) for ours, seen in zip(test.labels.T, train.labels.T, strict=True)
         ]
         _refuse_unknown(test, names, np.argwhere(~np.stack(known, axis=1)))
-        unused = [other for other in splits if other not in (train_name, name, *hidden)]
+        unused = [other for other in tables if other not in (train_name, name, *hidden)]
         if unused:
             notes.append(f"Not used: split {', '.join(unused)}.")
-        return Parts(train, test, kind, tasks, tuple(notes))
+        return Splits(train, test, kind, tasks, tuple(notes))
     train, test = _fifth(train, names)
     notes.append("No split for the test: a fixed fifth of the training rows is kept for it.")
-    return Parts(train, test, kind, tasks, tuple(notes))
+    return Splits(train, test, kind, tasks, tuple(notes))
 
 
-def _train_name(source: str, splits: Mapping[str, Any]) -> str:
-    found = [name for name in splits if name in TRAIN_NAMES] or list(splits)
-    if len(found) != 1:
-        got = f"{source}, with the splits {', '.join(splits) or 'none'}"
+def _train_name(source: str, tables: Mapping[str, Any]) -> str:
+    """Name the split for training: one that is called so, or the only one."""
+    names = [name for name in tables if name in TRAIN_NAMES] or list(tables)
+    if len(names) != 1:
+        got = f"{source}, with the splits {', '.join(tables) or 'none'}"
         refuse(OPTION, got, "one split named train, or one split alone", "rename one of them")
-    return found[0]
+    return names[0]
 
 
-def _filled(source: str, name: str, splits: Mapping[str, Any]) -> Any:
-    if not len(splits[name]):
+def _filled(source: str, name: str, tables: Mapping[str, Any]) -> Any:
+    """Return the table of a split, refusing one without rows."""
+    if not len(tables[name]):
         got = f"{source}, whose split {name!r} is empty"
         refuse(OPTION, got, "splits with rows", "remove that split or fill it")
-    return splits[name]
+    return tables[name]
 
 
-def _refuse_unknown(rows: Rows, names: Mapping[str, Any], where: NDArray[np.int64]) -> None:
+def _refuse_unknown(raw: RawSamples, names: Mapping[str, Any], where: NDArray[np.int64]) -> None:
     """Refuse the first of some labels, given by row and task, that cannot be used."""
     if not len(where):
         return
     row, task = (int(number) for number in where[0])
     column = list(names)[task]
-    value = label_at(rows.table, column, row)
-    if is_missing(rows.table, column, value):
+    value = label_at(raw.table, column, row)
+    if is_missing(raw.table, column, value):
         got, allowed = "which has no label", "a label in every row"
     else:
         got, allowed = f"whose label {value!r} no training row has", "labels that training has"
-    got = f"{rows.name(row)}, {got} in column {column!r}"
+    got = f"{raw.name(row)}, {got} in column {column!r}"
     refuse(OPTION, got, allowed, "put that row right or leave it out")
 
 
-def _fifth(train: Rows, names: Mapping[str, Any]) -> tuple[Rows, Rows]:
+def _fifth(train: RawSamples, names: Mapping[str, Any]) -> tuple[RawSamples, RawSamples]:
+    """Keep a fixed fifth of the training rows for the test, stratified by the first task."""
     first = train.labels[:, 0]
     try:
         kept, held = train_test_split(

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from spectral_stride.torch.training.report.runs import Run
-from spectral_stride.torch.training.sweep.grid import LEARNED_ONLY
+from spectral_stride.torch.training.config import LEARNED_ONLY
+from spectral_stride.torch.training.report.runs import TrainedRun
 
-Cost = Callable[[Run], float]
+Cost = Callable[[TrainedRun], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class MeanAndDeviation:
     """Mean and standard deviation over seeds.
 
     Attributes
@@ -32,13 +32,13 @@ class Spread:
     count: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
+    def of(cls, values: Sequence[float]) -> "MeanAndDeviation":
         """Summarize one or more numbers.
 
         Examples
         --------
-        >>> from spectral_stride.torch.training.report.comparison import Spread
-        >>> Spread.of([0.25, 0.75]).text(100.0)
+        >>> from spectral_stride.torch.training.report.comparison import MeanAndDeviation
+        >>> MeanAndDeviation.of([0.25, 0.75]).text(100.0)
         '50.00 ± 35.36 (2)'
         """
         deviation = statistics.stdev(values) if len(values) > 1 else None
@@ -53,7 +53,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class SeedGroup:
     """Trainings that differ in their seed alone.
 
     Attributes
@@ -64,22 +64,22 @@ class Cell:
         The strides that it began with.
     penalty : float or None
         Where the strides are learned.
-    runs : list of Run
+    runs : list of TrainedRun
     """
 
     method: str
     start: str
     penalty: float | None
-    runs: list[Run]
+    runs: list[TrainedRun]
 
     @property
-    def accuracy(self) -> Spread:
+    def accuracy(self) -> MeanAndDeviation:
         """Share of the test samples that are classified rightly."""
-        return Spread.of([run.accuracy for run in self.runs])
+        return MeanAndDeviation.of([run.accuracy for run in self.runs])
 
-    def cost(self, cost: Cost) -> Spread:
+    def cost(self, cost: Cost) -> MeanAndDeviation:
         """Summarize what the trainings cost."""
-        return Spread.of([cost(run) for run in self.runs])
+        return MeanAndDeviation.of([cost(run) for run in self.runs])
 
     @property
     def label(self) -> str:
@@ -89,24 +89,24 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Accuracy over cost: cells of one method that differ in what their trainings cost.
+    """Accuracy over cost: groups of one method that differ in what their trainings cost.
 
     Attributes
     ----------
     method, label : str
-    cells : list of Cell
+    groups : list of SeedGroup
         Of different penalties at one start, or of different starts.
     """
 
     method: str
     label: str
-    cells: list[Cell]
+    groups: list[SeedGroup]
 
     def points(self, cost: Cost) -> tuple[list[float], list[float]]:
         """Return mean costs, rising and each once, and the mean accuracy at each."""
         at = defaultdict(list)
-        for cell in self.cells:
-            at[cell.cost(cost).mean].append(cell.accuracy.mean)
+        for group in self.groups:
+            at[group.cost(cost).mean].append(group.accuracy.mean)
         costs = sorted(at)
         return costs, [statistics.fmean(at[value]) for value in costs]
 
@@ -114,7 +114,7 @@ class Curve:
         """Return the means that no other equals or beats at up to the same cost; both rise."""
         costs: list[float] = []
         accuracies: list[float] = []
-        means = ((cell.cost(cost).mean, cell.accuracy.mean) for cell in self.cells)
+        means = ((group.cost(cost).mean, group.accuracy.mean) for group in self.groups)
         for value, accuracy in sorted(means, key=lambda mean: (mean[0], -mean[1])):
             if not accuracies or accuracy > accuracies[-1]:
                 costs.append(value)
@@ -124,7 +124,7 @@ class Curve:
     def accuracy_at(self, cost: Cost, value: float) -> float | None:
         """Say what accuracy is to be had at up to a cost.
 
-        Interpolated between the two nearest of the `best` cells, linearly in the logarithm of the
+        Interpolated between the two nearest of the `best` groups, linearly in the logarithm of the
         cost; beyond the last of them, where what is dearer was measured and is no better, that one.
 
         Returns
@@ -148,92 +148,96 @@ class Section:
     setting : dict
         What they share.
     learned : dict
-        What those that learn their strides share besides; ramp and penalty are in the cells.
-    cells : list of Cell
+        What those that learn their strides share besides; ramp and penalty are in the groups.
+    groups : list of SeedGroup
     """
 
     setting: dict[str, Any]
     learned: dict[str, Any]
-    cells: list[Cell]
+    groups: list[SeedGroup]
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[TrainedRun]:
         """All of them."""
-        return [run for cell in self.cells for run in cell.runs]
+        return [run for group in self.groups for run in group.runs]
 
     @property
     def starts(self) -> list[str]:
         """Strides at the start, in the order of their runs."""
-        return list(dict.fromkeys(cell.start for cell in self.cells))
+        return list(dict.fromkeys(group.start for group in self.groups))
 
     @property
     def curves(self) -> list[Curve]:
-        """Every cell on one curve.
+        """Every group on one curve.
 
         Where a start was trained with several penalties, these make the cost; else the starts do.
         """
         curves = []
-        for method in dict.fromkeys(cell.method for cell in self.cells):
-            own = [cell for cell in self.cells if cell.method == method]
+        for method in dict.fromkeys(group.method for group in self.groups):
+            own = [group for group in self.groups if group.method == method]
             rest = []
-            for start in dict.fromkeys(cell.start for cell in own):
-                cells = [cell for cell in own if cell.start == start]
-                if len(cells) > 1:
-                    curves.append(Curve(method, f"{method} from {start}", cells))
+            for start in dict.fromkeys(group.start for group in own):
+                groups = [group for group in own if group.start == start]
+                if len(groups) > 1:
+                    curves.append(Curve(method, f"{method} from {start}", groups))
                 else:
-                    rest += cells
+                    rest += groups
             if rest:
                 curves.append(Curve(method, method, rest))
         return curves
 
 
-def _method(run: Run, varied: Sequence[str]) -> str:
-    parts = [run.config["downsampling"]]
+def _method(run: TrainedRun, varied: Sequence[str]) -> str:
+    words = [run.config["downsampling"]]
     if run.learns:
-        parts.append(run.config["ramp"])
-        parts += [f"{option.replace('_', ' ')} {run.config[option]:g}" for option in varied]
-    return " ".join(parts)
+        words.append(run.config["ramp"])
+        words += [f"{option.replace('_', ' ')} {_word(run.config[option])}" for option in varied]
+    return " ".join(words)
 
 
-def _section(setting: dict[str, Any], runs: Sequence[Run]) -> Section:
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _section(setting: dict[str, Any], runs: Sequence[TrainedRun]) -> Section:
     learned = [run for run in runs if run.learns]
     values = {
         option: {run.config[option] for run in learned}
         for option in LEARNED_ONLY
         if option not in ("ramp", "penalty")
     }
-    varied = [option for option, found in values.items() if len(found) > 1]
-    fixed = {option: found.pop() for option, found in values.items() if len(found) == 1}
-    groups: dict[tuple[str, str, float | None], list[Run]] = defaultdict(list)
+    varied = [option for option, used in values.items() if len(used) > 1]
+    fixed = {option: used.pop() for option, used in values.items() if len(used) == 1}
+    alike: dict[tuple[str, str, float | None], list[TrainedRun]] = defaultdict(list)
     for run in runs:
         penalty = run.config["penalty"] if run.learns else None
-        groups[_method(run, varied), run.config["strides"], penalty].append(run)
-    return Section(setting, fixed, [Cell(*choices, group) for choices, group in groups.items()])
+        alike[_method(run, varied), run.config["strides"], penalty].append(run)
+    return Section(setting, fixed, [SeedGroup(*choices, own) for choices, own in alike.items()])
 
 
-def sections(runs: Sequence[Run]) -> list[Section]:
+def sections(runs: Sequence[TrainedRun]) -> list[Section]:
     """Sort runs into those that may be compared.
 
     Parameters
     ----------
-    runs : sequence of Run
-        From `gather.gather`.
+    runs : sequence of TrainedRun
+        From `runs.gather`.
 
     Returns
     -------
     list of Section
         In the order of their first runs.
     """
-    groups: dict[tuple[tuple[str, Any], ...], list[Run]] = defaultdict(list)
+    comparable: dict[tuple[tuple[str, Any], ...], list[TrainedRun]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: (_order(run), run.config["seed"])):
-        groups[run.setting].append(run)
-    return [_section(dict(setting), group) for setting, group in groups.items()]
+        comparable[run.setting].append(run)
+    return [_section(dict(setting), own) for setting, own in comparable.items()]
 
 
-def _order(run: Run) -> tuple[Any, ...]:
+def _order(run: TrainedRun) -> tuple[Any, ...]:
     """Plain strided convolutions first: they are what everything else is compared with."""
     kinds = ["strided", "spectral"]
     kind = run.config["downsampling"]
     options = [run.config[option] for option in LEARNED_ONLY]
     known = kinds.index(kind) if kind in kinds else len(kinds)
-    return (known, kind, options[0] == "inside", *options, run.config["strides"])
+    return (known, kind, run.config["ramp"] == "inside", *options, run.config["strides"])

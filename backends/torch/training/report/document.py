@@ -9,8 +9,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
-from spectral_stride.torch.training.config import refuse
-from spectral_stride.torch.training.report.comparison import Cell, Section, Spread, sections
+from spectral_stride.torch.training.refusal import refuse
+from spectral_stride.torch.training.report.comparison import (
+    MeanAndDeviation,
+    Section,
+    SeedGroup,
+    sections,
+)
 from spectral_stride.torch.training.report.figures import (
     COSTS,
     draw_costs,
@@ -18,7 +23,7 @@ from spectral_stride.torch.training.report.figures import (
     draw_responses,
 )
 from spectral_stride.torch.training.report.run_table import pair
-from spectral_stride.torch.training.report.runs import Run, gather
+from spectral_stride.torch.training.report.runs import TrainedRun, gather
 
 MARKDOWN = "report.md"
 HTML = "report.html"
@@ -41,13 +46,13 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _accuracy_table(section: Section, accuracy: Callable[[Run], float]) -> str:
+def _accuracy_table(section: Section, accuracy: Callable[[TrainedRun], float]) -> str:
     rows = []
-    for label in dict.fromkeys(cell.label for cell in section.cells):
-        cells = {cell.start: cell for cell in section.cells if cell.label == label}
+    for label in dict.fromkeys(group.label for group in section.groups):
+        groups = {group.start: group for group in section.groups if group.label == label}
         texts = [
-            Spread.of([accuracy(run) for run in cells[start].runs]).text(100)
-            if start in cells
+            MeanAndDeviation.of([accuracy(run) for run in groups[start].runs]).text(100)
+            if start in groups
             else _NOTHING
             for start in section.starts
         ]
@@ -55,23 +60,30 @@ def _accuracy_table(section: Section, accuracy: Callable[[Run], float]) -> str:
     return _table(["downsampling", *(f"start {start}" for start in section.starts)], rows)
 
 
-def _final_strides(cell: Cell) -> str:
+def _final_strides(group: SeedGroup) -> str:
     """Write the strides that the runs ended with, one list of layers a run."""
-    found = [" ".join(pair(layer["stride"]) for layer in run.layers_after) for run in cell.runs]
-    return "; ".join(dict.fromkeys(found))
+    lists = [" ".join(pair(layer["stride"]) for layer in run.layers_after) for run in group.runs]
+    return "; ".join(dict.fromkeys(lists))
 
 
 def _cost_table(section: Section) -> str:
     header = ["downsampling", "start", "accuracy", "M MACs", "step (ms)", "samples/s"]
     header += ["training (s)", "parameters", "final strides, by seed"]
     rows = []
-    for cell in section.cells:
-        parameters = ", ".join(dict.fromkeys(str(run.parameters) for run in cell.runs))
-        costs = [cell.cost(cost).text(1) for cost in COSTS.values()]
-        speed = f"{cell.cost(lambda run: run.samples_per_second).mean:.0f}"
-        seconds = f"{cell.cost(lambda run: run.seconds).mean:.0f}"
-        result = [cell.accuracy.text(100), *costs, speed, seconds, parameters, _final_strides(cell)]
-        rows.append([cell.label, cell.start, *result])
+    for group in section.groups:
+        parameters = ", ".join(dict.fromkeys(str(run.parameters) for run in group.runs))
+        costs = [group.cost(cost).text(1) for cost in COSTS.values()]
+        speed = f"{group.cost(lambda run: run.samples_per_second).mean:.0f}"
+        seconds = f"{group.cost(lambda run: run.seconds).mean:.0f}"
+        result = [
+            group.accuracy.text(100),
+            *costs,
+            speed,
+            seconds,
+            parameters,
+            _final_strides(group),
+        ]
+        rows.append([group.label, group.start, *result])
     return _table(header, rows)
 
 
@@ -79,31 +91,31 @@ def _equal_table(section: Section, name: str) -> str:
     cost = COSTS[name]
     header = ["measured", "start", "cost", "accuracy", *(c.label for c in section.curves)]
     rows = []
-    for cell in sorted(section.cells, key=lambda cell: cell.cost(cost).mean):
-        at, measured = cell.cost(cost).mean, cell.accuracy.mean
+    for group in sorted(section.groups, key=lambda group: group.cost(cost).mean):
+        at, measured = group.cost(cost).mean, group.accuracy.mean
         texts = []
         for curve in section.curves:
-            other = None if cell in curve.cells else curve.accuracy_at(cost, at)
+            other = None if group in curve.groups else curve.accuracy_at(cost, at)
             if other is None:
-                texts.append("itself" if cell in curve.cells else _NOTHING)
+                texts.append("itself" if group in curve.groups else _NOTHING)
             else:
                 better = f"{100 * (measured - other):+.2f}".replace("-", "−")
                 texts.append(f"{100 * other:.2f} ({better})")
-        rows.append([cell.label, cell.start, f"{at:.2f}", f"{100 * measured:.2f}", *texts])
+        rows.append([group.label, group.start, f"{at:.2f}", f"{100 * measured:.2f}", *texts])
     return _table(header, rows)
 
 
-def _titles(found: Sequence[Section]) -> list[str]:
+def _titles(compared: Sequence[Section]) -> list[str]:
     """Name each section after its network and data, and what else tells it from the others."""
-    names = dict.fromkeys(name for section in found for name in section.setting)
+    names = dict.fromkeys(name for section in compared for name in section.setting)
     varied = [
         name
         for name in names
         if name not in ("model", "data")
-        and len({section.setting.get(name) for section in found}) > 1
+        and len({section.setting.get(name) for section in compared}) > 1
     ]
     titles = []
-    for section in found:
+    for section in compared:
         setting = section.setting
         parts = [f"{name.replace('_', ' ')} {setting.get(name)}" for name in varied]
         titles.append(", ".join([f"{setting['model']} on {setting['data']}", *parts]))
@@ -115,7 +127,7 @@ def _save(figure: Figure, out: Path, name: str) -> str:
     return name
 
 
-def _part(section: Section, title: str, number: int, out: Path) -> dict[str, Any]:
+def _shown(section: Section, title: str, number: int, out: Path) -> dict[str, Any]:
     """Draw and write what the template shows of one section."""
     prefix = f"{_PREFIX}{number}"
     runs = section.runs
@@ -127,19 +139,19 @@ def _part(section: Section, title: str, number: int, out: Path) -> dict[str, Any
     ]
     learned = " and ".join(f"{n.replace('_', ' ')} {v}" for n, v in section.learned.items())
 
-    def of(task: str) -> Callable[[Run], float]:
+    def of(task: str) -> Callable[[TrainedRun], float]:
         return lambda run: run.accuracies[task]
 
     responses = [
-        (f"{cell.label}, start {cell.start}", f"{prefix}-responses-{i}.png")
-        for i, cell in enumerate(section.cells, 1)
+        (f"{group.label}, start {group.start}", f"{prefix}-responses-{i}.png")
+        for i, group in enumerate(section.groups, 1)
     ]
     histories = [
         _save(figure, out, f"{prefix}-strides-{i}.png")
         for i, figure in enumerate(draw_histories(section), 1)
     ]
-    for cell, (_, name) in zip(section.cells, responses, strict=True):
-        _save(draw_responses(cell), out, name)
+    for group, (_, name) in zip(section.groups, responses, strict=True):
+        _save(draw_responses(group), out, name)
     return {
         "title": title,
         "setting": ", ".join(setting),
@@ -210,7 +222,7 @@ def write_report(folders: Sequence[Path], out: Path) -> tuple[Path, Path]:
         For a folder without runs, a file of a run that cannot be read, or ``out``.
     """
     gathered = gather(folders)
-    found = sections(gathered.runs)
+    compared = sections(gathered.runs)
     _prepare(out)
     templates = Environment(
         loader=PackageLoader("spectral_stride.torch.training.report"),
@@ -218,15 +230,16 @@ def write_report(folders: Sequence[Path], out: Path) -> tuple[Path, Path]:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    parts = [
-        _part(section, title, number, out)
-        for number, (section, title) in enumerate(zip(found, _titles(found), strict=True), 1)
+    titles = _titles(compared)
+    shown = [
+        _shown(section, title, number, out)
+        for number, (section, title) in enumerate(zip(compared, titles, strict=True), 1)
     ]
     unfinished = [[_code(each.folder), _code(each.reason)] for each in gathered.unfinished]
     repeats = [[_code(folder), _code(first)] for folder, first in gathered.repeats]
     markdown = templates.get_template("report.md.j2").render(
         count=len(gathered.runs),
-        parts=parts,
+        sections=shown,
         unfinished=_table(["run", "what is known"], unfinished) if unfinished else "",
         repeats=_table(["run", "the same as in"], repeats) if repeats else "",
     )

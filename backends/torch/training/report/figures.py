@@ -11,15 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from spectral_stride.torch.training.config import refuse
 from spectral_stride.torch.training.networks import MODELS
-from spectral_stride.torch.training.report.comparison import Cell, Cost, Section
-from spectral_stride.torch.training.report.run_picture import AXES, mask_of, stride_history
+from spectral_stride.torch.training.refusal import refuse
+from spectral_stride.torch.training.report.comparison import Cost, Section, SeedGroup
+from spectral_stride.torch.training.report.plots import AXES, COLOURS, mask_of, stride_history
 from spectral_stride.torch.training.report.run_table import pair
-from spectral_stride.torch.training.report.runs import Run
+from spectral_stride.torch.training.report.runs import TrainedRun
 
-# Okabe and Ito's, which colour-blind readers can tell apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _LOWEST = -60.0  # dB
 
@@ -31,12 +29,12 @@ _COLUMNS = 3
 PANELS = 12
 
 
-def macs_in_millions(run: Run) -> float:
+def macs_in_millions(run: TrainedRun) -> float:
     """Multiply-accumulates per sample, in millions."""
     return run.macs / 1e6
 
 
-def step_milliseconds(run: Run) -> float:
+def step_milliseconds(run: TrainedRun) -> float:
     """Median time of a training step, in milliseconds."""
     return 1e3 * run.step_seconds
 
@@ -84,8 +82,8 @@ def frequency_response(
 
 
 def _colours(section: Section) -> dict[str, str]:
-    methods = list(dict.fromkeys(cell.method for cell in section.cells))
-    return {method: _COLOURS[i % len(_COLOURS)] for i, method in enumerate(methods)}
+    methods = list(dict.fromkeys(group.method for group in section.groups))
+    return {method: COLOURS[i % len(COLOURS)] for i, method in enumerate(methods)}
 
 
 def _markers(section: Section) -> dict[str, str]:
@@ -108,15 +106,15 @@ def _draw_cost(axes: Axes, section: Section, cost: Cost) -> None:
         costs, accuracies = curve.points(cost)
         means = [100 * accuracy for accuracy in accuracies]
         axes.plot(costs, means, "-+", color=colours[curve.method], lw=1.2, markersize=9)
-    for cell in section.cells:
+    for group in section.groups:
         axes.plot(
-            [cost(run) for run in cell.runs],
-            [100 * run.accuracy for run in cell.runs],
+            [cost(run) for run in group.runs],
+            [100 * run.accuracy for run in group.runs],
             linestyle="none",
-            marker=markers[cell.start],
+            marker=markers[group.start],
             markersize=4,
             alpha=0.6,
-            color=colours[cell.method],
+            color=colours[group.method],
         )
     _scale(axes)
     axes.grid(alpha=0.3)
@@ -150,11 +148,11 @@ def draw_costs(section: Section) -> Figure:
     return figure
 
 
-def _title(run: Run, cell: Cell) -> str:
-    return f"{cell.label}\nstart {cell.start}, seed {run.config['seed']}"
+def _title(run: TrainedRun, group: SeedGroup) -> str:
+    return f"{group.label}\nstart {group.start}, seed {run.config['seed']}"
 
 
-def _history(run: Run) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+def _history(run: TrainedRun) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
     try:
         steps, history = stride_history(run.metrics, {"after": {"layers": run.layers_after}})
     except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
@@ -166,32 +164,32 @@ def _history(run: Run) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
     return steps, history
 
 
-def _refuse_metrics(run: Run, reason: str) -> NoReturn:
+def _refuse_metrics(run: TrainedRun, reason: str) -> NoReturn:
     allowed = "the metrics of one finished training, with its strides at each step"
     remedy = "train it again, or move its folder away"
     refuse("RUNS", f"{str(run.metrics)!r} ({reason})", allowed, remedy)
 
 
-def _draw_history(axes: Axes, run: Run) -> None:
+def _draw_history(axes: Axes, run: TrainedRun) -> None:
     steps, history = _history(run)
     epochs = steps * (run.config["epochs"] / steps[-1])
     for number, layer in enumerate(run.layers_after):
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         for axis, style in AXES:
             axes.plot(epochs, history[f"{layer['name']}/{axis}"], style, color=colour, lw=1.2)
     axes.set_xlim(0, run.config["epochs"])
     axes.grid(alpha=0.3)
 
 
-def _layer_handles(run: Run) -> list[Line2D]:
+def _layer_handles(run: TrainedRun) -> list[Line2D]:
     handles = [
-        Line2D([], [], color=_COLOURS[number % len(_COLOURS)], label=layer["name"])
+        Line2D([], [], color=COLOURS[number % len(COLOURS)], label=layer["name"])
         for number, layer in enumerate(run.layers_after)
     ]
     return handles + _axis_handles(run)
 
 
-def _axis_handles(run: Run) -> list[Line2D]:
+def _axis_handles(run: TrainedRun) -> list[Line2D]:
     names = MODELS[run.config["model"]].axes
     return [
         Line2D([], [], color="0.5", ls=style, label=name)
@@ -211,7 +209,7 @@ def draw_histories(section: Section) -> Iterator[Figure]:
     Figure
         Of up to `PANELS` runs.
     """
-    pairs = [(cell, run) for cell in section.cells for run in cell.runs if run.learns]
+    pairs = [(group, run) for group in section.groups for run in group.runs if run.learns]
     for first in range(0, len(pairs), PANELS):
         page = pairs[first : first + PANELS]
         rows = math.ceil(len(page) / _COLUMNS)
@@ -219,9 +217,9 @@ def draw_histories(section: Section) -> Iterator[Figure]:
         panels = figure.subplots(rows, _COLUMNS, sharey=True, squeeze=False)
         for axes in panels.flat[len(page) :]:
             axes.set_visible(False)
-        for axes, (cell, run) in zip(panels.flat, page, strict=False):
+        for axes, (group, run) in zip(panels.flat, page, strict=False):
             _draw_history(axes, run)
-            axes.set_title(_title(run, cell), loc="left", fontsize=8)
+            axes.set_title(_title(run, group), loc="left", fontsize=8)
         figure.supxlabel("epoch", fontsize=9)
         figure.supylabel("stride (input samples per output sample)", fontsize=9)
         handles = _layer_handles(page[0][1])
@@ -230,7 +228,7 @@ def draw_histories(section: Section) -> Iterator[Figure]:
 
 
 def _draw_response(
-    mask_axes: Axes, response_axes: Axes, run: Run, position: int, colour: str
+    mask_axes: Axes, response_axes: Axes, run: TrainedRun, position: int, colour: str
 ) -> None:
     layer = run.layers_after[position]
     frequencies = np.linspace(0.0, 0.5, 513)
@@ -246,12 +244,12 @@ def _draw_response(
             axes.axvline(0.5 / stride, color=colour, lw=0.8, ls=":")
 
 
-def draw_responses(cell: Cell) -> Figure:
+def draw_responses(group: SeedGroup) -> Figure:
     """Draw each layer's mask and frequency response at its final strides, one seed over another.
 
     Parameters
     ----------
-    cell : Cell
+    group : SeedGroup
 
     Returns
     -------
@@ -259,16 +257,16 @@ def draw_responses(cell: Cell) -> Figure:
         A column for each layer: the mask on the bins of the layer's input above, |H| in dB below.
         Dotted lines are at the strided Nyquist frequencies, 1/(2 stride).
     """
-    layers = cell.runs[0].layers_after
+    layers = group.runs[0].layers_after
     figure = Figure(
         figsize=(max(2.2 * len(layers), 5), 4.0), layout="constrained", facecolor="white"
     )
     panels = figure.subplots(2, len(layers), sharex=True, sharey="row", squeeze=False)
     for position, layer in enumerate(layers):
-        for number, run in enumerate(cell.runs):
-            colour = _COLOURS[number % len(_COLOURS)]
+        for number, run in enumerate(group.runs):
+            colour = COLOURS[number % len(COLOURS)]
             _draw_response(panels[0, position], panels[1, position], run, position, colour)
-        strides = list(dict.fromkeys(pair(r.layers_after[position]["stride"]) for r in cell.runs))
+        strides = list(dict.fromkeys(pair(r.layers_after[position]["stride"]) for r in group.runs))
         shown = ", ".join(strides[:2]) + (", ..." if len(strides) > 2 else "")
         panels[0, position].set_title(f"{layer['name']}\nstride {shown}", fontsize=8)
         for axes in panels[:, position]:
@@ -280,10 +278,10 @@ def draw_responses(cell: Cell) -> Figure:
     panels[1, 0].set_ylim(_LOWEST, 6.0)
     figure.supxlabel("frequency (cycles per sample of the layer's input)", fontsize=9)
     seeds = [
-        Line2D([], [], color=_COLOURS[i % len(_COLOURS)], label=f"seed {run.config['seed']}")
-        for i, run in enumerate(cell.runs)
+        Line2D([], [], color=COLOURS[i % len(COLOURS)], label=f"seed {run.config['seed']}")
+        for i, run in enumerate(group.runs)
     ]
     nyquist = Line2D([], [], color="0.5", ls=":", label="strided Nyquist")
-    handles = [*seeds, *_axis_handles(cell.runs[0]), nyquist]
+    handles = [*seeds, *_axis_handles(group.runs[0]), nyquist]
     figure.legend(handles=handles, loc="outside upper center", ncols=6, fontsize=8)
     return figure

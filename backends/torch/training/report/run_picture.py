@@ -1,50 +1,18 @@
 """The picture of a training run: strides over training beside the final masks."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from spectral_stride import soft_mask
 from spectral_stride.torch.training.networks import MODELS
+from spectral_stride.torch.training.report.plots import AXES, COLOURS, mask_of, stride_history
 from spectral_stride.torch.training.report.run_table import change, pair, percent
 from spectral_stride.torch.training.run_folder import METRICS, PICTURE
 
-# Colours that colour-blind readers can tell apart, for as many layers as a network here has.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# As the metrics name them, whatever the axes of a network are, and how they are drawn.
-AXES = (("height", "-"), ("width", "--"))
 _GREY = "0.75"
-
-
-def stride_history(path: Path, run: dict[str, Any]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-    """Read steps, and for every "layer/axis" the strides before each step and after the last."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
-    steps = np.array([int(row["step"]) for row in rows])
-    history = {}
-    for layer in run["after"]["layers"]:
-        for position, (axis, _) in enumerate(AXES):
-            name = f"{layer['name']}/{axis}"
-            strides = [float(row[f"stride/{name}"]) for row in rows]
-            history[name] = np.array([*strides, layer["stride"][position]])
-    return np.append(steps, steps[-1] + 1), history
-
-
-def mask_of(run: dict[str, Any], config: dict[str, Any], size: int, stride: float) -> NDArray[Any]:
-    """What each frequency 0 .. size // 2 of a layer's input is multiplied by."""
-    if run["downsampling"] == "diffstride":
-        mask = soft_mask(size, stride, smoothness=config["smoothness"], ramp=config["ramp"])
-    elif run["downsampling"] == "spectral":
-        mask = soft_mask(size, stride, smoothness=0.0, ramp="inside")
-    else:
-        # A strided convolution takes every frequency; those that do not fit fold onto lower ones.
-        mask = np.ones(size // 2 + 1)
-    return np.asarray(mask)
 
 
 def _draw_strides(axes: Axes, path: Path, run: dict[str, Any], config: dict[str, Any]) -> None:
@@ -52,7 +20,7 @@ def _draw_strides(axes: Axes, path: Path, run: dict[str, Any], config: dict[str,
     steps, history = stride_history(path, run)
     when = steps * (epochs / steps[-1])
     for number, layer in enumerate(run["after"]["layers"]):
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         for axis, style in AXES:
             label = layer["name"] if axis == "height" else None
             axes.plot(when, history[f"{layer['name']}/{axis}"], style, color=colour, label=label)
@@ -70,7 +38,7 @@ def _draw_mask(
 ) -> None:
     """Draw one layer's masks over the frequency in cycles per axis, which all layers share."""
     before, after = run["before"]["layers"][position], run["after"]["layers"][position]
-    colour = _COLOURS[position % len(_COLOURS)]
+    colour = COLOURS[position % len(COLOURS)]
     start = mask_of(run, config, before["size_in"][0], before["stride"][0])
     axes.fill_between(np.arange(len(start)), start, color=_GREY, alpha=0.5, linewidth=0)
     for number, (_, style) in enumerate(AXES):
@@ -87,12 +55,12 @@ def _draw_mask(
 
 def _title(summary: dict[str, Any]) -> str:
     config = summary["config"]
-    parts = [
+    results = [
         f"{run['downsampling']} {percent(run['test_accuracy'])} "
         f"at {run['after']['macs'] / 1e6:.2f} M multiply-accumulates"
         for run in summary["runs"]
     ]
-    return f"{config['model']} on {config['data']}: {', '.join(parts)}"
+    return f"{config['model']} on {config['data']}: {', '.join(results)}"
 
 
 def draw(folder: Path, summary: dict[str, Any]) -> Path:
@@ -103,7 +71,7 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
     folder : Path
         A run folder, with the metrics of its training.
     summary : dict
-        From `run.train`, or read back from ``summary.json``.
+        From `fit.train`, or read back from ``summary.json``.
 
     Returns
     -------

@@ -88,7 +88,7 @@ def result_table(summary: dict[str, Any]) -> Table:
     Parameters
     ----------
     summary : dict
-        From `run.train`, or read back from ``summary.json``.
+        From `fit.train`, or read back from ``summary.json``.
 
     Returns
     -------

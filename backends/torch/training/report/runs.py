@@ -6,22 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from spectral_stride.torch.training.config import Config, refuse
+from spectral_stride.torch.training.config import (
+    LEARNED,
+    LEARNED_ONLY,
+    Config,
+    complete,
+    has_effect,
+)
+from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.report.run_table import samples_per_second
 from spectral_stride.torch.training.run_folder import CONFIG, METRICS, SUMMARY
-from spectral_stride.torch.training.sweep.grid import LEARNED, LEARNED_ONLY, OPTIONS, counts
 
 ERROR = "error.txt"
 
 # What tells trainings of one section apart. All else is the section's: its data, its network, how
 # long it trained, ...
 _CHOSEN = ("downsampling", "strides", "seed", *LEARNED_ONLY)
-# Options that the oldest runs did not have yet, with the values that repeat what they did.
-_LATER = {"crop": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TrainedRun:
     """One training of one network.
 
     Attributes
@@ -114,14 +118,14 @@ class Gathered:
 
     Attributes
     ----------
-    runs : list of Run
+    runs : list of TrainedRun
         No two of them with the same choices and seed.
     unfinished : list of Unfinished
     repeats : list of tuple of Path
         Folders of a training that is there already, and of the one that counts.
     """
 
-    runs: list[Run]
+    runs: list[TrainedRun]
     unfinished: list[Unfinished]
     repeats: list[tuple[Path, Path]]
 
@@ -139,32 +143,30 @@ def _refuse_file(path: Path, reason: str) -> NoReturn:
 
 
 def _settled(config: Mapping[str, Any], downsampling: str) -> dict[str, Any]:
-    """Return the choices of one training, with defaults where they do not count."""
+    """Return the choices of one training, with defaults where they have no effect."""
     default = Config()
-    known = {**_LATER, **config, "downsampling": downsampling}
-    # In one order, by which settings are compared.
-    own = {option: known[option] for option in OPTIONS if option in known} | known
+    own = complete(config) | {"downsampling": downsampling}
     del own["baseline"]
     for option in own:
-        if not counts(option, downsampling):
+        if not has_effect(option, downsampling):
             own[option] = getattr(default, option)
     return own
 
 
 def _machine(about: Mapping[str, Any]) -> str:
     """Say where a run was; the oldest runs do not know the model of their CPU or GPU."""
-    parts = [about["system"], about["device"], about.get("model", "")]
-    return ", ".join(str(part) for part in parts if part)
+    known = [about["system"], about["device"], about.get("model", "")]
+    return ", ".join(str(one) for one in known if one)
 
 
-def _runs_of(folder: Path) -> list[Run]:
+def _runs_of(folder: Path) -> list[TrainedRun]:
     """Read one finished run folder."""
     path = folder / SUMMARY
     summary = _read_json(path)
     about = _read_json(folder / CONFIG)
     try:
         return [
-            Run(
+            TrainedRun(
                 folder=folder,
                 # As it was started: a run that went on elsewhere has its paths from there.
                 config=_settled(about["config"], trained["downsampling"]),
@@ -235,7 +237,7 @@ def gather(folders: Sequence[Path]) -> Gathered:
             refuse("RUNS", repr(str(folder)), allowed, "write spectral-stride report runs")
         finished.update(dict.fromkeys(sorted(done)))
         others.update(dict.fromkeys(sorted(begun)))
-    runs: dict[tuple[Any, ...], Run] = {}
+    runs: dict[tuple[Any, ...], TrainedRun] = {}
     repeats = []
     for folder in finished:
         for run in _runs_of(folder):

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
@@ -12,12 +12,11 @@ from typing import Any
 
 import yaml
 
-from spectral_stride.torch.training.config import SWITCHES, Config, RefusedError, read, refuse
+from spectral_stride.torch.training.config import OPTIONS, Config, has_effect, parse
+from spectral_stride.torch.training.refusal import RefusedError, refuse
 
-# What a training has no use for where its strides are not learned.
-LEARNED_ONLY = ("ramp", "smoothness", "penalty", "stride_lr")
-LEARNED = "diffstride"
-OPTIONS = tuple(field.name for field in fields(Config) if field.name != "baseline")
+# Each point is one training, so that a baseline is a point of its own.
+SWEPT = tuple(option for option in OPTIONS if option != "baseline")
 
 _EXAMPLE = "downsampling: [diffstride, strided]"
 # Words that say by themselves what they choose; every other value follows its option's name.
@@ -42,18 +41,6 @@ class Point:
 
     name: str
     config: Config
-
-
-def counts(option: str, downsampling: str) -> bool:
-    """Whether an option makes a difference for a kind of downsampling.
-
-    Examples
-    --------
-    >>> from spectral_stride.torch.training.sweep.grid import counts
-    >>> counts("penalty", "diffstride"), counts("penalty", "strided")
-    (True, False)
-    """
-    return downsampling == LEARNED or option not in LEARNED_ONLY
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # the base has no annotations
@@ -81,10 +68,10 @@ def _load(path: Path) -> Any:
 
 
 def _values(option: str, value: Any) -> list[Any]:
-    """Return an option's values as words, as `config.read` takes them from a command line."""
+    """Return an option's values as words, as `config.parse` takes them from a command line."""
     values = value if isinstance(value, list) else [value]
     for each in values:
-        if option in SWITCHES:
+        if OPTIONS[option].is_switch:
             if not isinstance(each, bool):
                 got = f"{json.dumps(each, default=str)} for {option}"
                 refuse("grid", got, "true or false, or a list of them", f"write {option}: true")
@@ -96,7 +83,7 @@ def _values(option: str, value: Any) -> list[Any]:
             refuse("grid", got, "a word or a number, or a list of them", remedy)
     if not values:
         refuse("grid", f"no value for {option}", "one or more", f"leave {option} out, or write one")
-    return values if option in SWITCHES else [str(each) for each in values]
+    return values if OPTIONS[option].is_switch else [str(each) for each in values]
 
 
 def _option(name: Any) -> str:
@@ -108,10 +95,10 @@ def _option(name: Any) -> str:
     if option in ("devices", "nodes"):
         allowed = "trainings in one process each"
         refuse("grid", option, allowed, "start the sweep once for each device: workers share it")
-    if option not in OPTIONS:
-        near = get_close_matches(option, OPTIONS, 1)
+    if option not in SWEPT:
+        near = get_close_matches(option, SWEPT, 1)
         remedy = f"write {near[0]}" if near else f"write {_EXAMPLE}"
-        refuse("grid", f"an option {str(name)!r}", ", ".join(OPTIONS), remedy)
+        refuse("grid", f"an option {str(name)!r}", ", ".join(SWEPT), remedy)
     return option
 
 
@@ -133,9 +120,9 @@ def _combinations(choices: Mapping[str, list[Any]]) -> Iterator[tuple[dict[str, 
     for values in product(*choices.values()):
         words = dict(zip(choices, values, strict=True))
         # Of the whole combination first: a wrong value is refused where it does not count, too.
-        downsampling = read({**words, "baseline": False}).downsampling
-        words = {option: word for option, word in words.items() if counts(option, downsampling)}
-        yield words, read({**words, "baseline": False})
+        downsampling = parse({**words, "baseline": False}).downsampling
+        words = {option: word for option, word in words.items() if has_effect(option, downsampling)}
+        yield words, parse({**words, "baseline": False})
 
 
 def _word(value: Any) -> str:
@@ -146,7 +133,7 @@ def _name(words: Mapping[str, str], config: Config) -> str:
     content = asdict(config)
     parts = [
         ("" if option in _SELF_EVIDENT else option) + _word(content[option])
-        for option in OPTIONS
+        for option in SWEPT
         if option in words
     ]
     text = re.sub(r"[^A-Za-z0-9_.,+-]", "-", "-".join(parts))
@@ -196,7 +183,7 @@ def read_grid(path: Path) -> list[Point]:
             for words, config in _combinations(choices):
                 points.setdefault(config, Point(_name(words, config), config))
         except RefusedError as error:
-            # The message of `config.read`, which names the option as the command line does.
+            # The message of `config.parse`, which names the option as the command line does.
             raise RefusedError(f"grid {str(path)!r}: {error}") from error
     if not points:
         refuse(

@@ -11,7 +11,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
-from spectral_stride.torch.training.config import refuse
+from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.sweep import leases
 
 JOURNAL = "journal.log"

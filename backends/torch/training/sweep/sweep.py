@@ -20,10 +20,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from rich.markup import escape
 
-from spectral_stride.torch.training.config import Config, RefusedError, refuse
+from spectral_stride.torch.training.config import Config, has_effect
+from spectral_stride.torch.training.refusal import RefusedError, refuse
 from spectral_stride.torch.training.run_folder import CONFIG, SUMMARY
 from spectral_stride.torch.training.sweep import leases as signs
-from spectral_stride.torch.training.sweep.grid import OPTIONS, Point, counts, read_grid
+from spectral_stride.torch.training.sweep.grid import SWEPT, Point, read_grid
 from spectral_stride.torch.training.sweep.outcomes import DONE, FAILED, RUNNING, WAITING, Outcome
 from spectral_stride.torch.training.sweep.storage import open_storage
 
@@ -132,8 +133,8 @@ class _Sweep:
     def check_fixed(self) -> None:
         """Refuse a grid that differs from the earlier one in what it does not vary."""
         fixed = {}
-        for option in OPTIONS:
-            configs = [p.config for p in self.points if counts(option, p.config.downsampling)]
+        for option in SWEPT:
+            configs = [p.config for p in self.points if has_effect(option, p.config.downsampling)]
             values = {getattr(config, option) for config in configs}
             if len(values) == 1:
                 (fixed[option],) = values

@@ -1,18 +1,24 @@
-"""One step of training: what the network sees and what the loss is, computed again from it."""
+"""Training steps: what the network sees, what the loss is, computed again; rates and decays."""
 
 from dataclasses import asdict
 from functools import partial
 from math import prod
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from spectral_stride.torch.training.augment import cropped, flipped, mixed, shifted
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.config import read
+from spectral_stride.torch.training.config import parse
+from spectral_stride.torch.training.data.digits import Digits
 
 TASKS = {"letter": 4, "ink": 3}
+
+
 COUNT, SHAPE = 12, (2, 16, 16)
+
+
 PLAIN = {"penalty": 0, "label_smoothing": 0, "mixup": 0, "crop": 0, "shift": 0, "flip": False}
 
 
@@ -21,7 +27,7 @@ class Watched:
 
     def __init__(self, monkeypatch, **words):
         torch.manual_seed(0)
-        config = read({"width": 2, **PLAIN, **words})
+        config = parse({"width": 2, **PLAIN, **words})
         mean, std = [[[0.3]], [[-0.2]]], [[[2.0]], [[0.5]]]
         self.module = Classifier(asdict(config), TASKS, SHAPE, None, mean, std)
         for name in ("log", "log_dict"):  # they need a trainer
@@ -113,3 +119,67 @@ def test_a_training_step_sees_changed_images_and_a_test_step_the_images(words, c
     watched.module.eval()
     watched.module.test_step(watched.batch, 0)
     torch.testing.assert_close(watched.seen, watched.normalized)
+
+
+def test_strides_reach_as_far_after_a_resumption():
+    """A layer notes how large a stride its inputs could use; loading its parameter forgets it."""
+    data = Digits(8, seed=0, limit=32)
+    before, after = (Classifier.build(parse({"width": "2"}), data) for _ in range(2))
+    for layer in before._layers():
+        layer._reach = [77.0, 66.0]
+    checkpoint = {}
+    before.on_save_checkpoint(checkpoint)
+    after.on_load_checkpoint(checkpoint)
+    after.load_state_dict(before.state_dict())
+    assert all(layer._reach is None for layer in after._layers())
+    after.on_train_start()
+    assert [layer._reach for layer in after._layers()] == [[77.0, 66.0]] * 4
+
+
+def rates(recipe, steps=100, **words):
+    """Learning rates of weights and strides at every step of a run."""
+    module = Classifier.build(parse({"recipe": recipe, "width": "2", **words}), Digits(8, 0, 32))
+    module._trainer = SimpleNamespace(estimated_stepping_batches=steps)
+    made = module.configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    found = []
+    for _ in range(steps):
+        found.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    return optimizer, torch.tensor(found)
+
+
+def test_the_papers_schedule_divides_by_ten_twice():
+    optimizer, found = rates("paper")
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert {group["momentum"] for group in optimizer.param_groups} == {0.9}
+    expected = torch.tensor([0.1] * 50 + [0.01] * 25 + [0.001] * 25)
+    torch.testing.assert_close(found, expected[:, None].expand(-1, 3))
+
+
+def test_the_papers_weight_decay_is_that_of_kernels_alone():
+    optimizer, _ = rates("paper", steps=4, stride_lr="0.05")
+    kernels, vectors, strides = optimizer.param_groups
+    assert [group["weight_decay"] for group in (kernels, vectors, strides)] == [0.01, 0, 0]
+    assert [group["initial_lr"] for group in (kernels, vectors, strides)] == [0.1, 0.1, 0.05]
+    # Convolutions and the classifier; normalizations and the classifier's bias; strides.
+    assert {parameter.ndim for parameter in kernels["params"]} == {2, 4}
+    assert {parameter.ndim for parameter in vectors["params"] + strides["params"]} == {1}
+    counts = [len(group["params"]) for group in (kernels, vectors, strides)]
+    model = Classifier.build(parse({"width": "2"}), Digits(8, 0, 32)).model
+    assert sum(counts) == len(list(model.parameters()))
+    assert counts[2] == 4
+    for recipe, decay in (("small", 0.01), ("fast", 5e-4)):
+        weights, strides = rates(recipe, steps=4)[0].param_groups
+        assert (weights["weight_decay"], strides["weight_decay"]) == (decay, 0)
+
+
+def test_one_cycle_goes_up_and_down_once():
+    _, found = rates("fast", stride_lr="0.05")
+    for column, most in ((0, 0.4), (1, 0.05)):
+        peak = int(found[:, column].argmax())
+        assert found[peak, column] == pytest.approx(most, rel=1e-3)
+        assert 25 <= peak <= 35
+        assert (found[: peak + 1, column].diff() > 0).all()
+        assert (found[peak:, column].diff() < 0).all()

@@ -1,11 +1,9 @@
-"""A training run, on few images: what it leaves behind, and that it can be repeated."""
+"""A run, on few images: what it leaves behind, and that it can be repeated."""
 
 import csv
 import io
 import json
-import logging
 import shlex
-import warnings
 from copy import deepcopy
 from functools import partial
 
@@ -16,16 +14,13 @@ import torch
 from rich.console import Console
 
 from spectral_stride import make_plan
-from spectral_stride.torch.training import device, job
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.config import RefusedError, read
-from spectral_stride.torch.training.data.datamodule import Digits
-from spectral_stride.torch.training.device import suitable_threads
-from spectral_stride.torch.training.fit import train
-from spectral_stride.torch.training.quiet import quiet_lightning
+from spectral_stride.torch.training.config import parse
+from spectral_stride.torch.training.data.digits import Digits
+from spectral_stride.torch.training.fit import run_job, train
+from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report.run_picture import draw
 from spectral_stride.torch.training.report.run_table import result_table
-from spectral_stride.torch.training.run_folder import resumed, write_config
 
 LIMIT = 96
 TINY = {
@@ -43,7 +38,7 @@ def finished(tmp_path_factory):
     """The whole job once: its folder, its summary, and what was on the screen."""
     folder = tmp_path_factory.mktemp("run") / "new"
     console = Console(record=True, width=100)
-    job.run(read(TINY), str(folder), console)
+    run_job(parse(TINY), str(folder), console)
     return folder, json.loads((folder / "summary.json").read_text()), console.export_text()
 
 
@@ -122,8 +117,8 @@ def test_the_configuration_repeats_the_run(finished, tmp_path):
     assert switches.keys() <= set(words)
     pairs = [word for word in words if word not in switches]
     options = dict(zip(pairs[::2], pairs[1::2], strict=True))
-    config = read({name[2:].replace("-", "_"): value for name, value in options.items()})
-    assert config == read(stored["config"]) == read(TINY)
+    config = parse({name[2:].replace("-", "_"): value for name, value in options.items()})
+    assert config == parse(stored["config"]) == parse(TINY)
     again = train(config, tmp_path, "cpu", progress=False)
     for first, second in zip(summary["runs"], again["runs"], strict=True):
         assert [tuple(layer["stride"]) for layer in first["after"]["layers"]] == [
@@ -166,7 +161,7 @@ def test_a_checkpoint_loads_into_a_new_network_with_the_same_accuracy(finished, 
     ids=str,
 )
 def test_other_choices_train_without_a_baseline_and_are_drawn(choices, tmp_path):
-    config = read(TINY | {"limit": "32"} | choices)
+    config = parse(TINY | {"limit": "32"} | choices)
     summary = train(config, tmp_path, "cpu", progress=False)
     assert [run["downsampling"] for run in summary["runs"]] == [config.downsampling]
     assert draw(tmp_path, summary).is_file()
@@ -184,8 +179,8 @@ def test_sizes_that_move_at_every_epoch_stay_compiled(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=traced))
     monkeypatch.setattr(Classifier, "_compiles", lambda self: True)
     torch._dynamo.reset()
-    words = {"ramp": "outside", "stride_lr": "0.5", "epochs": "4", "limit": "32"}
-    config = read(TINY | words | {"baseline": False})
+    words = {"ramp": "outside", "stride_lr": "0.5", "limit": "32"}
+    config = parse(TINY | words | {"baseline": False})
     with torch._dynamo.config.patch(recompile_limit=1):
         (trained,) = train(config, tmp_path, "cpu", progress=False)["runs"]
     assert len(compiled) > 1
@@ -194,131 +189,27 @@ def test_sizes_that_move_at_every_epoch_stay_compiled(tmp_path, monkeypatch):
 
 
 def test_one_step_alone_is_enough(tmp_path):
-    config = read(TINY | {"limit": "32", "batch_size": "1000", "stride_lr": "0", "baseline": False})
+    config = parse(
+        TINY | {"limit": "32", "batch_size": "1000", "stride_lr": "0", "baseline": False}
+    )
     summary = train(config, tmp_path, "cpu", progress=False)
     assert summary["runs"][0]["seconds"] > 0
 
 
 def test_a_learning_rate_that_diverges_is_refused_in_one_sentence(tmp_path):
-    config = read(TINY | {"lr": "1e6", "epochs": "3"})
+    config = parse(TINY | {"lr": "1e6", "epochs": "3"})
     with pytest.raises(RefusedError, match=r"^training: got .* instead: write a smaller --lr"):
         train(config, tmp_path, "cpu", progress=False)
 
 
-def test_small_steps_use_one_thread():
-    usual = torch.get_num_threads()
-    with suitable_threads(10**6) as small:
-        assert small == torch.get_num_threads() == 1
-    assert torch.get_num_threads() == usual
-    with suitable_threads(10**12) as large:
-        assert large == usual
-
-
-def test_lightning_is_quiet_only_inside():
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    with quiet_lightning():
-        assert logger.level == logging.WARNING
-        warnings.warn("GPU available but not used. Set it", UserWarning, stacklevel=1)
-    assert logger.level == level
-    with pytest.warns(UserWarning, match="GPU available"):
-        warnings.warn("GPU available but not used. Set it", UserWarning, stacklevel=1)
-
-
 def test_what_is_refused_leaves_the_folder_free(tmp_path):
     folder, console = tmp_path / "run", Console(quiet=True)
-    config = read(TINY | {"model": "audio", "strides": "1,1,1,1,1,1"})
+    config = parse(TINY | {"model": "audio", "strides": "1,1,1,1,1,1"})
     with pytest.raises(RefusedError, match="--model: got 'audio'"):
-        job.run(config, str(folder), console)
+        run_job(config, str(folder), console)
     assert list(folder.iterdir()) == []
-    job.run(read(TINY | {"epochs": "1", "limit": "32", "baseline": False}), str(folder), console)
+    run_job(parse(TINY | {"epochs": "1", "limit": "32", "baseline": False}), str(folder), console)
     assert (folder / "summary.json").exists()
-
-
-def test_strides_reach_as_far_after_a_resumption():
-    """A layer notes how large a stride its inputs could use; loading its parameter forgets it."""
-    data = Digits(8, seed=0, limit=32)
-    before, after = (Classifier.build(read(TINY), data) for _ in range(2))
-    for layer in before._layers():
-        layer._reach = [77.0, 66.0]
-    checkpoint = {}
-    before.on_save_checkpoint(checkpoint)
-    after.on_load_checkpoint(checkpoint)
-    after.load_state_dict(before.state_dict())
-    assert all(layer._reach is None for layer in after._layers())
-    after.on_train_start()
-    assert [layer._reach for layer in after._layers()] == [[77.0, 66.0]] * 4
-
-
-@pytest.mark.parametrize(
-    ("cpus", "processor", "model"),
-    [
-        (
-            "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name\t: x\n",
-            "",
-            "Some CPU @ 2 GHz",
-        ),
-        ("processor\t: 0\n", "arm", "arm"),
-        (None, "", "aarch64"),
-    ],
-)
-def test_a_run_says_which_processor_it_had(tmp_path, monkeypatch, cpus, processor, model):
-    monkeypatch.setattr(device, "CPUS", tmp_path / "cpuinfo")
-    if cpus is not None:
-        (tmp_path / "cpuinfo").write_text(cpus)
-    monkeypatch.setattr("platform.processor", lambda: processor)
-    monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    monkeypatch.setattr("torch.get_num_threads", lambda: 7)
-    write_config(tmp_path, read({}), "cpu")
-    machine = json.loads((tmp_path / "config.json").read_text())["machine"]
-    assert (machine["device"], machine["model"], machine["threads"]) == ("cpu", model, 7)
-
-
-def test_a_run_says_which_gpu_it_had(tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Some GPU")
-    write_config(tmp_path, read({}), "cuda")
-    machine = json.loads((tmp_path / "config.json").read_text())["machine"]
-    assert (machine["device"], machine["model"]) == ("cuda", "Some GPU")
-
-
-def test_a_run_from_before_an_option_is_resumed_as_it_was_started(tmp_path):
-    write_config(tmp_path, read({}), "cpu")
-    path = tmp_path / "config.json"
-    content = json.loads(path.read_text())
-    del content["config"]["crop"]
-    path.write_text(json.dumps(content))
-    assert resumed(str(tmp_path)) == read({})
-    assert resumed(str(tmp_path)).crop == 0
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        None,
-        "{",
-        "[]",
-        "{}",
-        '{"directory": "/", "config": null}',
-        '{"directory": "/", "config": [1]}',
-        '{"directory": "/", "config": {"data": 3}}',
-        '{"directory": 3, "config": {"data": "digits"}}',
-        '{"directory": "/", "config": {"data": "digits", "epochs": []}}',
-        '{"directory": "/", "config": {"data": "digits", "strides": 2}}',
-    ],
-)
-def test_a_folder_that_is_not_that_of_a_run_is_one_line(tmp_path, content):
-    if content is not None:
-        (tmp_path / "config.json").write_text(content)
-    with pytest.raises(RefusedError, match=r"--resume: got .*; allowed: .* a run; ") as caught:
-        resumed(str(tmp_path))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_choice_that_is_refused_is_named_when_a_run_goes_on(tmp_path):
-    content = {"directory": "/", "config": {"data": "digits", "epochs": 0}}
-    (tmp_path / "config.json").write_text(json.dumps(content))
-    with pytest.raises(RefusedError, match=r"--epochs: got 0; "):
-        resumed(str(tmp_path))
 
 
 def test_recordings_are_not_changed_and_it_says_so(tmp_path):
@@ -328,17 +219,6 @@ def test_recordings_are_not_changed_and_it_says_so(tmp_path):
             wave = np.random.default_rng(index).uniform(-0.5, 0.5, 800)
             soundfile.write(tmp_path / "data" / name / f"{index}.wav", wave, 8000)
     words = {"data": str(tmp_path / "data"), "model": "audio", "seconds": "0.1", "crop": "0.5"}
-    config, told = read(TINY | words | {"epochs": "1", "limit": "0", "baseline": False}), []
+    config, told = parse(TINY | words | {"epochs": "1", "limit": "0", "baseline": False}), []
     train(config, tmp_path / "run", "cpu", progress=False, tell=told.append)
-    assert any("--crop, --flip and --shift change nothing" in line for line in told)
-
-
-def test_the_digits_are_resumed_beside_a_folder_of_that_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "digits").mkdir()
-    (tmp_path / "images").mkdir()
-    for data, expected in (("digits", "digits"), ("images", str(tmp_path / "images"))):
-        folder = tmp_path / f"run-{data}"
-        folder.mkdir()
-        write_config(folder, read({"data": data}), "cpu")
-        assert resumed(str(folder)).data == expected
+    assert "Without effect on recordings: --crop." in told

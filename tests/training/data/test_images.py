@@ -1,0 +1,121 @@
+"""Images from files: pixels, sizes, channels, and files that cannot be used."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spectral_stride.torch.training.data.images import mean_and_std
+from spectral_stride.torch.training.data.open import open_data
+from spectral_stride.torch.training.data.samples import LazySamples
+from spectral_stride.torch.training.refusal import RefusedError
+from tests.training.data.made import colours, image_table, pixels, png, refused, write
+
+
+def test_greyscale_images_keep_one_channel_and_mixed_ones_become_rgb(tmp_path):
+    grey = [png(pixels(seed, (6, 8))) for seed in range(4)]
+    data = open_data(write(tmp_path / "g", train=image_table(grey), test=image_table(grey)), 2, 0)
+    assert data.sample_shape == (1, 6, 8)
+    np.testing.assert_array_equal(data.train_set.tensors[0][2, 0], pixels(2, (6, 8)))
+    assert data.notes == ()
+    odd = [grey[0], png(pixels(1), "P"), png(pixels(2, (6, 8, 4))), png(pixels(3))]
+    data = open_data(write(tmp_path / "m", train=image_table(odd), test=image_table(grey)), 2, 0)
+    assert data.sample_shape == data.test_set[0][0].shape == (3, 6, 8)
+    assert data.notes == ("Images of Pillow's mode L, P, RGBA were converted to RGB.",)
+    np.testing.assert_array_equal(data.train_set[0][0], pixels(0, (6, 8))[None].repeat(3, 0))
+    np.testing.assert_array_equal(
+        data.train_set[2][0].permute(1, 2, 0), pixels(2, (6, 8, 4))[..., :3]
+    )
+
+
+def test_a_photograph_is_turned_as_its_camera_was_held(tmp_path):
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    Image.fromarray(pixels(0)).save(file, "PNG", exif=exif)
+    name = write(
+        tmp_path / "x",
+        train=image_table([file.getvalue()] * 4),
+        test=image_table([file.getvalue()] * 2),
+    )
+    data = open_data(name, 2, 0)
+    np.testing.assert_array_equal(data.train_set[0][0].permute(1, 2, 0), np.rot90(pixels(0), -1))
+
+
+def test_mixed_sizes_are_refused_by_row_and_brought_to_one_by_size(tmp_path):
+    contents = colours(5)
+    contents[3] = png(pixels(3, (8, 12, 3)))
+    name = write(tmp_path / "x", train=image_table(contents), test=image_table(colours(2)))
+    line = refused(name, r"row 3 of split 'train', of 8 x 12 pixels, while .*row 0 .* has 6 x 8")
+    assert "instead: write --size" in line
+    data = open_data(name, 2, 0, size=4)
+    assert data.sample_shape == data.train_set[3][0].shape == (3, 4, 4)
+
+
+def test_size_keeps_the_centre(tmp_path):
+    wide = np.zeros((4, 8, 3), dtype=np.uint8)
+    wide[:, 2:6] = 200
+    table = image_table([png(wide)] * 4)
+    data = open_data(write(tmp_path / "x", train=table, test=table), 2, 0, size=4)
+    assert data.train_set.tensors[0].unique().tolist() == [200]
+    assert data.std.flatten().tolist() == [1, 1, 1]  # nothing to divide by
+
+
+@pytest.mark.filterwarnings("ignore:os.fork\\(\\) was called:RuntimeWarning")
+def test_images_that_do_not_fit_in_memory_are_decoded_when_asked_for(tmp_path):
+    name = write(tmp_path / "x", train=image_table(colours(6)), test=image_table(colours(3)))
+    refused(name, "9 images of 6 x 8 pixels take more than .* --size 6", memory=1000)
+    lazy, whole = (open_data(name, 2, 0, size=5, memory=memory) for memory in (100, 10_000))
+    assert isinstance(lazy.train_set, LazySamples)
+    assert lazy.workers > 0
+    assert lazy.sample_shape == whole.sample_shape == (3, 5, 5)
+    torch.testing.assert_close((lazy.mean, lazy.std), (whole.mean, whole.std))
+    for ours, theirs in ((lazy.train_set, whole.train_set), (lazy.test_set, whole.test_set)):
+        for one, other in zip(ours, theirs, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    lazy.workers = 1
+    pairs = list(zip(lazy.train_dataloader(), whole.train_dataloader(), strict=True))
+    assert len(pairs) == 3
+    for ours, theirs in pairs:
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_images_decoded_when_asked_for_all_have_the_channels_of_the_first_ones(tmp_path):
+    grey = [png(pixels(seed, (6, 8))) for seed in range(4)]
+    some = image_table([*colours(3), grey[0]])
+    name = write(tmp_path / "some", train=some, test=image_table(grey))
+    data = open_data(name, 2, 0, size=5, memory=100)
+    assert data.sample_shape == data.train_set[3][0].shape == data.test_set[0][0].shape == (3, 5, 5)
+    name = write(tmp_path / "none", train=image_table(grey), test=some)
+    data = open_data(name, 2, 0, size=5, memory=100)
+    assert data.sample_shape == data.test_set[3][0].shape == (1, 5, 5)
+    assert data.mean.shape == (1, 1, 1)
+    with pytest.raises(RefusedError, match="row 0 of split 'test', in colour"):
+        data.test_set[0]
+
+
+def test_mean_and_std_are_exact():
+    images = torch.from_numpy(pixels(0, (5, 2, 3, 4)))
+    mean, std = mean_and_std(images)
+    std_, mean_ = torch.std_mean(images.double(), dim=(0, 2, 3), correction=0)
+    torch.testing.assert_close(mean.flatten(), mean_.float())
+    torch.testing.assert_close(std.flatten(), std_.float())
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (png(pixels(1))[:80], "row 2 of split 'test', which cannot be decoded"),
+        (b"no image", "row 2 of split 'test', which is no image .8 bytes."),
+        (b"", "row 2 of split 'test', which is empty"),
+        (None, "row 2 of split 'test', which is empty"),
+        (png(np.zeros((6, 8), np.uint16)), "row 2 of split 'test', whose pixels have more than 8"),
+    ],
+)
+def test_images_that_cannot_be_used_are_named_by_row(tmp_path, content, match):
+    contents = colours(4)
+    contents[2] = content
+    name = write(tmp_path / "x", train=image_table(colours(4)), test=image_table(contents))
+    refused(name, match)

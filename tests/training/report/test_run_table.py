@@ -1,0 +1,25 @@
+"""The table that a run ends with."""
+
+import io
+import json
+import re
+
+import pytest
+from rich.console import Console
+
+from spectral_stride.torch.training.report.run_table import result_table
+from spectral_stride.torch.training.report.runs import gather
+from tests.training.report.made import write_run
+
+
+def test_samples_a_second_are_those_that_a_step_takes(tmp_path):
+    """A hundred training samples, half of them for either process, in batches of up to ..."""
+    for batch_size, devices, wanted in ((32, 1, 3200), (256, 1, 10_000), (64, 2, 10_000)):
+        folder = tmp_path / f"{batch_size}-{devices}"
+        write_run(folder, 0.9, 10**6, step=0.01, batch_size=batch_size, devices=devices)
+        (run,) = gather([folder]).runs
+        assert run.samples_per_second == pytest.approx(wanted)
+        summary = json.loads((folder / "summary.json").read_text())
+        console = Console(record=True, width=200, file=io.StringIO())
+        console.print(result_table(summary))
+        assert re.search(rf"samples a second *│ *{wanted} ", console.export_text())

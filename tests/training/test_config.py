@@ -1,0 +1,80 @@
+"""Words of a user as a configuration: what is settled, and what is refused."""
+
+import shlex
+from dataclasses import asdict
+
+import pytest
+
+from spectral_stride.__main__ import main
+from spectral_stride.torch.training import fit
+from spectral_stride.torch.training.config import LEARNED_ONLY, OPTIONS, complete, has_effect, parse
+from spectral_stride.torch.training.refusal import RefusedError
+
+
+@pytest.mark.parametrize(
+    ("downsampling", "strides", "baseline"),
+    [("diffstride", "1,1,2,2,2", True), ("spectral", "1,1,2.5,2,2", False), ("strided", "", False)],
+)
+def test_the_baseline_is_trained_where_it_can_be(downsampling, strides, baseline):
+    assert parse({"downsampling": downsampling, "strides": strides}).baseline is baseline
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"recipe": "papr"}, "--recipe: got 'papr'; allowed: small, paper, fast"),
+        ({"label_smoothing": "1"}, "--label-smoothing: got '1'; allowed: a share from 0"),
+        (
+            {"flip": "no"},
+            "--flip: got 'no'; allowed: yes or no; instead: write --flip, or --no-flip",
+        ),
+        ({"precision": "16"}, "--precision: got '16'; allowed: 32, bf16; instead: write"),
+        ({"data": "digitz:all"}, "--data: got 'digitz:all'; allowed: digits, a path that exists"),
+        ({"data": "digitz"}, "--data: got 'digitz'; allowed: digits, a path that exists, or an id"),
+        ({"data": ""}, "--data: got ''; allowed: digits, a path that exists, or an id"),
+        ({"epoch": 3}, "options: got 'epoch'; allowed: data, input, .*; instead: write epochs"),
+        ({"x": 3}, "options: got 'x'; allowed: data, input, .*; instead: leave it out"),
+    ],
+    ids=str,
+)
+def test_refusals(words, message):
+    with pytest.raises(RefusedError, match=message):
+        parse(words)
+
+
+def test_a_folder_may_name_one_of_its_configurations(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tables").mkdir()
+    assert parse({"data": "tables:small"}).data == "tables:small"
+
+
+def test_what_is_for_learned_strides_has_no_effect_on_others():
+    assert LEARNED_ONLY == ("ramp", "smoothness", "penalty", "stride_lr")
+    for option in OPTIONS:
+        assert has_effect(option, "diffstride")
+        for other in ("strided", "spectral"):
+            assert has_effect(option, other) is (option not in LEARNED_ONLY)
+
+
+@pytest.mark.parametrize(
+    "words", [{}, {"flip": True, "baseline": False, "labels": "a,b c"}], ids=str
+)
+def test_the_command_of_a_configuration_repeats_it(words, monkeypatch):
+    seen = []
+    monkeypatch.setattr(fit, "run_job", lambda config, *_, **__: seen.append(config))
+    config = parse(words)
+    assert main(shlex.split(config.command())[1:]) == 0
+    assert seen == [config]
+
+
+def test_an_earlier_runs_choices_are_completed_in_the_order_of_the_table():
+    choices = asdict(parse({"crop": "0.5"}))
+    assert complete(choices) == choices
+    del choices["crop"]
+    shuffled = dict(reversed(choices.items()))
+    assert list(complete(shuffled)) == list(OPTIONS)
+    assert complete(shuffled)["crop"] == 0
+    assert list(complete({"later": 1} | shuffled)) == [*OPTIONS, "later"]
+    del choices["epochs"]
+    with pytest.raises(KeyError, match="epochs"):
+        complete(choices)

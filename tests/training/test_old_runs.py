@@ -1,0 +1,135 @@
+"""Run folders of version 0.1.0: reports read them, and what was broken off goes on."""
+
+import csv
+import json
+import shutil
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from spectral_stride.torch.training.classifier import Classifier
+from spectral_stride.torch.training.config import OPTIONS, parse
+from spectral_stride.torch.training.fit import run_job
+from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.report.comparison import sections
+from spectral_stride.torch.training.report.document import write_report
+from spectral_stride.torch.training.report.runs import gather
+from spectral_stride.torch.training.run_folder import resumed
+
+OLD = Path(__file__).parents[1] / "data" / "runs-0.1.0"
+CHECKPOINT = OLD / "broken-off" / "diffstride" / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture
+def broken_off(tmp_path):
+    """A copy of the run that was broken off."""
+    return Path(shutil.copytree(OLD / "broken-off", tmp_path / "run"))
+
+
+def edit_choices(folder, change):
+    """Change what a run folder says of the choices of its run."""
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    change(content["config"])
+    path.write_text(json.dumps(content))
+
+
+def rows(folder):
+    with (folder / "diffstride" / "metrics.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["train/loss"]]
+
+
+def test_the_report_reads_them(tmp_path):
+    markdown, _ = write_report([OLD], tmp_path / "out")
+    text = markdown.read_text()
+    assert "# Learned strides: 2 trainings\n" in text
+    finished = json.loads((OLD / "finished" / "summary.json").read_text())
+    for run in finished["runs"]:
+        assert f"{100 * run['test_accuracy']:.2f} (1)" in text
+    assert "not finished: running, or interrupted" in text
+    assert len(list((tmp_path / "out").glob("*.png"))) == 4
+
+
+def test_what_was_broken_off_ends_as_if_it_had_not_been(broken_off):
+    """As the same training ended then, to rounding."""
+    before = rows(broken_off)
+    _, summary = run_job(
+        resumed(str(broken_off)), None, Console(quiet=True), resume=str(broken_off)
+    )
+    after = rows(broken_off)
+    assert [int(row["step"]) for row in after] == [0, 1, 2, 3]
+    assert all(now.items() >= was.items() for now, was in zip(after, before, strict=False))
+    found = summary["runs"][0]
+    wanted, _ = json.loads((OLD / "finished" / "summary.json").read_text())["runs"]
+    assert found["test_accuracy"] == wanted["test_accuracy"]
+    assert found["after"]["macs"] == wanted["after"]["macs"]
+    for ours, theirs in zip(found["after"]["layers"], wanted["after"]["layers"], strict=True):
+        assert ours["stride"] == pytest.approx(theirs["stride"], rel=1e-5)
+
+
+def test_what_is_finished_is_shown_and_not_trained_again(tmp_path):
+    folder = shutil.copytree(OLD / "finished", tmp_path / "run")
+    console = Console(record=True, width=100, quiet=False)
+    _, summary = run_job(resumed(str(folder)), None, console, resume=str(folder))
+    assert summary == json.loads((OLD / "finished" / "summary.json").read_text())
+    assert "3.12 %" in console.export_text()
+    assert not (folder / "diffstride" / "checkpoints").exists()
+
+
+def test_a_checkpoint_loads_by_itself():
+    module = Classifier.load_from_checkpoint(CHECKPOINT, weights_only=True)
+    assert module.config == resumed(str(OLD / "broken-off"))
+    state = torch.load(CHECKPOINT, weights_only=True)["state_dict"]
+    assert all(torch.equal(module.state_dict()[name], value) for name, value in state.items())
+
+
+def test_a_checkpoint_from_before_an_option_loads(tmp_path):
+    content = torch.load(CHECKPOINT, weights_only=True)
+    del content["hyper_parameters"]["config"]["crop"]
+    torch.save(content, tmp_path / "older.ckpt")
+    module = Classifier.load_from_checkpoint(tmp_path / "older.ckpt", weights_only=True)
+    assert module.config.crop == 0
+
+
+def test_every_option_is_known_to_them_or_says_what_they_did():
+    """A new option of the table needs a value for the runs before it."""
+    there = json.loads((OLD / "finished" / "config.json").read_text())["config"]
+    assert resumed(str(OLD / "finished")) == parse(there)
+    (run, *_) = gather([OLD / "finished"]).runs
+    assert run.config.keys() == OPTIONS.keys() - {"baseline"}
+    assert asdict(resumed(str(OLD / "finished"))).items() >= there.items()
+
+
+def test_an_option_of_another_version_is_refused_with_that_version(broken_off):
+    edit_choices(broken_off, lambda choices: choices.update(warm_up=3, ema=0.9))
+    with pytest.raises(RefusedError) as caught:
+        resumed(str(broken_off))
+    ours = version("spectral-stride")
+    assert str(caught.value) == (
+        f"--resume: got {str(broken_off)!r}, started with --warm-up, --ema by version 0.1.0; "
+        f"allowed: a run with options of this version, {ours}; "
+        "instead: install spectral-stride==0.1.0, or train it anew"
+    )
+
+
+def test_the_report_keeps_an_option_of_another_version_apart(tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(OLD / "finished", tmp_path / name)
+    edit_choices(tmp_path / "b", lambda choices: choices.update(warm_up=3))
+    plain, other = sections(gather([tmp_path]).runs)
+    assert "warm_up" not in plain.setting
+    assert other.setting == plain.setting | {"warm_up": 3}
+
+
+def test_an_option_that_is_missing_is_named(tmp_path, broken_off):
+    finished = Path(shutil.copytree(OLD / "finished", tmp_path / "finished"))
+    for folder in (broken_off, finished):
+        edit_choices(folder, lambda choices: choices.pop("epochs"))
+    with pytest.raises(RefusedError, match=r"--resume: got '.*' \(without 'epochs' in its config"):
+        resumed(str(broken_off))
+    with pytest.raises(RefusedError, match=r"RUNS: got '.*' \(without 'epochs', there or in conf"):
+        gather([finished])

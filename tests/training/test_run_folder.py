@@ -1,0 +1,105 @@
+"""Run folders: what is written into them, and what is read from them to go on."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from spectral_stride.torch.training import device
+from spectral_stride.torch.training.config import parse
+from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.run_folder import resumed, write_config
+
+
+@pytest.mark.parametrize(
+    ("cpus", "processor", "model"),
+    [
+        (
+            "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name\t: x\n",
+            "",
+            "Some CPU @ 2 GHz",
+        ),
+        ("processor\t: 0\n", "arm", "arm"),
+        (None, "", "aarch64"),
+    ],
+)
+def test_a_run_says_which_processor_it_had(tmp_path, monkeypatch, cpus, processor, model):
+    monkeypatch.setattr(device, "CPUS", tmp_path / "cpuinfo")
+    if cpus is not None:
+        (tmp_path / "cpuinfo").write_text(cpus)
+    monkeypatch.setattr("platform.processor", lambda: processor)
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 7)
+    write_config(tmp_path, parse({}), "cpu")
+    machine = json.loads((tmp_path / "config.json").read_text())["machine"]
+    assert (machine["device"], machine["model"], machine["threads"]) == ("cpu", model, 7)
+
+
+def test_a_run_says_which_gpu_it_had(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Some GPU")
+    write_config(tmp_path, parse({}), "cuda")
+    machine = json.loads((tmp_path / "config.json").read_text())["machine"]
+    assert (machine["device"], machine["model"]) == ("cuda", "Some GPU")
+
+
+def test_a_run_from_before_an_option_is_resumed_as_it_was_started(tmp_path):
+    write_config(tmp_path, parse({}), "cpu")
+    path = tmp_path / "config.json"
+    content = json.loads(path.read_text())
+    del content["config"]["crop"]
+    path.write_text(json.dumps(content))
+    assert resumed(str(tmp_path)) == parse({})
+    assert resumed(str(tmp_path)).crop == 0
+
+
+GOOD = {"directory": "/", "config": asdict(parse({}))}
+
+
+def changed(**choices):
+    return json.dumps(GOOD | {"config": GOOD["config"] | choices})
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "FileNotFoundError"),
+        ("{", "JSONDecodeError"),
+        ("[]", "TypeError"),
+        ("{}", "without 'config'"),
+        ('{"directory": "/", "config": null}', "TypeError"),
+        ('{"directory": "/", "config": [1]}', "without 'data'"),
+        ('{"directory": "/", "config": {"data": "digits"}}', "without 'input'"),
+        (json.dumps({"config": GOOD["config"]}), "without 'directory'"),
+        (json.dumps(GOOD | {"directory": 3}), "TypeError"),
+        (changed(data=3), "TypeError"),
+        (changed(epochs=[]), "TypeError"),
+    ],
+)
+def test_a_folder_that_is_not_that_of_a_run_is_one_line(tmp_path, content, reason):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RefusedError, match=r"--resume: got .*; allowed: .* a run; ") as caught:
+        resumed(str(tmp_path))
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("choices", "line"),
+    [({"epochs": 0}, "--epochs: got 0; "), ({"strides": 2}, "--strides: got 1 strides '2'; ")],
+)
+def test_a_choice_that_is_refused_is_named_when_a_run_goes_on(tmp_path, choices, line):
+    (tmp_path / "config.json").write_text(changed(**choices))
+    with pytest.raises(RefusedError, match=line):
+        resumed(str(tmp_path))
+
+
+def test_the_digits_are_resumed_beside_a_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "images").mkdir()
+    for data, expected in (("digits", "digits"), ("images", str(tmp_path / "images"))):
+        folder = tmp_path / f"run-{data}"
+        folder.mkdir()
+        write_config(folder, parse({"data": data}), "cpu")
+        assert resumed(str(folder)).data == expected
