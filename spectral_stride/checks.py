@@ -59,7 +59,7 @@ def is_callable(name: str, value: object) -> None:
         refuse(TypeError, name, f"{value!r} ({type(value).__name__})", "a function", remedy)
 
 
-def _real_number(value: Any) -> float:
+def real_number(value: Any) -> float:
     """Return a real number as a float: NaN for what is none, infinity for what is too large."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return math.nan
@@ -84,7 +84,7 @@ def positive_integer(name: str, value: Any, remedy: str | None = None) -> int:
 
 def smoothness(value: Any) -> float:
     """Return the ramp's width in bins as a float, or refuse it."""
-    number = _real_number(value)
+    number = real_number(value)
     if number != 0.0 and not NARROWEST_RAMP <= number <= WIDEST_RAMP:
         refuse(
             ValueError,
@@ -198,7 +198,7 @@ def numbers(name: str, values: Any) -> tuple[float, ...]:
                 "real numbers; arrays inside a sequence would lose their gradient",
                 remedy,
             )
-    return tuple(_real_number(value) for value in values)
+    return tuple(real_number(value) for value in values)
 
 
 def stride_array(name: str, shape: tuple[int, ...], dtype: object) -> None:
@@ -406,76 +406,6 @@ def same_shape(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None
     if got != wanted:
         remedy = f"pass {name} of shape {wanted}"
         refuse(ValueError, name, f"shape {got}", f"shape {wanted}", remedy)
-
-
-def layer_axes(value: Any, ndim: int) -> tuple[int, ...]:
-    """Return the axes that a layer resamples, as given; the last ``ndim`` ones by default."""
-    if value is None:
-        return tuple(range(-ndim, 0))
-    try:
-        found = tuple(operator.index(axis) for axis in value)
-    except TypeError:
-        found = ()
-    if len(set(found)) != ndim or len(found) != ndim:
-        allowed = f"{ndim} different integers, one axis per stride"
-        remedy = f"write axes={tuple(range(1, ndim + 1))} for channels last"
-        refuse(ValueError, "axes", repr(value), allowed, remedy)
-    return found
-
-
-def layer_ndim(name: str, count: int, ndim: int | None) -> None:
-    """Refuse a number of axes that contradicts the strides or sizes beside it."""
-    if ndim is not None and count != ndim:
-        remedy = f"leave ndim out, or write {name}={(2,) * ndim}"
-        refuse(ValueError, name, f"{count} numbers and ndim={ndim}", "as many as ndim", remedy)
-    if count == 0:
-        remedy = f"write {name}=(2,) for the last axis"
-        refuse(ValueError, name, "()", "one number per axis, 1 or more", remedy)
-
-
-def layer_bounds(lower: Any, upper: Any) -> tuple[float, float]:
-    """Return a layer's bounds on its strides as floats, or refuse them."""
-    least = 1.0 if lower is None else _real_number(lower)
-    most = math.inf if upper is None else _real_number(upper)
-    if not 1.0 <= least <= most or math.isinf(least):
-        refuse(
-            ValueError,
-            "lower, upper",
-            f"{lower!r} and {upper!r}",
-            "1 <= lower <= upper",
-            "leave both out, or write lower=1.0 and upper=8.0",
-        )
-    return least, most
-
-
-def layer_strides(values: Sequence[float], lower: float, upper: float) -> None:
-    """Refuse initial strides of a layer below 1, or outside its own bounds."""
-    for position, value in enumerate(values):
-        if not (math.isfinite(value) and lower <= value <= upper):
-            span = f"of at least {lower:g}" if math.isinf(upper) else f"from {lower:g} to {upper:g}"
-            bounded = (lower, upper) != (1.0, math.inf)
-            refuse(
-                ValueError,
-                "strides",
-                f"{value:g} at position {position}",
-                f"finite numbers {span} (input samples per output sample)",
-                f"write {max(lower, min(2.0, upper)):g}{', or change the bounds' * bounded}",
-            )
-
-
-def learned_strides(
-    values: Sequence[float], rate: str = "a smaller stride_lr in param_groups"
-) -> None:
-    """Refuse a stride parameter that training has made infinite or NaN."""
-    if not all(math.isfinite(value) for value in values):
-        refuse(
-            ValueError,
-            "strides",
-            f"the parameter {values}",
-            "finite numbers",
-            f"look for NaN in the loss and its gradients; {rate}, or clipped gradients, keep "
-            "strides finite",
-        )
 
 
 def integer_strides(values: Sequence[float]) -> None:

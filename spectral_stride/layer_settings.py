@@ -1,12 +1,326 @@
-"""The host side of a layer, in whatever framework: numbers alone."""
+"""A layer's settings, in whatever framework: checked once, and what follows from them."""
 
 import math
+import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from itertools import repeat
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 from spectral_stride import checks
-from spectral_stride.plan import host_numbers
+from spectral_stride.plan import (
+    Plan,
+    host_numbers,
+    planned_sizes,
+    sized_plan,
+    strided_size,
+    without_batch,
+)
+
+
+@dataclass(frozen=True, init=False)
+class StrideSettings:
+    """All that a layer with learnable strides knows, but for the strides: they are its parameter.
+
+    Frozen and hashable, so that plans are cached for it, and a compiler may take it as a constant.
+    `dataclasses.replace` gives other settings, checked as these were.
+
+    Parameters
+    ----------
+    ndim : int
+        How many axes are resampled.
+    axes : sequence of int, optional
+        Which ones. By default the last ones, or with ``channels_last`` those before the last one.
+    smoothness, ramp, norm, crop, multiple_of, method : optional
+        As of `spectral_stride.make_plan`.
+    shared : bool, optional
+        Whether all axes have one stride. The parameter has one entry then, and ``ndim`` otherwise.
+    lower, upper : float, optional
+        Bounds on the strides, inside the bounds that an input's size sets; 1 and none by default.
+    channels_last : bool, optional
+        What the framework's default axes are.
+
+    Attributes
+    ----------
+    axes : tuple of int
+        As given: those that are counted from the end stay so.
+    lower, upper : float
+        Of no bound, infinity.
+
+    Raises
+    ------
+    ValueError
+        For a setting that is out of its range.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from spectral_stride.layer_settings import StrideSettings
+    >>> settings = StrideSettings(2, ramp="inside")
+    >>> settings.plan((8, 3, 32, 32), (2.6, 2.0)).out_shape
+    (8, 3, 13, 16)
+    >>> replace(settings, multiple_of=4).plan((8, 3, 32, 32), (2.6, 2.0)).out_shape
+    (8, 3, 16, 16)
+    """
+
+    ndim: int
+    axes: tuple[int, ...]
+    smoothness: float
+    ramp: str
+    norm: str
+    shared: bool
+    lower: float
+    upper: float
+    crop: bool
+    multiple_of: int
+    method: str
+    channels_last: bool
+
+    def __init__(
+        self,
+        ndim: int,
+        *,
+        axes: Sequence[int] | None = None,
+        smoothness: float = 4.0,
+        ramp: str = "outside",
+        norm: str = "forward",
+        shared: bool = False,
+        lower: float | None = None,
+        upper: float | None = None,
+        crop: bool = True,
+        multiple_of: int = 1,
+        method: str = "auto",
+        channels_last: bool = False,
+    ) -> None:
+        distinct = _distinct_axes(axes, ndim, channels_last)
+        least, most = _bounds(lower, upper)
+        width = checks.smoothness(smoothness)
+        checks.one_of("ramp", ramp, checks.RAMPS)
+        checks.one_of("norm", norm, checks.NORMS)
+        checks.one_of("method", method, checks.METHODS)
+        multiple_of = checks.positive_integer("multiple_of", multiple_of)
+        vars(self).update(
+            ndim=ndim,
+            axes=distinct,
+            smoothness=width,
+            ramp=ramp,
+            norm=norm,
+            shared=bool(shared),
+            lower=least,
+            upper=most,
+            crop=bool(crop),
+            multiple_of=multiple_of,
+            method=method,
+            channels_last=channels_last,
+        )
+
+    def start(self, strides: tuple[float, ...]) -> tuple[float, ...]:
+        """Return a parameter's first entries, of one initial stride an axis, or refuse these."""
+        check_initial(strides, self.lower, self.upper)
+        if not self.shared:
+            return strides
+        if len(set(strides)) > 1:
+            remedy = f"write strides={strides[0]}, or shared=False"
+            got = f"{strides} with shared=True"
+            checks.refuse(ValueError, "strides", got, "equal strides", remedy)
+        return strides[:1]
+
+    def check_successor(self, settings: "StrideSettings") -> None:
+        """Refuse settings under which a layer's parameter would need another shape."""
+        for name in ("ndim", "shared"):
+            present, wanted = getattr(self, name), getattr(settings, name)
+            if wanted != present:
+                allowed = f"{present}, which gave the layer's parameter its shape"
+                remedy = f"make another layer with {name}={wanted}"
+                checks.refuse(ValueError, name, wanted, allowed, remedy)
+
+    def axes_in(self, ndim: int) -> tuple[int, ...]:
+        """Return the axes of an array with ``ndim`` dimensions, counted from 0."""
+        return _counted_axes(self.axes, ndim)
+
+    def per_axis(self, entries: Sequence[float]) -> tuple[float, ...]:
+        """Return one stride an axis, of a parameter's entries."""
+        return tuple(entries) * (self.ndim if self.shared else 1)
+
+    def clip(
+        self, entries: Sequence[float], reach: Sequence[float] | None = None
+    ) -> tuple[float, ...]:
+        """Bring a parameter's entries inside the bounds, and below the ``reach`` of each."""
+        raised = map(max, entries, repeat(self.lower))
+        return tuple(map(min, raised, reach or repeat(math.inf), repeat(self.upper)))
+
+    def plan(self, shape: Sequence[int], strides: Sequence[float]) -> Plan:
+        """Plan for an input's shape, whatever its batch, and one stride an axis.
+
+        As `spectral_stride.make_plan`, but the settings were checked long ago. Strides have to be
+        finite, and no planned axis empty.
+        """
+        axes = self.axes_in(len(shape))
+        return self.plan_of_sizes(shape, self.out_sizes(shape, axes, strides))
+
+    def out_sizes(
+        self, shape: Sequence[int], axes: Sequence[int], strides: Sequence[float]
+    ) -> tuple[int, ...]:
+        """Samples that are left along each of the given axes."""
+        return planned_sizes(
+            shape,
+            axes,
+            strides,
+            smoothness=self.smoothness,
+            ramp=self.ramp,
+            crop=self.crop,
+            multiple_of=self.multiple_of,
+        )
+
+    def plan_of_sizes(self, shape: Sequence[int], out_sizes: tuple[int, ...]) -> Plan:
+        """Plan for output sizes that are known; a compiler can trace this."""
+        axes = self.axes_in(len(shape))
+        shape = without_batch(shape, axes)
+        return sized_plan(
+            shape, axes, out_sizes, self.smoothness, self.ramp, self.norm, self.method
+        )
+
+    def out_size(self, size: int, stride: float) -> int:
+        """Samples that are left of ``size`` along an axis."""
+        return self.out_sizes((size,), (0,), (stride,))[0]
+
+
+@dataclass(frozen=True, init=False)
+class PoolSettings:
+    """All that a layer with a hard crop of the spectrum knows: fixed strides or sizes, and how.
+
+    Frozen and hashable. `dataclasses.replace` gives other settings, checked as these were.
+
+    Parameters
+    ----------
+    strides : float or sequence of float, optional
+        Input samples per output sample; a number stands for ``ndim`` equal ones, 2 by default.
+    out_sizes : sequence of int, optional
+        Samples of the output along each axis, in place of strides.
+    norm, method : optional
+        As of `spectral_stride.make_plan`.
+    axes, channels_last : optional
+        As of `StrideSettings`.
+    ndim : int, optional
+        How many axes are resampled.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a setting that is out of its range, and for both or neither of ``strides`` and
+        ``out_sizes``.
+
+    Examples
+    --------
+    >>> from spectral_stride.layer_settings import PoolSettings
+    >>> PoolSettings(2.5).sizes_of((8, 3, 32, 30))
+    (13, 12)
+    """
+
+    strides: tuple[float, ...] | None
+    out_sizes: tuple[int, ...] | None
+    norm: str
+    axes: tuple[int, ...]
+    method: str
+    ndim: int
+    channels_last: bool
+
+    def __init__(
+        self,
+        strides: float | Sequence[float] | None = None,
+        out_sizes: Sequence[int] | None = None,
+        norm: str = "forward",
+        *,
+        axes: Sequence[int] | None = None,
+        method: str = "auto",
+        ndim: int | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        if (strides is None) == (out_sizes is None):
+            got = "neither" if strides is None else "both"
+            allowed = "exactly one of strides and out_sizes"
+            checks.refuse(ValueError, "strides", got, allowed, "write SpectralPool(strides=2.0)")
+        values = sizes = None
+        if strides is None:
+            sizes = checks.sizes("out_sizes", out_sizes)
+            _check_count("out_sizes", len(sizes), ndim)
+        else:
+            values = strides_per_axis(strides, ndim)
+            check_initial(values, 1.0, math.inf)
+        count = len(values or sizes or ())
+        distinct = _distinct_axes(axes, count, channels_last)
+        checks.one_of("norm", norm, checks.NORMS)
+        checks.one_of("method", method, checks.METHODS)
+        vars(self).update(
+            strides=values,
+            out_sizes=sizes,
+            norm=norm,
+            axes=distinct,
+            method=method,
+            ndim=count,
+            channels_last=channels_last,
+        )
+
+    def sizes_of(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Samples of the output along each axis: those that are set, or ceil(N/s)."""
+        if self.strides is None:
+            assert self.out_sizes is not None
+            return self.out_sizes
+        sizes = map(shape.__getitem__, _counted_axes(self.axes, len(shape)))
+        return tuple(map(strided_size, sizes, self.strides))
+
+
+Settings = TypeVar("Settings", StrideSettings, PoolSettings)
+
+
+def _setting(name: str) -> Any:
+    """Make an attribute of a layer that is one of its settings; whoever sets it is checked."""
+
+    def read(layer: Any) -> Any:
+        return getattr(layer.settings, name)
+
+    def change(layer: Any, value: Any) -> None:
+        with checks.named(type(layer).__name__):
+            layer.settings = replace(layer.settings, **{name: value})
+
+    return property(read, change, doc=f"The ``{name}`` of the layer's settings; it may be set.")
+
+
+class HasStrideSettings:
+    """The attributes of a layer that has `StrideSettings`, in any framework."""
+
+    settings: StrideSettings
+
+    axes: tuple[int, ...] = _setting("axes")
+    smoothness: float = _setting("smoothness")
+    ramp: str = _setting("ramp")
+    norm: str = _setting("norm")
+    shared: bool = _setting("shared")
+    lower: float = _setting("lower")
+    upper: float = _setting("upper")
+    crop: bool = _setting("crop")
+    multiple_of: int = _setting("multiple_of")
+    method: str = _setting("method")
+
+
+class HasPoolSettings:
+    """The attributes of a layer that has `PoolSettings`, in any framework."""
+
+    settings: PoolSettings
+
+    strides: tuple[float, ...] | None = _setting("strides")
+    out_sizes: tuple[int, ...] | None = _setting("out_sizes")
+    norm: str = _setting("norm")
+    axes: tuple[int, ...] = _setting("axes")
+    method: str = _setting("method")
+
+
+def popped(kind: type[Settings], state: dict[str, Any], **more: Any) -> Settings:
+    """Take the settings out of the state of a layer that had each as an attribute of its own."""
+    names = {field.name for field in fields(kind)} & state.keys()
+    return kind(**{name: state.pop(name) for name in names}, **more)
 
 
 def strides_per_axis(value: Any, ndim: int | None) -> tuple[float, ...]:
@@ -15,24 +329,43 @@ def strides_per_axis(value: Any, ndim: int | None) -> tuple[float, ...]:
         count = checks.positive_integer("ndim", 2 if ndim is None else ndim)
         value = (value,) * count
     values = host_numbers("strides", value)
-    checks.layer_ndim("strides", len(values), ndim)
+    _check_count("strides", len(values), ndim)
     return values
 
 
-def equal_strides(values: Sequence[float]) -> None:
-    """Refuse different strides where all axes share one."""
-    if len(set(values)) > 1:
-        remedy = f"write strides={values[0]}, or shared=False"
-        got = f"{tuple(values)} with shared=True"
-        checks.refuse(ValueError, "strides", got, "equal strides", remedy)
+def check_initial(strides: Sequence[float], lower: float, upper: float) -> None:
+    """Refuse initial strides of a layer that are not finite, or outside its own bounds."""
+    for position, stride in enumerate(strides):
+        if not (math.isfinite(stride) and lower <= stride <= upper):
+            span = f"of at least {lower:g}" if math.isinf(upper) else f"from {lower:g} to {upper:g}"
+            bounded = (lower, upper) != (1.0, math.inf)
+            checks.refuse(
+                ValueError,
+                "strides",
+                f"{stride:g} at position {position}",
+                f"finite numbers {span} (input samples per output sample)",
+                f"write {max(lower, min(2.0, upper)):g}{', or change the bounds' * bounded}",
+            )
 
 
-def strides_or_sizes(strides: object, out_sizes: object) -> None:
-    """Refuse both and neither of what can set a pooling layer's sizes."""
-    if (strides is None) == (out_sizes is None):
-        got = "neither" if strides is None else "both"
-        allowed = "exactly one of strides and out_sizes"
-        checks.refuse(ValueError, "strides", got, allowed, "write SpectralPool(strides=2.0)")
+def check_learned(
+    strides: Sequence[float], rate: str = "a smaller stride_lr in param_groups"
+) -> None:
+    """Refuse a parameter that training has made infinite or NaN; a smaller ``rate`` would not."""
+    if not all(map(math.isfinite, strides)):
+        checks.refuse(
+            ValueError,
+            "strides",
+            f"the parameter {strides}",
+            "finite numbers",
+            f"look for NaN in the loss and its gradients; {rate}, or clipped gradients, keep "
+            "strides finite",
+        )
+
+
+def largest_stride(size: int) -> float:
+    """Return the largest stride that an axis can use, whatever its ramp: hi of `stride_bounds`."""
+    return max(size / 2, 1.0)
 
 
 def roundest_stride(stride: float, most: float, fits: Callable[[float], bool]) -> float:
@@ -47,3 +380,52 @@ def roundest_stride(stride: float, most: float, fits: Callable[[float], bool]) -
             if count > 0 and fits(count * step):
                 return count * step
         step /= 2
+
+
+@lru_cache(maxsize=4096)
+def _counted_axes(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """Return axes of an array with ``ndim`` dimensions, counted from 0, or refuse them."""
+    return checks.axes(axes, len(axes), ndim)
+
+
+def _distinct_axes(value: Any, ndim: int, channels_last: bool) -> tuple[int, ...]:
+    """Return the axes that a layer resamples, as given, or refuse them."""
+    if value is None:
+        behind = int(channels_last)
+        return tuple(range(-ndim - behind, -behind))
+    try:
+        found = tuple(operator.index(axis) for axis in value)
+    except TypeError:
+        found = ()
+    if len(set(found)) != ndim or len(found) != ndim:
+        allowed = f"{ndim} different integers, one axis per stride"
+        remedy = f"write axes={tuple(range(1, ndim + 1))} for channels last"
+        checks.refuse(ValueError, "axes", repr(value), allowed, remedy)
+    return found
+
+
+def _check_count(name: str, count: int, ndim: int | None) -> None:
+    """Refuse a number of strides or sizes that is 0, or contradicts the number of axes."""
+    if ndim is not None and count != ndim:
+        remedy = f"leave ndim out, or write {name}={(2,) * ndim}"
+        checks.refuse(
+            ValueError, name, f"{count} numbers and ndim={ndim}", "as many as ndim", remedy
+        )
+    if count == 0:
+        remedy = f"write {name}=(2,) for the last axis"
+        checks.refuse(ValueError, name, "()", "one number per axis, 1 or more", remedy)
+
+
+def _bounds(lower: Any, upper: Any) -> tuple[float, float]:
+    """Return a layer's bounds on its strides as floats, or refuse them."""
+    least = 1.0 if lower is None else checks.real_number(lower)
+    most = math.inf if upper is None else checks.real_number(upper)
+    if not 1.0 <= least <= most or math.isinf(least):
+        checks.refuse(
+            ValueError,
+            "lower, upper",
+            f"{lower!r} and {upper!r}",
+            "1 <= lower <= upper",
+            "leave both out, or write lower=1.0 and upper=8.0",
+        )
+    return least, most

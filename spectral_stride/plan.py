@@ -191,6 +191,12 @@ def replanned(plan: Plan, *, shape: Sequence[int], axes: Sequence[int] | None = 
     )
 
 
+@lru_cache(maxsize=4096)
+def for_any_batch(plan: Plan) -> Plan:
+    """Return the same plan for one entry on every batch axis: one object for all batches."""
+    return replanned(plan, shape=without_batch(plan.shape, plan.axes))
+
+
 def without_batch(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
     """Return a shape with 1 on every axis but the planned ones: all that a plan depends on.
 

@@ -1,7 +1,7 @@
 """Flax NNX layers whose stride is a number: learned (`DiffStride`) or fixed (`SpectralPool`)."""
 
-import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -9,22 +9,34 @@ import jax.numpy as jnp
 from flax import nnx
 
 from spectral_stride import checks
-from spectral_stride.functional import make_plan
 from spectral_stride.jax.functional import as_array, diffstride, spectral_pool
-from spectral_stride.layer_settings import equal_strides, strides_or_sizes, strides_per_axis
-from spectral_stride.plan import strided_size
+from spectral_stride.layer_settings import (
+    HasPoolSettings,
+    HasStrideSettings,
+    PoolSettings,
+    StrideSettings,
+    check_initial,
+    popped,
+    strides_per_axis,
+)
+from spectral_stride.plan import Plan, without_batch
 
 
 class FixedStrides(nnx.Variable[jax.Array]):
     """Strides that are saved with a model and that ``wrt=nnx.Param`` leaves out."""
 
 
-def _channels_last(axes: Sequence[int] | None, ndim: int) -> tuple[int, ...]:
-    """Return the axes of a layer; by default the ``ndim`` ones before the last."""
-    return checks.layer_axes(range(-ndim - 1, -1) if axes is None else axes, ndim)
+class _Layer(nnx.Module):
+    """A layer with properties that can be set, which Flax would count among its attributes."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(getattr(type(self), name, None), property):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
 
-class DiffStride(nnx.Module):
+class DiffStride(HasStrideSettings, _Layer):
     r"""Downsampling with learnable strides.
 
     Along each axis, with X = rfft(x) and the soft mask m that the stride sets, y = irfft(m X, n):
@@ -73,11 +85,17 @@ class DiffStride(nnx.Module):
         parameter itself back.
     planned : tuple of float
         The strides that sizes follow, one per axis: the constructor's, until `replan`.
+    settings : StrideSettings
+        What the layer was constructed with, but for the strides. Each is an attribute of its own
+        too, as ``ramp`` and ``lower`` are, and all but ``shared`` may be set: it acts from the next
+        call on, and `nnx.jit` compiles again. ``planned`` comes within the bounds of then.
+        ``layer.settings = dataclasses.replace(layer.settings, lower=3, upper=4)`` sets several.
 
     Raises
     ------
     ValueError, TypeError
-        From the constructor for arguments out of range; from a call for inputs that
+        From the constructor, and when a setting is set, for what is out of range; nothing has
+        changed then. From a call for inputs that
         `spectral_stride.jax.diffstride` refuses.
 
     Notes
@@ -129,45 +147,55 @@ class DiffStride(nnx.Module):
         param_dtype: Any = jnp.float32,
     ) -> None:
         initial = strides_per_axis(strides, ndim)
-        self.axes = _channels_last(axes, len(initial))
-        self.lower, self.upper = checks.layer_bounds(lower, upper)
-        checks.layer_strides(initial, self.lower, self.upper)
-        if shared:
-            equal_strides(initial)
+        self._settings = StrideSettings(
+            len(initial),
+            axes=axes,
+            smoothness=smoothness,
+            ramp=ramp,
+            norm=norm,
+            shared=shared,
+            lower=lower,
+            upper=upper,
+            crop=crop,
+            multiple_of=multiple_of,
+            method=method,
+            channels_last=True,
+        )
+        entries = self._settings.start(initial)
         dtype = _parameter_dtype(param_dtype)
         largest = float(jnp.finfo(dtype).max)  # type: ignore[no-untyped-call]
-        checks.layer_strides(initial, self.lower, largest)
-        self.smoothness = smoothness
-        self.ramp = ramp
-        self.norm = norm
-        self.shared = shared
-        self.crop = crop
-        self.multiple_of = multiple_of
-        self.method = method
+        check_initial(initial, self.lower, largest)
         # As the parameter holds them. Kept, so that sizes that were seen first are planned for with
         # the same numbers when they are seen again.
         self.initial = tuple(float(dtype.type(stride)) for stride in initial)
         self.planned = self.initial
-        # The planner knows what is allowed in the rest; ask it once now instead of in the first
-        # call.
-        self.plan((8,) * len(initial), self.planned)
         kind = nnx.Param if trainable else FixedStrides
-        entries = self.initial[:1] if shared else self.initial
         self.strides: nnx.Variable[jax.Array] = kind(jnp.asarray(entries, dtype=dtype))
         # Told the input sizes of every call, while `replan` looks on.
         self.observer: Callable[[tuple[int, ...]], None] | None = None
+
+    @property
+    def settings(self) -> StrideSettings:
+        """What the layer was constructed with, but for the strides; see the class's docstring."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: StrideSettings) -> None:
+        self._settings.check_successor(settings)
+        self._settings = settings
+        self.planned = settings.clip(self.planned)
 
     @checks.named("DiffStride")
     def __call__(self, x: jax.Array) -> jax.Array:
         """Resample ``x``; its shape follows the planned strides, its values the present ones."""
         x = as_array(x)
-        axes = checks.axes(self.axes, len(self.axes), x.ndim)
+        axes = self._settings.axes_in(x.ndim)
         checks.spectral_sizes(x.shape, axes)
         if self.observer is not None:
             self.observer(tuple(x.shape[axis] for axis in axes))
         # One plan for every batch size, also for one that an export leaves open.
-        shape = tuple(size if axis in axes else 1 for axis, size in enumerate(x.shape))
-        return diffstride(x, self.effective_strides(), plan=self.plan(shape, self.planned, axes))
+        plan = self.plan(without_batch(x.shape, axes), self.planned)
+        return diffstride(x, self.effective_strides(), plan=plan)
 
     def effective_strides(self) -> jax.Array:
         """Return the strides that the next call will use, one per axis, differentiable.
@@ -178,24 +206,23 @@ class DiffStride(nnx.Module):
         fixed = jax.lax.stop_gradient(strides)
         # Straight through: the slope is 1 also where the clamp holds. In this order, because the
         # second term is exactly zero.
-        strides = jnp.clip(fixed, self.lower, self.upper) + (strides - fixed)
-        return jnp.broadcast_to(strides, (len(self.axes),)) if self.shared else strides
+        settings = self._settings
+        strides = jnp.clip(fixed, settings.lower, settings.upper) + (strides - fixed)
+        return jnp.broadcast_to(strides, (settings.ndim,)) if settings.shared else strides
 
     def plan(
         self, shape: Sequence[int], strides: Sequence[float], axes: Sequence[int] | None = None
-    ) -> Any:
+    ) -> Plan:
         """Plan a call of this layer: `spectral_stride.make_plan` with the layer's settings."""
-        return make_plan(
-            shape,
-            strides,
-            axes=axes,
-            smoothness=self.smoothness,
-            ramp=self.ramp,
-            norm=self.norm,
-            crop=self.crop,
-            multiple_of=self.multiple_of,
-            method=self.method,
-        )
+        settings = self._settings if axes is None else replace(self._settings, axes=tuple(axes))
+        return settings.plan(shape, strides)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a state; of a layer that was saved with each setting by itself, too."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if "_settings" not in state:
+            ndim = len(state["axes"])
+            self._settings = popped(StrideSettings, vars(self), ndim=ndim, channels_last=True)
 
 
 def _parameter_dtype(param_dtype: Any) -> Any:
@@ -207,7 +234,7 @@ def _parameter_dtype(param_dtype: Any) -> Any:
     return dtype
 
 
-class SpectralPool(nnx.Module):
+class SpectralPool(HasPoolSettings, _Layer):
     """Downsampling by a hard crop of the spectrum, to sizes that are fixed or follow fixed strides.
 
     y = irfft(X[0 .. n//2], n) along each axis: see `spectral_stride.spectral_pool`.
@@ -231,11 +258,17 @@ class SpectralPool(nnx.Module):
     method : {"auto", "matmul", "fft"}, optional
         How an axis is computed.
 
+    Attributes
+    ----------
+    settings : PoolSettings
+        What the layer was constructed with. Each is an attribute of its own too, and may be set: it
+        acts from the next call on, and `nnx.jit` compiles again.
+
     Raises
     ------
     ValueError, TypeError
-        For arguments out of range, for both or neither of ``strides`` and ``out_sizes``, and for
-        inputs that `spectral_stride.jax.spectral_pool` refuses.
+        For arguments and settings out of range, for both or neither of ``strides`` and
+        ``out_sizes``, and for inputs that `spectral_stride.jax.spectral_pool` refuses.
 
     Notes
     -----
@@ -263,29 +296,22 @@ class SpectralPool(nnx.Module):
         axes: Sequence[int] | None = None,
         method: str = "auto",
     ) -> None:
-        strides_or_sizes(strides, out_sizes)
-        self.strides = None if strides is None else strides_per_axis(strides, ndim)
-        if self.strides is not None:
-            checks.layer_strides(self.strides, 1.0, math.inf)
-        self.out_sizes = None if out_sizes is None else checks.sizes("out_sizes", out_sizes)
-        count = len(self.strides or self.out_sizes or ())
-        checks.layer_ndim("out_sizes" if self.strides is None else "strides", count, ndim)
-        self.axes = _channels_last(axes, count)
-        checks.one_of("norm", norm, checks.NORMS)
-        checks.one_of("method", method, checks.METHODS)
-        self.norm = norm
-        self.method = method
+        self.settings = PoolSettings(
+            strides, out_sizes, norm, ndim=ndim, axes=axes, method=method, channels_last=True
+        )
 
     @checks.named("SpectralPool")
     def __call__(self, x: jax.Array) -> jax.Array:
         """Resample ``x`` to ``out_sizes``, or to ceil(N/s) samples."""
         x = as_array(x)
-        sizes = self.out_sizes
-        if self.strides is not None:
-            planned = checks.axes(self.axes, len(self.axes), x.ndim)
-            sizes = tuple(
-                strided_size(x.shape[axis], stride)
-                for axis, stride in zip(planned, self.strides, strict=True)
-            )
-        assert sizes is not None
-        return spectral_pool(x, sizes, axes=self.axes, norm=self.norm, method=self.method)
+        settings = self.settings
+        sizes = settings.sizes_of(x.shape)
+        return spectral_pool(
+            x, sizes, axes=settings.axes, norm=settings.norm, method=settings.method
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a state; of a layer that was saved with each setting by itself, too."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if "settings" not in state:
+            self.settings = popped(PoolSettings, vars(self), channels_last=True)

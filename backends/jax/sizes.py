@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from spectral_stride import checks
-from spectral_stride.functional import stride_bounds
 from spectral_stride.jax.layers import DiffStride
-from spectral_stride.layer_settings import roundest_stride
+from spectral_stride.layer_settings import check_learned, largest_stride, roundest_stride
 from spectral_stride.plan import host_numbers
 
 Sizes = tuple[int, ...]
@@ -84,7 +83,7 @@ def replan(model: nnx.Module, *inputs: Any, **options: Any) -> bool:
 
 
 def _layers(model: nnx.Module) -> list[DiffStride]:
-    """Every layer once, in an order that a copy of the model has too."""
+    """Find every layer with learnable strides, in an order that a copy of the model has too."""
     return [module for _, module in nnx.iter_modules(model) if isinstance(module, DiffStride)]
 
 
@@ -100,16 +99,16 @@ def _present(layer: DiffStride) -> tuple[float, ...]:
             "call replan(model, x) between the steps of training",
         )
     entries = host_numbers("strides", layer.strides[...])
-    checks.learned_strides(entries, "a smaller learning rate")
-    return tuple(min(max(stride, layer.lower), layer.upper) for stride in entries)
+    check_learned(entries, "a smaller learning rate")
+    return layer.settings.clip(entries)
 
 
 def _sizes_met(
     model: nnx.Module, present: Sequence[tuple[float, ...]], inputs: Any, options: dict[str, Any]
 ) -> list[list[Sizes]]:
-    """Run a copy of the model abstractly, planned by the present strides.
+    """Return the input sizes of each layer's calls, when all are planned by their present strides.
 
-    Returns the input sizes of each layer's calls.
+    A copy of the model is run abstractly.
     """
     graph, state = nnx.split(model)
     met: list[list[Sizes]] = [[] for _ in present]
@@ -118,16 +117,12 @@ def _sizes_met(
         copy: Any = nnx.merge(graph, state)
         copy.eval()
         for layer, entries, calls in zip(_layers(copy), present, met, strict=True):
-            layer.planned = _per_axis(layer, entries)
+            layer.planned = layer.settings.per_axis(entries)
             layer.observer = calls.append
         copy(*inputs, **options)
 
     jax.eval_shape(run, state, inputs)
     return met
-
-
-def _per_axis(layer: DiffStride, entries: tuple[float, ...]) -> tuple[float, ...]:
-    return entries * len(layer.axes) if layer.shared else entries
 
 
 def _follow(layer: DiffStride, entries: tuple[float, ...], calls: list[Sizes]) -> bool:
@@ -136,8 +131,8 @@ def _follow(layer: DiffStride, entries: tuple[float, ...], calls: list[Sizes]) -
         _bring_back(layer, [layer.upper] * len(entries))
         return False
     met = list(zip(*calls, strict=True))
-    most = [max(layer.lower, *(stride_bounds(size)[1] for size in sizes)) for sizes in met]
-    strides = _per_axis(layer, entries)
+    most = [max(layer.lower, *map(largest_stride, sizes)) for sizes in met]
+    strides = layer.settings.per_axis(entries)
     planned = tuple(
         _planned(layer, position, min(strides[position], most[position]), most[position], sizes)
         for position, sizes in enumerate(met)
@@ -151,8 +146,8 @@ def _follow(layer: DiffStride, entries: tuple[float, ...], calls: list[Sizes]) -
 def _planned(layer: DiffStride, position: int, stride: float, most: float, sizes: Sizes) -> float:
     """Return a stride that maps an axis' sizes as ``stride`` does: the same for the same sizes."""
 
-    def out_sizes(stride: float) -> list[Sizes]:
-        return [layer.plan((size,), (stride,)).out_sizes for size in sizes]
+    def out_sizes(stride: float) -> list[int]:
+        return [layer.settings.out_size(size, stride) for size in sizes]
 
     wanted = out_sizes(stride)
     for known in (layer.planned[position], layer.initial[position]):
@@ -162,7 +157,7 @@ def _planned(layer: DiffStride, position: int, stride: float, most: float, sizes
 
 
 def _bring_back(layer: DiffStride, most: Sequence[float]) -> None:
-    """Clamp the parameter itself."""
+    """Clamp a layer's parameter to its bounds, and to the largest strides that inputs can use."""
     strides = layer.strides[...]
     limits = jnp.minimum(layer.upper, jnp.asarray(most, dtype=strides.dtype))
     layer.strides[...] = jnp.clip(strides, layer.lower, limits)

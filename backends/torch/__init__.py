@@ -16,6 +16,7 @@ from spectral_stride.torch.models.resnet import (
     resnet56,
 )
 from spectral_stride.torch.param_groups import param_groups
+from spectral_stride.torch.renamed import register_old_names
 
 __all__ = [
     "DiffStride",
@@ -35,3 +36,5 @@ __all__ = [
     "resnet56",
     "spectral_pool",
 ]
+
+register_old_names()

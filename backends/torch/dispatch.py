@@ -57,6 +57,7 @@ def resample(
     The map of strides that learn may be ``known`` already, for x as it lies in memory.
     """
     x = _autocast(x, plan)
+    strides = _working(strides, x)
     order = stored_order(x)
     with without_autocast(x.device):
         if order is None:
@@ -91,6 +92,7 @@ def resample_then_convolve(
     known: LearnedMap | None = None
     if x.ndim == 4 and may_learn(strides) and is_plain_eager():
         x = _autocast(x, plan)
+        strides = _working(strides, x)
         if x.dtype in FULL_PRECISION:
             assert isinstance(strides, torch.Tensor)
             order = stored_order(x)
@@ -120,6 +122,13 @@ def _autocast(x: torch.Tensor, plan: Plan) -> torch.Tensor:
     if wanted and x.dtype == torch.float32 and "fft" not in plan.methods:
         return x.to(torch.get_autocast_dtype(kind))
     return x
+
+
+def _working(strides: Strides, x: torch.Tensor) -> Strides:
+    """Bring a tensor of strides to the precision of masks and matrices: that of x, or float32."""
+    if isinstance(strides, torch.Tensor):
+        return strides.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+    return strides
 
 
 def _in_form(

@@ -11,12 +11,16 @@ from spectral_stride.functional import pool_plan, prepare
 from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range
 from spectral_stride.torch import dispatch
 
+REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 def check_tensor(x: Any) -> None:
-    """Refuse what is no tensor."""
+    """Refuse what is no tensor, or not of real floating-point numbers."""
     if not isinstance(x, torch.Tensor):
         remedy = "convert it first: torch.as_tensor(x)"
         checks.refuse(TypeError, "x", type(x).__name__, "a torch.Tensor", remedy)
+    if x.dtype not in REAL:
+        namespace_of("x", x)  # which says what is allowed
 
 
 def diffstride(
@@ -130,6 +134,5 @@ def spectral_pool(
     torch.Size([8, 3, 16, 16])
     """
     check_tensor(x)
-    namespace_of("x", x)
     plan = pool_plan(tuple(x.shape), out_sizes, axes=axes, norm=norm, method=method)
     return dispatch.crop(x, plan)

@@ -12,7 +12,7 @@ from spectral_stride.axis import Resampling, hard_crop, resampling
 from spectral_stride.fast.from_output import FromOutput, choose
 from spectral_stride.fast.handed_over import handed_over
 from spectral_stride.fast.taps import Taps, with_taps
-from spectral_stride.plan import Plan, replanned, without_batch
+from spectral_stride.plan import Plan, for_any_batch
 
 # Strides as a tensor, or as numbers that the host knows.
 Strides = torch.Tensor | tuple[float, ...]
@@ -131,7 +131,7 @@ def learned_map(
     point = strides.detach()
     if not is_plain_eager() or type(point) is not torch.Tensor or point.device.type != "cpu":
         return plain_map(point, plan, taps), None
-    plan = replanned(plan, shape=without_batch(plan.shape, plan.axes))
+    plan = for_any_batch(plan)
     key = tuple(point.tolist()), plan, taps, point.dtype, from_output
     found: LearnedMap | None = learned.find(key)
     if found is None:
@@ -178,7 +178,7 @@ def constant_map(strides: Strides, plan: Plan, taps: AllTaps, x: torch.Tensor) -
         point = torch.tensor(strides, dtype=dtype, device=x.device)
         return plain_map(point, plan, taps, learn=False)
     values = strides
-    plan = replanned(plan, shape=without_batch(plan.shape, plan.axes))
+    plan = for_any_batch(plan)
 
     def build() -> Resampling:
         point = torch.tensor(values, dtype=dtype, device=x.device)
@@ -193,7 +193,7 @@ def crop_map(plan: Plan, x: torch.Tensor) -> Resampling:
     """Build the map of a hard crop, once for each plan."""
     if not is_plain_eager() or type(x) not in (torch.Tensor, torch.nn.Parameter):
         return hard_crop(x, plan)
-    plan = replanned(plan, shape=without_batch(plan.shape, plan.axes))
+    plan = for_any_batch(plan)
     key = "crop", plan, working_dtype(torch, x.dtype), x.device
     return _once_for_all(key, plan, None, lambda: hard_crop(x, plan))
 

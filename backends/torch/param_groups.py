@@ -68,7 +68,7 @@ def param_groups(
 
 
 def _stride_parameters(layer: DiffStride) -> list[nn.Parameter]:
-    """Parameters of the strides: themselves, or those that a parametrization makes them of."""
+    """Return a layer's strides, or the parameters that a parametrization makes them of."""
     if not parametrize.is_parametrized(layer, "strides"):
         return [layer.strides]
     assert isinstance(layer.parametrizations, nn.ModuleDict)

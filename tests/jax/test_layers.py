@@ -1,7 +1,9 @@
 """Flax NNX layers: shapes, strides that cannot die, sizes that follow when replan says so."""
 
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,11 @@ optax = load("optax")
 jnp = jax.numpy
 import spectral_stride.jax as adapter  # noqa: E402
 from spectral_stride.jax import DiffStride, SpectralPool, diffstride, replan  # noqa: E402
-from spectral_stride.layer_settings import roundest_stride  # noqa: E402
+from tests.changed_settings import CHANGES, REFUSED, START, STRIDES  # noqa: E402
 from tests.examples import optax_loop  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
+SAVED = ROOT / "tests" / "data" / "flax_layers.pkl"
 OUTSIDE = r"allowed: a model outside of nnx\.jit"
 
 
@@ -190,21 +193,117 @@ def test_one_compilation_for_each_distinct_size():
     assert counted.traces == len(sizes) == 5
 
 
-@pytest.mark.parametrize(
-    ("least", "beyond", "roundest"), [(21.4, 32.0, 24.0), (2.86, 3.34, 3.0), (2.23, 2.49, 2.25)]
-)
-def test_an_interval_of_strides_has_one_roundest_number(least, beyond, roundest):
-    for stride in np.linspace(least, beyond, 50, endpoint=False):
-        found = roundest_stride(float(stride), 32.0, lambda other: least <= other < beyond)
-        assert found == roundest
-    assert roundest_stride(17.3, 32.0, lambda other: other > 16.0) == 32.0
-
-
 def test_multiple_of_lets_sizes_rest():
     x, layer = image(1, 32, 32, 1), DiffStride(2.3, ramp="inside", multiple_of=4)
     put(layer, 2.05, 2.6)
     assert not replan(layer, x)
     assert layer.planned == pytest.approx((2.3, 2.3))
+
+
+def at_strides(**options):
+    """A layer that came to its strides after it was made, and sizes with it."""
+    layer = DiffStride(2.0, **options)
+    put(layer, *STRIDES)
+    layer.planned = layer.settings.clip(STRIDES)
+    return layer
+
+
+@pytest.mark.parametrize("replans", [False, True], ids=["planned", "planned anew"])
+def test_a_changed_setting_acts_as_if_the_layer_were_made_with_it(replans):
+    """Eagerly, and compiled once for each of them; axes last."""
+    x, counted = image(5, 33, 30, 4), Counted()
+    layer, changed = at_strides(**START), dict(START)
+    before = counted.call(layer, x)
+    for count, (name, value) in enumerate([*CHANGES.items(), ("axes", (0, 2))], 2):
+        changed[name] = value
+        for _ in range(2):
+            setattr(layer, name, value)
+            if replans:
+                replan(layer, x)
+            y = counted.call(layer, x)
+        made = at_strides(**changed)
+        assert getattr(layer, name) == value
+        assert (layer.settings, layer.planned) == (made.settings, made.planned)
+        np.testing.assert_array_equal(layer(x), made(x), err_msg=name)
+        close(y, made(x), atol=1e-5)
+        assert counted.traces == count, name
+        assert name == "method" or y.shape != before.shape or bool((y != before).any()), name
+        before = y
+
+
+def test_a_setting_that_is_set_back_compiles_nothing():
+    x, layer, counted = image(1, 16, 16, 1), DiffStride(2.0, ramp="inside"), Counted()
+    counted.call(layer, x)
+    layer.multiple_of = 5
+    assert counted.call(layer, x).shape == (1, 10, 10, 1)
+    layer.multiple_of = 1
+    counted.call(layer, x)
+    assert counted.traces == 2
+    layer.multiple_of = 5
+    copy = nnx.merge(*nnx.split(layer))
+    assert copy.multiple_of == 5
+    assert counted.call(copy, x).shape == (1, 10, 10, 1)
+
+
+def test_changed_bounds_move_sizes_and_several_settings_change_at_once():
+    layer, x = DiffStride(2.0, ramp="inside"), image(1, 24, 24, 1)
+    layer.lower = 3.0
+    assert layer(x).shape == (1, 8, 8, 1)
+    assert not replan(layer, x)
+    layer.settings = replace(layer.settings, lower=4.0, upper=4.5)
+    assert layer(x).shape == (1, 6, 6, 1)
+    layer.axes = None
+    assert layer.axes == (-3, -2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [*REFUSED, ("shared", True, r"shared: got True; allowed: False, which gave the layer's param")],
+)
+def test_a_setting_that_is_refused_has_changed_nothing(name, value, message):
+    layer = at_strides(**START)
+    before = nnx.graphdef(layer)
+    with pytest.raises(ValueError, match=f"^DiffStride: {message}"):
+        setattr(layer, name, value)
+    assert nnx.graphdef(layer) == before
+
+
+def test_settings_of_pooling_change():
+    x, layer, counted = image(2, 33, 30, 4), SpectralPool(2.0), Counted()
+    assert counted.call(layer, x).shape == (2, 17, 15, 4)
+    for name, value in [("strides", 3.0), ("norm", "ortho"), ("axes", (2, 0)), ("method", "fft")]:
+        setattr(layer, name, value)
+        options = {"norm": layer.norm, "axes": layer.axes, "method": layer.method}
+        made = SpectralPool(layer.strides, **options)
+        np.testing.assert_array_equal(layer(x), made(x), err_msg=name)
+        close(counted.call(layer, x), made(x), atol=1e-5)
+    assert counted.traces == 5
+    with pytest.raises(ValueError, match=r"^SpectralPool: strides: got both"):
+        layer.out_sizes = (4, 4)
+    assert layer.out_sizes is None
+
+
+def test_layers_that_were_saved_before_their_settings_were_one_object():
+    """Their outputs are those of then, and they are planned, changed and saved like any other."""
+    saved = pickle.loads(SAVED.read_bytes())
+    for name, (layer, x, y) in saved.items():
+        close(layer(x), y, atol=1e-5)
+        close(pickle.loads(pickle.dumps(layer))(x), y, atol=1e-5)
+        close(nnx.clone(layer)(x), y, atol=1e-5)
+        if name != "network":
+            assert not vars(layer).keys() & set(CHANGES)
+            assert layer.axes == layer.settings.axes
+    planned, x, y = saved["planned"]
+    options = {"smoothness": 3.0, "ramp": "inside", "norm": "ortho", "multiple_of": 2}
+    bounds = {"lower": 1.5, "upper": 5.0}
+    assert planned.settings == DiffStride(2.0, **options, **bounds).settings
+    assert planned.planned != planned.initial
+    assert replan(planned, x)
+    assert planned.strides[...].tolist() == pytest.approx([2.7, 1.5])
+    planned.multiple_of = 6
+    assert planned(x).shape == (1, 12, 12, 2)
+    assert saved["shared"][0].strides.shape == (1,)
+    assert type(saved["uncropped"][0].strides).__name__ == "FixedStrides"
 
 
 class Net(nnx.Module):

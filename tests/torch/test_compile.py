@@ -19,6 +19,7 @@ from spectral_stride.torch import (
     release_sizes,
     resnet18,
 )
+from tests.changed_settings import CHANGES, START, STRIDES
 
 # The compiler says that it traces functions that are cached; and it asks every tensor that enters a
 # graph for its gradient.
@@ -242,6 +243,60 @@ def test_eval_mode_compiles_with_the_sizes_of_its_moment():
         renew()
         torch.testing.assert_close(compiled(x), net(x))
     assert graphs.frame_count == 4
+
+
+def at_strides(held, **options):
+    """A layer that can be compiled, and came to its strides after it was made."""
+    layer = DiffStride(2.0, **options)
+    with torch.no_grad():
+        layer.strides.copy_(torch.tensor(STRIDES))
+    if held:
+        hold_sizes(layer)
+    return layer.train(held)
+
+
+CHANGED = [*CHANGES.items(), ("axes", (0, 2))]
+HELD = pytest.mark.parametrize("held", [False, True], ids=["eval", "held"])
+
+
+@HELD
+@torch.no_grad()
+def test_a_graph_sees_a_changed_setting(held):
+    """One compilation for each setting that is changed in turn, and none where nothing is."""
+    layer, changed, x = at_strides(held, **START), dict(START), draw(5, 17, 15)
+    compiled, graphs = counted(layer, backend="eager")
+    with torch._dynamo.config.patch(recompile_limit=20):
+        compiled(x)
+        for count, (name, value) in enumerate(CHANGED, 2):
+            changed[name] = value
+            for _ in range(2):
+                setattr(layer, name, value)
+                y = compiled(x)
+            torch.testing.assert_close(y, at_strides(held, **changed)(x), msg=name)
+            assert graphs.frame_count == count, name
+
+
+@HELD
+@torch.no_grad()
+def test_a_program_has_the_settings_of_its_moment(held):
+    layer, changed, x = at_strides(held, **START), dict(START), draw(5, 17, 15)
+    for name, value in CHANGED:
+        changed[name] = value
+        setattr(layer, name, value)
+        program = torch.export.export(layer, (x,)).module()
+        torch.testing.assert_close(program(x), at_strides(held, **changed)(x), msg=name)
+
+
+def test_a_graph_sees_changed_settings_of_pooling():
+    layer, x = SpectralPool(2.0), draw(3, 16, 12)
+    compiled, graphs = counted(layer)
+    compiled(x)
+    for count, (name, value) in enumerate(
+        [("strides", 3.0), ("norm", "ortho"), ("axes", (0, 1)), ("method", "fft")], 2
+    ):
+        setattr(layer, name, value)
+        torch.testing.assert_close(compiled(x), layer(x), msg=name)
+        assert graphs.frame_count == count, name
 
 
 def test_a_copy_has_sizes_of_its_own():

@@ -18,7 +18,7 @@ from spectral_stride.torch import (
     hold_sizes,
     param_groups,
 )
-from spectral_stride.torch.layers import conv_order as convolution
+from spectral_stride.torch.layers import conv_order
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
@@ -72,7 +72,7 @@ def assert_same(layer, both, x):
 @pytest.fixture(params=[True, False], ids=["resampled first", "convolved first"])
 def order(request, monkeypatch):
     """Both orders, whatever the counts say."""
-    monkeypatch.setattr(convolution, "resamples_first", lambda *_: request.param)
+    monkeypatch.setattr(conv_order, "resamples_first", lambda *_: request.param)
     return request.param
 
 
@@ -135,7 +135,7 @@ def convolutions(draw):
 
 @pytest.mark.parametrize("first", [True, False], ids=["resampled first", "convolved first"])
 def test_equals_them_whatever_is_drawn(first, monkeypatch):
-    monkeypatch.setattr(convolution, "resamples_first", lambda *_: first)
+    monkeypatch.setattr(conv_order, "resamples_first", lambda *_: first)
 
     @settings(max_examples=max(10, settings().max_examples // 2))
     @given(convolutions())
@@ -152,8 +152,8 @@ def test_the_cheaper_order_is_taken():
     for channels, expected in [((8, 64), True), ((64, 4), False), ((3, 64), True)]:
         conv = nn.Conv2d(*channels, 3, padding=1)
         x = torch.ones(1, channels[0], 32, 32)
-        plan = make_plan(convolution.convolved_shape(conv, x), (2.0, 2.0), ramp="inside")
-        assert convolution.resamples_first(conv, x, plan) is expected
+        plan = make_plan(conv_order.convolved_shape(conv, x), (2.0, 2.0), ramp="inside")
+        assert conv_order.resamples_first(conv, x, plan) is expected
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_the_order_that_was_measured_to_be_faster_is_taken(channels, size, strid
     *channels, kernel = (*channels, 3)[:3]
     conv = nn.Conv2d(*channels, kernel, padding=kernel // 2, device="meta")
     x = torch.ones(1, channels[0], size, size, device="meta")
-    plan = make_plan(convolution.convolved_shape(conv, x), (stride, stride), ramp="inside")
-    assert convolution.resamples_first(conv, x, plan) is expected
+    plan = make_plan(conv_order.convolved_shape(conv, x), (stride, stride), ramp="inside")
+    assert conv_order.resamples_first(conv, x, plan) is expected
 
 
 class Centred(nn.Conv2d):
@@ -336,8 +336,8 @@ def learning(
     monkeypatch, size, *, behind=True, act=lambda y: y, memory_format=torch.contiguous_format
 ):
     """A layer that resamples first, its input, and gradients of two orders."""
-    monkeypatch.setattr(convolution, "resamples_first", lambda *_: True)
-    monkeypatch.setattr(convolution, "learns_behind", lambda *_: behind)
+    monkeypatch.setattr(conv_order, "resamples_first", lambda *_: True)
+    monkeypatch.setattr(conv_order, "learns_behind", lambda *_: behind)
     layer, _ = pair(in_channels=2, out_channels=3, kernel_size=3, padding=1, ramp="inside")
     x = torch.linspace(0, 9, 2 * size**2, dtype=torch.float64).sin().reshape(1, 2, size, size)
     x = x.to(memory_format=memory_format)
@@ -370,8 +370,8 @@ def test_strides_learn_behind_the_convolution(size, keeps_samples, monkeypatch):
 
 @pytest.mark.parametrize("size", [16, 32])
 def test_a_large_bias_does_not_blur_the_stride_gradient(size, monkeypatch):
-    monkeypatch.setattr(convolution, "resamples_first", lambda *_: True)
-    monkeypatch.setattr(convolution, "learns_behind", lambda *_: True)
+    monkeypatch.setattr(conv_order, "resamples_first", lambda *_: True)
+    monkeypatch.setattr(conv_order, "learns_behind", lambda *_: True)
     found = {}
     for dtype in (torch.float32, torch.float64):
         torch.manual_seed(0)
@@ -389,8 +389,8 @@ def test_a_large_bias_does_not_blur_the_stride_gradient(size, monkeypatch):
 def test_strides_learn_where_it_takes_fewer_products():
     for channels, expected in [((64, 128), True), ((3, 64), False)]:
         conv, x = nn.Conv2d(*channels, 3, padding=1), torch.ones(1, channels[0], 32, 32)
-        plan = make_plan(convolution.convolved_shape(conv, x), (2.0, 2.0), ramp="inside")
-        assert convolution.learns_behind(conv, x, plan) is expected
+        plan = make_plan(conv_order.convolved_shape(conv, x), (2.0, 2.0), ramp="inside")
+        assert conv_order.learns_behind(conv, x, plan) is expected
 
 
 def test_no_full_convolution_is_computed():

@@ -4,6 +4,7 @@ import copy
 import gc
 import pickle
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,10 +18,11 @@ from spectral_stride.torch import (
     SpectralPool,
     diffstride,
     hold_sizes,
+    map_cache,
     param_groups,
     release_sizes,
 )
-from spectral_stride.torch import map_cache as built
+from tests.changed_settings import CHANGES, REFUSED, START, STRIDES
 
 
 def image(*shape):
@@ -436,6 +438,117 @@ def test_eager_eval_mode_follows_every_write():
     assert layer(x).shape == (1, 4, 4)
 
 
+def at_strides(held, **options):
+    """A layer, held or not, that came to its strides after it was made."""
+    layer = DiffStride(2.0, **options)
+    set_strides(layer, *STRIDES)
+    if held:
+        hold_sizes(layer)
+    return layer
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["following", "held"])
+def test_a_changed_setting_acts_as_if_the_layer_were_made_with_it(held):
+    """Output and gradients, after every setting was changed in turn; axes last."""
+    x = image(4, 5, 33, 30)
+    layer, changed = at_strides(held, **START), dict(START)
+    before = layer(x)
+    for name, value in [*CHANGES.items(), ("axes", (1, 3))]:
+        changed[name] = value
+        setattr(layer, name, value)
+        assert getattr(layer, name) == value
+        made = at_strides(held, **changed)
+        y = layer(x)
+        torch.testing.assert_close(y, made(x), rtol=0, atol=0, msg=name)
+        torch.testing.assert_close(backward(layer, x), backward(made, x), rtol=0, atol=0, msg=name)
+        assert y.shape != before.shape or not torch.equal(y, before), name
+        assert layer.settings == made.settings
+        before = y
+
+
+def test_held_strides_come_within_changed_bounds():
+    """Sizes are those of the strides that were held, however far these have moved since."""
+    layer = DiffStride(2.0, ramp="inside")
+    hold_sizes(layer)
+    x = image(1, 24, 24)
+    layer(x)
+    set_strides(layer, 5.0, 1.0)
+    layer.lower = 3.0
+    assert layer(x).shape == (1, 8, 8)
+    assert layer.effective_strides().tolist() == [5.0, 3.0]
+    assert hold_sizes(layer)
+    assert layer(x).shape == (1, 5, 8)
+
+
+def test_several_settings_change_at_once():
+    layer = DiffStride(2.0, ramp="inside", upper=4.0)
+    layer.settings = replace(layer.settings, lower=6.0, upper=8.0)
+    assert layer(image(1, 24, 24)).shape == (1, 4, 4)
+
+
+def test_the_strides_of_inputs_that_came_before_a_change_stay_usable():
+    layer = DiffStride(2.0, ramp="inside")
+    hold_sizes(layer)
+    layer(image(1, 64, 64))
+    layer.axes = (1, 2)
+    set_strides(layer, 30.0, 40.0)
+    assert layer.state_dict()["strides"].tolist() == [30.0, 32.0]
+
+
+def test_a_layer_without_values_can_be_changed():
+    layer = DiffStride(2.0, ramp="inside", device="meta")
+    hold_sizes(layer)
+    layer.multiple_of = 5
+    assert layer(torch.ones(1, 24, 24, device="meta")).shape == (1, 15, 15)
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["following", "held"])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [*REFUSED, ("shared", True, r"shared: got True; allowed: False, which gave the layer's param")],
+)
+def test_a_setting_that_is_refused_has_changed_nothing(name, value, message, held):
+    layer, x = at_strides(held, **START), image(1, 33, 30)
+    expected, said = layer(x), repr(layer)
+    with pytest.raises(ValueError, match=f"^DiffStride: {message}"):
+        setattr(layer, name, value)
+    assert repr(layer) == said
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=0)
+
+
+def test_a_convolution_says_its_own_name_when_a_setting_is_refused():
+    with pytest.raises(ValueError, match=r"^DiffStrideConv2d: ramp: got 'beside'"):
+        DiffStrideConv2d(3, 4, 3).ramp = "beside"
+
+
+def test_settings_of_pooling_change():
+    layer, x = SpectralPool(2.0), image(2, 33, 30)
+    assert layer(x).shape == (2, 17, 15)
+    for name, value, sizes in [
+        ("strides", 3, (2, 11, 10)),
+        ("norm", "ortho", (2, 11, 10)),
+        ("axes", (2, 0), (1, 33, 10)),
+        ("method", "fft", (1, 33, 10)),
+    ]:
+        setattr(layer, name, value)
+        y = layer(x)
+        assert y.shape == sizes
+        arguments = {"strides": layer.strides, "norm": layer.norm, "axes": layer.axes}
+        torch.testing.assert_close(y, SpectralPool(**arguments, method=layer.method)(x))
+    for name, value, message in [
+        ("strides", (2.0,), r"strides: got 1 numbers and ndim=2"),
+        ("strides", 0.5, r"strides: got 0\.5 at position 0"),
+        ("out_sizes", (4, 4), r"strides: got both"),
+        ("norm", "l2", r"norm: got 'l2'"),
+    ]:
+        with pytest.raises(ValueError, match=f"^SpectralPool: {message}"):
+            setattr(layer, name, value)
+    torch.testing.assert_close(layer(x), y, rtol=0, atol=0)
+    fixed = SpectralPool(out_sizes=(8, 8))
+    fixed.out_sizes = (4, 6)
+    assert fixed(x).shape == (2, 4, 6)
+
+
 def test_a_layer_is_freed_at_once():
     """Without the garbage collector, which may come late: parameters can be large company."""
     layer = DiffStride(2.0)
@@ -601,10 +714,12 @@ def test_parametrized_strides():
 def test_unchanged_strides_build_nothing_again(monkeypatch, holds, mode):
     """The arrays of a map are built once for each value of the strides."""
     calls = []
-    original = built.resampling
-    monkeypatch.setattr(built, "resampling", lambda *a, **k: calls.append(1) or original(*a, **k))
-    built.constant.clear()
-    built.learned.clear()
+    original = map_cache.resampling
+    monkeypatch.setattr(
+        map_cache, "resampling", lambda *a, **k: calls.append(1) or original(*a, **k)
+    )
+    map_cache.constant.clear()
+    map_cache.learned.clear()
     net = nn.Sequential(
         DiffStride(2.0), DiffStrideConv2d(3, 32, 3, padding=1, ramp="inside")
     ).eval()
@@ -658,16 +773,16 @@ def test_unchanged_layers_make_no_waves(layer, shape, mode):
 def test_what_is_kept_is_bounded(monkeypatch):
     """Maps whose strides have moved are not kept for the life of the process."""
     layer, x = DiffStride(2.0, ramp="inside"), torch.ones(1, 24, 24)
-    monkeypatch.setattr(built, "MOST_KEPT", 6000)
-    built.learned.clear()
+    monkeypatch.setattr(map_cache, "MOST_KEPT", 6000)
+    map_cache.learned.clear()
     for _ in range(20):
         with torch.no_grad():
             layer.strides.add_(0.001)
         layer(x)
-    assert 1 <= len(built.learned) < 20
+    assert 1 <= len(map_cache.learned) < 20
     layer(x)
     calls = []
-    monkeypatch.setattr(built, "resampling", lambda *a, **k: calls.append(1))
+    monkeypatch.setattr(map_cache, "resampling", lambda *a, **k: calls.append(1))
     layer(x)
     assert calls == []
 
@@ -676,8 +791,8 @@ def test_a_default_device_is_not_that_of_what_is_kept():
     x = torch.randn(2, 16, 16)
     for layer in (DiffStride(2.1), DiffStride(2.1, trainable=False), SpectralPool(2.1)):
         expected = layer(x)
-        built.learned.clear()
-        built.constant.clear()
+        map_cache.learned.clear()
+        map_cache.constant.clear()
         with torch.device("meta"):
             found = layer(x)
         torch.testing.assert_close(found, expected)
@@ -718,7 +833,7 @@ def test_whoever_gets_the_output_may_write_to_it(layer, shape, memory_format):
 def test_what_is_kept_from_inference_serves_in_training():
     layer = DiffStride((2.0, 1.7), trainable=False)
     x = torch.randn(2, 24, 24)
-    built.constant.clear()
+    map_cache.constant.clear()
     with torch.inference_mode():
         expected = layer(x)
     x.requires_grad_()
@@ -730,8 +845,8 @@ def test_what_is_kept_from_inference_serves_in_training():
 
 
 def test_large_matrices_are_not_kept(monkeypatch):
-    monkeypatch.setattr(built, "MOST_KEPT", 1)
-    built.constant.clear()
+    monkeypatch.setattr(map_cache, "MOST_KEPT", 1)
+    map_cache.constant.clear()
     with torch.no_grad():
         DiffStride(2.0)(torch.ones(1, 24, 24))
-    assert len(built.constant) == 0
+    assert len(map_cache.constant) == 0

@@ -76,8 +76,6 @@ def resampled_convolution(
     conv: Convolution, x: torch.Tensor, strides: Strides, plan: Plan
 ) -> torch.Tensor:
     """Convolve and resample, in the cheaper order."""
-    if isinstance(strides, torch.Tensor):
-        strides = strides.to(torch.promote_types(x.dtype, torch.float32))
     pads = _pads(conv)
     if conv.padding_mode != "zeros":
         x = functional.pad(x, (*pads[1], *pads[0]), mode=conv.padding_mode)

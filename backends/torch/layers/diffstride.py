@@ -1,19 +1,25 @@
 """The layer whose stride is a number that is learned."""
 
 import math
-from collections.abc import Sequence
-from functools import partial
-from typing import Any, NoReturn, Self, Unpack
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn, Self
 
 import torch
 from torch import nn
 
 from spectral_stride import checks
-from spectral_stride.functional import make_plan, stride_bounds
-from spectral_stride.layer_settings import equal_strides, strides_per_axis
-from spectral_stride.plan import Plan, PlanOptions, sized_plan, without_batch
-from spectral_stride.torch.dispatch import may_learn
-from spectral_stride.torch.functional import check_tensor, diffstride
+from spectral_stride.layer_settings import (
+    HasStrideSettings,
+    StrideSettings,
+    check_initial,
+    check_learned,
+    largest_stride,
+    popped,
+    strides_per_axis,
+)
+from spectral_stride.plan import Plan, without_batch
+from spectral_stride.torch.dispatch import may_learn, resample
+from spectral_stride.torch.functional import check_tensor
 from spectral_stride.torch.layers.conv_order import (
     Convolution,
     check_convolution,
@@ -23,14 +29,6 @@ from spectral_stride.torch.layers.conv_order import (
 )
 from spectral_stride.torch.layers.held_sizes import HeldSizes
 from spectral_stride.torch.map_cache import Strides
-
-
-def _out_sizes(
-    sizes: Sequence[int], strides: Sequence[float], **options: Unpack[PlanOptions]
-) -> tuple[int, ...]:
-    """Output sizes for input sizes; a single stride is that of all axes."""
-    per_axis = tuple(strides) * (len(sizes) // len(strides))
-    return make_plan(sizes, per_axis, **options).out_sizes
 
 
 def _unreadable(why: str) -> NoReturn:
@@ -45,21 +43,7 @@ def _unreadable(why: str) -> NoReturn:
     )
 
 
-def _shape_of(x: torch.Tensor, conv: Convolution | None) -> tuple[int, ...]:
-    """Shape of what is resampled."""
-    return tuple(x.shape) if conv is None else convolved_shape(conv, x)
-
-
-def _computed(
-    x: torch.Tensor, conv: Convolution | None, strides: Strides, plan: Plan
-) -> torch.Tensor:
-    """Compute the layer at these strides, onto the sizes of a plan."""
-    if conv is None:
-        return diffstride(x, strides, plan=plan)
-    return resampled_convolution(conv, x, strides, plan)
-
-
-class DiffStride(nn.Module):
+class DiffStride(HasStrideSettings, nn.Module):
     r"""Downsampling with learnable strides.
 
     Along each axis, with X = rfft(x) and the soft mask m that the stride sets, y = irfft(m X, n):
@@ -105,11 +89,15 @@ class DiffStride(nn.Module):
         backward pass that follows brings the parameter itself back to ``lower``, or to the largest
         stride that any input so far could use. The forward pass never writes it, so a small input
         does not change the strides that a large one sees.
+    settings : StrideSettings
+        What the layer was constructed with, but for the strides. Each is an attribute of its own
+        too, as ``ramp`` and ``lower`` are, and all but ``shared`` may be set: see Notes.
 
     Raises
     ------
     ValueError, TypeError
-        From the constructor for arguments out of range; from the forward pass for inputs that
+        From the constructor, and when a setting is set, for what is out of range; nothing has
+        changed then. From the forward pass for inputs that
         `spectral_stride.torch.diffstride` refuses, and for a parameter that is not finite or, while
         sizes are not held, cannot be read: on the meta device, or in a batch of `vmap`. Every
         message begins with the name of the class, "DiffStride: ".
@@ -128,6 +116,11 @@ class DiffStride(nn.Module):
     size. Export under `torch.no_grad` to leave the strides' derivative out of the program. Whoever
     writes into the parameter of a layer in eval mode, as an average of weights is copied in, calls
     ``eval()`` again before the compiled network runs.
+
+    A setting that is set acts from the next forward pass on, whether sizes follow or are held, and
+    a compiled network compiles again; an exported program stays as it is. Held sizes are planned
+    anew then, of the strides that they were held at, within the bounds of now.
+    ``layer.settings = dataclasses.replace(layer.settings, lower=3, upper=4)`` sets several at once.
 
     Use `param_groups` to keep weight decay away from strides: it would pull every stride to 1.
 
@@ -149,6 +142,10 @@ class DiffStride(nn.Module):
     torch.Size([8, 16, 200])
     >>> DiffStride(2.0, ramp="inside", axes=(1, 2))(torch.ones(8, 32, 32, 3)).shape
     torch.Size([8, 16, 16, 3])
+    >>> layer = DiffStride(2.5, ramp="inside")
+    >>> layer.multiple_of = 4
+    >>> layer(torch.ones(8, 3, 32, 32)).shape
+    torch.Size([8, 3, 16, 16])
     """
 
     strides: nn.Parameter
@@ -178,123 +175,92 @@ class DiffStride(nn.Module):
                 remedy = "write dtype=torch.float32"
                 checks.refuse(TypeError, "dtype", dtype, "a real floating-point dtype", remedy)
             initial = strides_per_axis(strides, ndim)
-            self.axes = checks.layer_axes(axes, len(initial))
-            self.lower, self.upper = checks.layer_bounds(lower, upper)
-            checks.layer_strides(initial, self.lower, self.upper)
-            if shared:
-                equal_strides(initial)
-            # The planner knows what is allowed in the rest; ask it once now instead of in the first
-            # forward pass.
-            make_plan(
-                (8,) * len(initial),
-                initial,
+            self._settings = StrideSettings(
+                len(initial),
+                axes=axes,
                 smoothness=smoothness,
                 ramp=ramp,
                 norm=norm,
+                shared=shared,
+                lower=lower,
+                upper=upper,
                 crop=crop,
                 multiple_of=multiple_of,
                 method=method,
             )
-            entries = initial[:1] if shared else initial
+            entries = self._settings.start(initial)
             values = torch.tensor(entries, device=device, dtype=dtype)
             # What the user set counts as usable, whatever the inputs' sizes.
             self._start: list[float] = torch.tensor(
                 entries, device="cpu", dtype=values.dtype
             ).tolist()
-            checks.layer_strides(self._start, self.lower, math.inf)
-        self.smoothness = smoothness
-        self.ramp = ramp
-        self.norm = norm
-        self.shared = shared
-        self.crop = crop
-        self.multiple_of = multiple_of
-        self.method = method
+            check_initial(self._start, self.lower, math.inf)
         self.strides = nn.Parameter(values, requires_grad=trainable)
         # Largest stride that any input so far could use, per entry; None before the first.
         self._reach: list[float] | None = None
         self._holds = False
-        # No method of this layer: a cycle would keep its memory until the garbage collector comes.
-        rule = partial(
-            _out_sizes, smoothness=smoothness, ramp=ramp, crop=crop, multiple_of=multiple_of
-        )
-        self._held = HeldSizes(self._start, rule)
+        self._held = HeldSizes(self._settings, self._start)
 
-    def forward(self, x: torch.Tensor, conv: nn.Conv2d | None = None) -> torch.Tensor:
+    @property
+    def settings(self) -> StrideSettings:
+        """What the layer was constructed with, but for the strides; see the class's Notes."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: StrideSettings) -> None:
+        self._settings.check_successor(settings)
+        self._extend_reach_to_met()
+        self._settings = settings
+        self._held.renew(settings, settings.clip(self._held.strides))
+        self._note_strides()
+
+    def forward(self, x: torch.Tensor, conv: Convolution | None = None) -> torch.Tensor:
         """Resample ``x``; its shape follows the present strides, or is held.
 
         With a convolution at stride 1, which stays the caller's: resample ``conv(x)``, at about the
         price that the convolution has with a stride, as `DiffStrideConv2d` does.
         """
-        if conv is not None:
+        if conv is not None and conv is not self:
             with checks.named(type(self).__name__):
                 check_convolution(conv)
             if not is_plain(conv):
-                return self._forward(conv(x), None)
-        return self._forward(x, conv)
+                x, conv = conv(x), None
+        if torch.compiler.is_compiling():
+            # Only here: it loads the compiler.
+            from spectral_stride.torch.layers import compiler
 
-    def _forward(self, x: torch.Tensor, conv: Convolution | None) -> torch.Tensor:
-        if not torch.compiler.is_compiling():
-            return self._resample_held(x, conv) if self._holds else self._resample(x, conv)
-        # Only here: it loads the compiler.
-        from spectral_stride.torch.layers import compiler as tracing
+            if not (self._stands_still() or torch.compiler.is_exporting()):
+                y: torch.Tensor = compiler.outside_the_graph(DiffStride.forward, self, x, conv)
+                return y
+        with checks.named(type(self).__name__):
+            strides, plan = self._planned(x, conv)
+            if conv is None:
+                return resample(x, strides, plan)
+            return resampled_convolution(conv, x, strides, plan)
 
+    def _planned(self, x: torch.Tensor, conv: Convolution | None) -> tuple[Strides, Plan]:
+        """Decide with which strides a call computes, and onto which sizes."""
+        check_tensor(x)
+        settings = self._settings
+        axes = settings.axes_in(x.ndim)
+        checks.spectral_sizes(tuple(x.shape), axes)
+        shape = tuple(x.shape) if conv is None else convolved_shape(conv, x)
         if self._stands_still():
-            return self._resample_held(x, conv)
-        y: torch.Tensor = tracing.outside_the_graph(self._resample, x, conv)
-        return y
+            # Nothing is read on the host: a compiler can trace this.
+            sizes = self._held.of(without_batch(shape, axes), self._held.generation)
+            return self._clamped(), settings.plan_of_sizes(shape, sizes)
+        self._extend_reach([shape[axis] for axis in axes])
+        current, values = self._read()
+        if not self.training:
+            self._held.renew(settings, values)
+        per_axis = settings.per_axis(values)
+        plan = settings.plan(shape, per_axis)
+        # As numbers where nothing is learned: the arrays of a map are kept for those.
+        return self._feasible(current, values) if may_learn(self.strides) else per_axis, plan
 
     def _stands_still(self) -> bool:
         """Whether sizes come from the host's copy of the strides."""
         return self._holds or (not self.training and torch.compiler.is_compiling())
-
-    def _resample_held(self, x: torch.Tensor, conv: Convolution | None) -> torch.Tensor:
-        """Resample onto sizes that the present strides do not decide: a compiler can trace this."""
-        with checks.named(type(self).__name__):
-            axes = self._checked_axes(x)
-            shape = without_batch(_shape_of(x, conv), axes)
-            sizes = tuple(shape[axis] for axis in axes)
-            plan = sized_plan(
-                shape,
-                axes,
-                self._held.of(sizes, self._held.generation),
-                self.smoothness,
-                self.ramp,
-                self.norm,
-                self.method,
-            )
-            return _computed(x, conv, self._clamped(), plan)
-
-    def _resample(self, x: torch.Tensor, conv: Convolution | None) -> torch.Tensor:
-        """Resample onto the sizes that the present strides give."""
-        with checks.named(type(self).__name__):
-            axes = self._checked_axes(x)
-            shape = _shape_of(x, conv)
-            self._extend_reach([shape[axis] for axis in axes])
-            strides, values = self._feasible()
-            if not self.training:
-                self._held.renew(values)
-            per_axis = values * len(axes) if self.shared else values
-            plan = make_plan(
-                shape,
-                per_axis,
-                axes=axes,
-                smoothness=self.smoothness,
-                ramp=self.ramp,
-                norm=self.norm,
-                crop=self.crop,
-                multiple_of=self.multiple_of,
-                method=self.method,
-            )
-            if may_learn(strides):
-                return _computed(x, conv, strides, plan)
-            # As numbers: the arrays of a map are kept for those, on every device.
-            return _computed(x, conv, tuple(per_axis), plan)
-
-    def _checked_axes(self, x: torch.Tensor) -> tuple[int, ...]:
-        check_tensor(x)
-        axes = checks.axes(self.axes, len(self.axes), x.ndim)
-        checks.spectral_sizes(tuple(x.shape), axes)
-        return axes
 
     def hold_sizes(self) -> bool:
         """Hold the output sizes that the present strides give until the next call.
@@ -303,7 +269,7 @@ class DiffStride(nn.Module):
         """
         return self.hold_at(self.present_strides())
 
-    def present_strides(self) -> tuple[list[float], list[float]] | None:
+    def present_strides(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
         """Read the parameter on the host: its entries, and the nearest feasible ones."""
         if self.strides.is_meta:
             return None  # no values
@@ -311,7 +277,7 @@ class DiffStride(nn.Module):
         with checks.named(type(self).__name__):
             return self._read()
 
-    def hold_at(self, present: tuple[list[float], list[float]] | None) -> bool:
+    def hold_at(self, present: tuple[tuple[float, ...], tuple[float, ...]] | None) -> bool:
         """Hold the sizes of `present_strides`; without any, those of the last ones known."""
         self._holds = True
         if present is None:
@@ -320,7 +286,7 @@ class DiffStride(nn.Module):
         if values != current:
             with torch.no_grad():
                 self.strides.copy_(self.strides.new_tensor(values))
-        return self._held.renew(values)
+        return self._held.renew(self._settings, values)
 
     def release_sizes(self) -> None:
         """Let the output sizes follow the strides at every forward pass again."""
@@ -341,7 +307,7 @@ class DiffStride(nn.Module):
         except (TypeError, ValueError):
             # Without values, or broken: the next forward pass says so, if there is one.
             return
-        self._held.renew(values)
+        self._held.renew(self._settings, values)
 
     def effective_strides(self) -> torch.Tensor:
         """Return the strides that the next forward pass will use, one per axis, differentiable.
@@ -352,27 +318,25 @@ class DiffStride(nn.Module):
         if self._stands_still():
             return self._clamped()
         with checks.named(type(self).__name__):
-            return self._feasible()[0]
+            return self._feasible(*self._read())
 
-    def _extend_reach(self, sizes: Sequence[int]) -> None:
+    def _extend_reach(self, sizes: Iterable[int]) -> None:
         """Note how large a stride these sizes can use."""
-        most = [stride_bounds(size)[1] for size in sizes]
-        if self.shared:
+        most = [*map(largest_stride, sizes)]
+        if self._settings.shared:
             most = [max(most)]
-        before = self._start if self._reach is None else self._reach
-        self._reach = [max(pair) for pair in zip(before, most, strict=True)]
+        self._reach = [*map(max, self._reach or self._start, most)]
 
     def _extend_reach_to_met(self) -> None:
-        """The same for the sizes that came in while sizes were held, when nothing was noted."""
+        """Note how large a stride those inputs can use that came in while sizes were held."""
         for sizes in self._held.met:
             self._extend_reach(sizes)
 
-    def _limits(self) -> list[float]:
-        if self._reach is None:
-            return [self.upper] * len(self._start)
-        return [min(self.upper, reach) for reach in self._reach]
+    def _limits(self) -> tuple[float, ...]:
+        """Largest feasible stride, per entry: what is infinite is brought to it."""
+        return self._settings.clip([math.inf] * len(self._start), self._reach)
 
-    def _read(self) -> tuple[list[float], list[float]]:
+    def _read(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Read the parameter on the host: its entries, and the nearest feasible ones."""
         if torch.compiler.is_exporting():
             _unreadable("an exported program has no values")
@@ -380,32 +344,28 @@ class DiffStride(nn.Module):
             current: list[float] = self.strides.tolist()
         except Exception as error:  # a tensor on meta, a fake one, a batched one: each has its own
             _unreadable(type(error).__name__)
-        checks.learned_strides(current)
-        values = [
-            min(max(stride, self.lower), limit)
-            for stride, limit in zip(current, self._limits(), strict=True)
-        ]
-        return current, values
+        check_learned(current)
+        return tuple(current), self._settings.clip(current, self._reach)
 
-    def _feasible(self) -> tuple[torch.Tensor, list[float]]:
-        """Return feasible strides: one per axis as a tensor, one per entry as host floats."""
-        current, values = self._read()
+    def _feasible(self, current: tuple[float, ...], values: tuple[float, ...]) -> torch.Tensor:
+        """Return strides one per axis: the parameter's, or feasible values in their place."""
         # A copy: bringing the parameter back must not touch what a graph has saved.
         strides = self.strides.clone()
         if values != current:
             strides = self._straight_through(strides, values)
-        return self._per_axis(strides), values
+        return self._per_axis(strides)
 
     def _clamped(self) -> torch.Tensor:
         """Return strides within the layer's own bounds, clamped on their device, with slope one."""
-        strides = self.strides
-        clamped = strides.detach().clamp(self.lower, self.upper)
+        strides, settings = self.strides, self._settings
+        clamped = strides.detach().clamp(settings.lower, settings.upper)
         return self._per_axis(clamped + (strides - strides.detach()))
 
     def _per_axis(self, strides: torch.Tensor) -> torch.Tensor:
-        return strides.expand(len(self.axes)) if self.shared else strides
+        """Return one stride an axis, of the parameter's entries."""
+        return strides.expand(self._settings.ndim) if self._settings.shared else strides
 
-    def _straight_through(self, strides: torch.Tensor, values: list[float]) -> torch.Tensor:
+    def _straight_through(self, strides: torch.Tensor, values: tuple[float, ...]) -> torch.Tensor:
         """Clamp strides with slope one, and bring the parameter back when the gradient passes."""
         parameter = self.strides
         clamped = strides.new_tensor(values) + (strides - strides.detach())
@@ -474,11 +434,22 @@ class DiffStride(nn.Module):
             strides = "traced"  # vmap asks for the name of what it maps, which is this text
         else:
             strides = str([round(s, 4) for s in self.strides.tolist()])
+        settings = self._settings
         return (
-            f"strides={strides}, smoothness={self.smoothness:g}, ramp={self.ramp!r}, "
-            f"norm={self.norm!r}, shared={self.shared}, trainable={self.strides.requires_grad}, "
-            f"lower={self.lower:g}, upper={self.upper:g}, crop={self.crop}, "
-            f"multiple_of={self.multiple_of}, axes={self.axes}, method={self.method!r}"
-            + ", sizes held"
-            * self._holds
+            f"strides={strides}, smoothness={settings.smoothness:g}, ramp={settings.ramp!r}, "
+            f"norm={settings.norm!r}, shared={settings.shared}, "
+            f"trainable={self.strides.requires_grad}, lower={settings.lower:g}, "
+            f"upper={settings.upper:g}, crop={settings.crop}, "
+            f"multiple_of={settings.multiple_of}, axes={settings.axes}, "
+            f"method={settings.method!r}" + ", sizes held" * self._holds
         )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a state; of a layer that was saved with each setting by itself, too."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if "_settings" not in state:
+            before = self._held
+            self._settings = popped(StrideSettings, vars(self), ndim=len(state["axes"]))
+            self._held = HeldSizes(self._settings, before.strides)
+            for sizes in before._met:
+                self._extend_reach(sizes)

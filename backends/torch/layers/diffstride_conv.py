@@ -122,7 +122,7 @@ class DiffStrideConv2d(DiffStride):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # it has its own
         """Convolve and resample ``x``; its shape follows the present strides, or is held."""
-        return self._forward(x, self)
+        return super().forward(x, self)
 
     def extra_repr(self) -> str:
         """The convolution, then the layer's settings."""

@@ -9,6 +9,7 @@ from spectral_stride.torch.layers.diffstride import DiffStride
 
 
 def _layers(module: nn.Module) -> Iterator[DiffStride]:
+    """Find every layer with learnable strides in a network."""
     if not isinstance(module, nn.Module):
         allowed = "a torch.nn.Module, compiled, data-parallel or plain"
         checks.refuse(TypeError, "module", type(module).__name__, allowed, "pass the network")
@@ -55,7 +56,8 @@ def hold_sizes(module: nn.Module) -> bool:
     Tracing takes a second or more for each layer, and PyTorch warns that it looks through functions
     that are cached: these depend on their arguments alone, and nothing is lost.
 
-    ``load_state_dict`` does not move held sizes: call this after it.
+    ``load_state_dict`` does not move held sizes: call this after it. Setting one of a layer's
+    settings does, as if they had been held with it.
 
     Every change of sizes costs one compilation, and PyTorch stops after eight for one function:
     where more are to be expected, write ``torch.compile(net, recompile_limit=64)``.

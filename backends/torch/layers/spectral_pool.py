@@ -1,18 +1,17 @@
 """A layer whose stride is a fixed number, and need not be a whole one."""
 
-import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from spectral_stride import checks
-from spectral_stride.layer_settings import strides_or_sizes, strides_per_axis
-from spectral_stride.plan import strided_size
+from spectral_stride.layer_settings import HasPoolSettings, PoolSettings, popped
 from spectral_stride.torch.functional import check_tensor, spectral_pool
 
 
-class SpectralPool(nn.Module):
+class SpectralPool(HasPoolSettings, nn.Module):
     """Downsampling by a hard crop of the spectrum, to sizes that are fixed or follow fixed strides.
 
     y = irfft(X[0 .. n//2], n) along each axis: see `spectral_stride.spectral_pool`.
@@ -34,11 +33,17 @@ class SpectralPool(nn.Module):
     method : {"auto", "matmul", "fft"}, optional
         How an axis is computed.
 
+    Attributes
+    ----------
+    settings : PoolSettings
+        What the layer was constructed with. Each is an attribute of its own too, and may be set: it
+        acts from the next forward pass on, and a compiled network compiles again.
+
     Raises
     ------
     ValueError, TypeError
-        For arguments out of range, for both or neither of ``strides`` and ``out_sizes``, and for
-        inputs that `spectral_stride.torch.spectral_pool` refuses. Every message begins with
+        For arguments and settings out of range, for both or neither of ``strides`` and
+        ``out_sizes``, and for inputs that `spectral_stride.torch.spectral_pool` refuses. Every message begins with
         "SpectralPool: ".
 
     Notes
@@ -70,47 +75,32 @@ class SpectralPool(nn.Module):
     ) -> None:
         super().__init__()
         with checks.named("SpectralPool"):
-            self._settle(strides, out_sizes, norm, ndim, axes, method)
-
-    def _settle(
-        self,
-        strides: float | Sequence[float] | None,
-        out_sizes: Sequence[int] | None,
-        norm: str,
-        ndim: int | None,
-        axes: Sequence[int] | None,
-        method: str,
-    ) -> None:
-        """Check and keep the arguments."""
-        strides_or_sizes(strides, out_sizes)
-        self.strides = None if strides is None else strides_per_axis(strides, ndim)
-        if self.strides is not None:
-            checks.layer_strides(self.strides, 1.0, math.inf)
-        self.out_sizes = None if out_sizes is None else checks.sizes("out_sizes", out_sizes)
-        count = len(self.strides or self.out_sizes or ())
-        checks.layer_ndim("out_sizes" if self.strides is None else "strides", count, ndim)
-        self.axes = checks.layer_axes(axes, count)
-        checks.one_of("norm", norm, checks.NORMS)
-        checks.one_of("method", method, checks.METHODS)
-        self.norm = norm
-        self.method = method
+            self.settings = PoolSettings(
+                strides, out_sizes, norm, ndim=ndim, axes=axes, method=method
+            )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Resample ``x`` to ``out_sizes``, or to ceil(N/s) samples."""
+        settings = self.settings
         with checks.named("SpectralPool"):
             check_tensor(x)
-            sizes = self.out_sizes or self._strided_sizes(tuple(x.shape))
-            return spectral_pool(x, sizes, axes=self.axes, norm=self.norm, method=self.method)
-
-    def _strided_sizes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        assert self.strides is not None
-        planned = checks.axes(self.axes, len(self.axes), len(shape))
-        return tuple(
-            strided_size(shape[axis], stride)
-            for axis, stride in zip(planned, self.strides, strict=True)
-        )
+            sizes = settings.sizes_of(x.shape)
+            return spectral_pool(
+                x, sizes, axes=settings.axes, norm=settings.norm, method=settings.method
+            )
 
     def extra_repr(self) -> str:
         """Strides or sizes, and every setting."""
-        what = f"out_sizes={self.out_sizes}" if self.strides is None else f"strides={self.strides}"
-        return f"{what}, norm={self.norm!r}, axes={self.axes}, method={self.method!r}"
+        settings = self.settings
+        what = (
+            f"out_sizes={settings.out_sizes}"
+            if settings.strides is None
+            else f"strides={settings.strides}"
+        )
+        return f"{what}, norm={settings.norm!r}, axes={settings.axes}, method={settings.method!r}"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a state; of a layer that was saved with each setting by itself, too."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if "settings" not in state:
+            self.settings = popped(PoolSettings, vars(self))
