@@ -112,7 +112,7 @@ pins: check-python  ## Resolve all dependencies anew and rewrite constraints.txt
 
 clean:  ## Remove caches and built packages
 	@echo "==> Removing caches and built packages"
-	@rm -rf dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf dist .coverage .coverage.* .hypothesis .jax_cache .mypy_cache .pytest_cache .ruff_cache
 	@find spectral_stride backends tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove .venv as well

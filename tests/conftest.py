@@ -1,11 +1,21 @@
 """Fixtures and Hypothesis profiles; HYPOTHESIS_PROFILE names one of dev, ci and nightly."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.libraries import Backend
+
+# What JAX compiles is kept in files: each worker, each process that a test starts, and the next run
+# takes what another has compiled. Compiling is most of what tests of JAX do.
+for name, value in {
+    "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".jax_cache"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}.items():
+    os.environ.setdefault(name, value)
 
 # The fixture check_property, as any user of the suite gets it.
 pytest_plugins = ["spectral_stride.testing.plugin"]

@@ -21,6 +21,7 @@ from spectral_stride.layer_settings import (
     roundest_stride,
     strides_per_axis,
 )
+from spectral_stride.plan import for_any_batch
 from tests.changed_settings import CHANGES, REFUSED, START
 
 INF, NAN = math.inf, math.nan
@@ -76,7 +77,7 @@ def test_a_plan_is_that_of_all_settings():
     for name, value in [*CHANGES.items(), ("axes", (1, 2))]:
         settings, changed[name] = replace(settings, **{name: value}), value
         options = {key: one for key, one in changed.items() if key not in ("lower", "upper")}
-        plan = make_plan(shape, strides, **options)
+        plan = for_any_batch(make_plan(shape, strides, **options))
         assert settings.plan(shape, strides) is plan
         seen.add(plan)
     assert len(seen) == len(CHANGES) - 2 + 1  # bounds make no plan

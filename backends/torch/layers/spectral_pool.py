@@ -43,8 +43,8 @@ class SpectralPool(HasPoolSettings, nn.Module):
     ------
     ValueError, TypeError
         For arguments and settings out of range, for both or neither of ``strides`` and
-        ``out_sizes``, and for inputs that `spectral_stride.torch.spectral_pool` refuses. Every message begins with
-        "SpectralPool: ".
+        ``out_sizes``, and for inputs that `spectral_stride.torch.spectral_pool` refuses. Every
+        message begins with "SpectralPool: ".
 
     Notes
     -----
