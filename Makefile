@@ -49,7 +49,7 @@ types: $(READY)  ## Check the types of the core and of the adapters
 tests: $(READY)  ## Run the tests (PROFILE=dev|ci|nightly, WORKERS=2) and the coverage gate
 	@echo "==> Running the tests on $(WORKERS) workers, hypothesis profile $(PROFILE): pytest"
 	@HYPOTHESIS_PROFILE=$(PROFILE) OMP_NUM_THREADS=1 \
-		$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --cov --cov-report= tests
+		$(BIN)/pytest -q -n $(WORKERS) --cov --cov-report= tests
 	@echo "==> Checking that the tests reach at least 98 % of the core, branches included"
 	@$(BIN)/coverage report --include='spectral_stride/*' --fail-under=98
 

@@ -1,6 +1,7 @@
 """Fixtures and Hypothesis profiles; HYPOTHESIS_PROFILE names one of dev, ci and nightly."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,20 @@ def xp(request):
     return request.param
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Send tests that share a fixture of their module to one worker, which then makes it once."""
-    for item in items:
-        defined = (one for found in item._fixtureinfo.name2fixturedefs.values() for one in found)
-        if any(one.scope == "module" for one in defined):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Send a file whose tests share a fixture to one worker, which then makes it once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class BySharedFixture(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path, _, _ = nodeid.partition("::")
+            return path if shares_a_fixture(config.rootpath / path) else nodeid
+
+    return BySharedFixture(config, log)
+
+
+@cache
+def shares_a_fixture(path):
+    """Whether a file of tests has a fixture that is made for all of them."""
+    return 'scope="module"' in path.read_text(encoding="utf-8")

@@ -63,6 +63,7 @@ def test_a_failure_shows_the_smallest_case():
     )
 
 
+@pytest.mark.usefixtures("without_shrinking")
 def test_what_an_implementation_raises_is_its_failure():
     """The exception, and the line that raised it."""
 
@@ -73,6 +74,7 @@ def test_what_an_implementation_raises_is_its_failure():
         check_implementation(np.asarray, forward, max_examples=2)
 
 
+@pytest.mark.usefixtures("without_shrinking")
 def test_a_wrong_kind_of_result_is_named():
     """Another dtype, another library, another shape."""
 
@@ -166,6 +168,7 @@ def test_the_table(capsys):
     assert "float32 below, float64 above" in printed
 
 
+@pytest.mark.usefixtures("without_shrinking")
 def test_the_table_of_a_wrong_implementation(capsys, monkeypatch):
     """A failure is marked, told at length, and counted in the exit status."""
     wrong = Known("wrong", lambda: Implementation(**norm_swapped(), name="wrong"), 1.0)
