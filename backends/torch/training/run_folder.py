@@ -7,7 +7,8 @@ import pickle
 import platform
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
@@ -16,8 +17,10 @@ from typing import Any
 
 import lightning
 import torch
+from filelock import FileLock, Timeout
 from lightning.pytorch.loggers import CSVLogger
 
+from spectral_stride import checks
 from spectral_stride.torch.training.config import DIGITS, Config, parse
 from spectral_stride.torch.training.device import hardware, is_first_process
 from spectral_stride.torch.training.refusal import RefusedError, refuse
@@ -28,6 +31,8 @@ SUMMARY = "summary.json"
 PICTURE = "strides.png"
 METRICS = "metrics.csv"
 RESULT = "result.json"
+ERROR = "error.txt"
+LOCK = "run.lock"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 
 # Where the processes of one machine find the folder that the first of them has made.
@@ -74,7 +79,7 @@ def make_folder(out: str | None, config: Config) -> Path:
     path = _default_folder(config) if out is None else Path(out)
     free = f"write --out {path}-2" if out else "write --out with a folder of your own"
     try:
-        if path.is_dir() and any(path.iterdir()):
+        if path.is_dir() and any(file.name != LOCK for file in path.iterdir()):
             allowed = "a new or an empty folder"
             refuse("--out", f"{str(path)!r}, which holds files", allowed, free)
         path.mkdir(parents=True, exist_ok=True)
@@ -93,36 +98,75 @@ def _made_by_the_first(out: str | None) -> Path:
     return Path(os.environ.get(_SHARED) or out or RUNS)
 
 
-def resumed(folder: str) -> Config:
-    """Read the choices of a run that is to go on.
+class HeldError(RefusedError):
+    """Another process trains in the folder."""
+
+
+@contextmanager
+def held(folder: Path, seconds: float = 0.0) -> Iterator[None]:
+    """Keep a run folder to this thread, which may ask for it again, until the block ends.
+
+    The operating system lets go of it when the process dies, however it dies.
+
+    Parameters
+    ----------
+    folder : Path
+    seconds : float, optional
+        To wait for another process that has it.
+
+    Raises
+    ------
+    HeldError
+        If another process keeps it for longer.
+    """
+    lock = FileLock(folder / LOCK, is_singleton=True)
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        got = f"{str(folder)!r}, in which another process trains"
+        checks.refuse(HeldError, "folder", got, "one process for each", "wait until that one ends")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def config_of(folder: Path) -> Config:
+    """Read the choices of a run.
 
     Raises
     ------
     RefusedError
         If the folder is not that of a run, or holds choices that `parse` refuses.
     """
-    path = Path(folder) / CONFIG
     try:
-        content = read_json(path)
+        content = read_json(folder / CONFIG)
         words = content["config"]
         data = Path(content["directory"], words["data"])
         # A path is that of the directory in which the run was started; the digits are no path.
         is_path = words["data"] != DIGITS and data.exists()
-        config = parse(words | ({"data": str(data)} if is_path else {}))
+        return parse(words | ({"data": str(data)} if is_path else {}))
     except RefusedError:
         raise  # it names the option
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         # The last two where what is there has another form, such as a list.
-        got = f"{folder!r} ({type(error).__name__} for {CONFIG})"
+        got = f"{str(folder)!r} ({type(error).__name__} for {CONFIG})"
         refuse("--resume", got, "the folder of a run", "write --resume runs/NAME")
+
+
+def resumed(folder: str) -> Config:
+    """Read the choices of a run that is to go on, in all of its processes."""
+    config = config_of(Path(folder))
     os.environ[_SHARED] = str(Path(folder).absolute())
     return config
 
 
 def discard(folder: Path) -> None:
     """Leave the folder of a run that was refused as `make_folder` found it."""
-    if not any(path.is_file() for path in folder.rglob("*") if path.name != CONFIG):
-        (folder / CONFIG).unlink(missing_ok=True)
+    own = (CONFIG, LOCK)
+    if not any(path.is_file() for path in folder.rglob("*") if path.name not in own):
+        for name in own:
+            (folder / name).unlink(missing_ok=True)
         for path in folder.iterdir():
             shutil.rmtree(path)
 
