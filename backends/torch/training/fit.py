@@ -27,6 +27,7 @@ from spectral_stride.torch.training.run_folder import (
     PICTURE,
     RESULT,
     SUMMARY,
+    WholeCheckpoints,
     discard,
     held,
     keep_metrics,
@@ -88,6 +89,7 @@ def _trainer(config: Config, folder: Path, device: str, progress: bool) -> light
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         max_epochs=config.epochs,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         # Both write into the folder itself, not into numbered versions below it.
         logger=[
             CSVLogger(folder, name="", version=""),

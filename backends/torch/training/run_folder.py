@@ -19,6 +19,7 @@ import lightning
 import torch
 from filelock import FileLock, Timeout
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from spectral_stride import checks
 from spectral_stride.torch.training.config import DIGITS, Config, parse
@@ -200,6 +201,22 @@ def write_config(folder: Path, config: Config, device: str) -> None:
         },
     }
     write_json(folder / CONFIG, content)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are all there, or those of before: also when the disk is full.
+
+    Lightning writes into the folder for temporary files and moves what it wrote, which between two
+    file systems is a copy.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write beside the checkpoint of before, then take its place."""
+        part = f"{path}.part"
+        super().save_checkpoint(checkpoint, part, storage_options)
+        os.replace(part, path)
 
 
 def keep_metrics(trainer: lightning.Trainer, checkpoint: Path) -> None:

@@ -1,5 +1,6 @@
 """Sweeps on a cluster: what runs, what is skipped, what is repeated, and what each failure says."""
 
+import io
 import re
 import signal
 import socket
@@ -7,12 +8,17 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask
 import pytest
-from distributed import LocalCluster
+from distributed import KilledWorker, LocalCluster
+from rich.console import Console
 
+import spectral_stride
 from spectral_stride.torch.training.sweep import cluster, trials
+from spectral_stride.torch.training.sweep.run import _shown
+from spectral_stride.torch.training.sweep.trials import Outcome
 
 GRID = "{downsampling: [diffstride, strided], penalty: [0.1, 0.3], seed: [0, 1]}"
 # All of a cluster in this process.
@@ -115,6 +121,27 @@ def test_what_another_process_trains_is_left_to_it(sweep, trainings, address, mo
     assert sorted(turns.values()) == [1, 3]
 
 
+def test_a_trial_that_has_killed_its_workers_fails(
+    sweep, trainings, address, monkeypatch, tmp_path
+):
+    """As Dask says it when its tries are used up; the others go on."""
+
+    def kill(name, config, folder):
+        if config.seed == 0:
+            raise KilledWorker(name, SimpleNamespace(address="tcp://127.0.0.1:1"), 3)
+        return trials.run_trial(name, config, folder)
+
+    monkeypatch.setattr(cluster, "run_trial", kill)
+    shown = sweep("{downsampling: strided, seed: [0, 1]}", "--scheduler", address)
+    assert shown.code == 1
+    assert re.search(
+        r"seed0-\S+  failed: ChildProcessError: its worker died in each of 4 tries", shown.out
+    )
+    assert "1 done, 1 failed" in shown.out
+    (error,) = (tmp_path / "out").glob("*seed0*/error.txt")
+    assert "its worker died" in error.read_text()
+
+
 @pytest.mark.parametrize(("words", "workers", "threads"), [((), 1, 7), (("--workers", "3"), 3, 2)])
 def test_a_local_cluster_shares_the_cores(sweep, trainings, monkeypatch, words, workers, threads):
     asked = {}
@@ -140,6 +167,16 @@ def test_a_local_cluster_shares_the_cores(sweep, trainings, monkeypatch, words, 
     assert link
 
 
+def test_a_live_line_says_how_far_it_is():
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100, no_color=True)
+    outcomes = [Outcome("a", "done", 0.5, 10), Outcome("b", "failed", error="no [memory]")]
+    assert list(_shown(outcomes, console, 3, 8)) == outcomes
+    shown = screen.getvalue()
+    assert "b  failed: no [memory]" in re.sub(r"\x1b\[[\d;]*m", "", shown)
+    assert re.search(r"trials, 1 failed .*5/8", re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown))
+
+
 # --- What cannot run ---------------------------------------------------------------------------
 
 
@@ -162,6 +199,17 @@ def test_the_device_is_looked_for_first(sweep, tmp_path, monkeypatch):
     assert shown.code == 2
     assert "--device: got 'cuda'" in shown.refusal
     assert not (tmp_path / "out").exists()
+
+
+def test_a_summary_that_is_cut_off(sweep, trainings, address, tmp_path):
+    sweep("seed: 0", "--scheduler", address)
+    (path,) = (tmp_path / "out").glob("*/summary.json")
+    path.write_text(path.read_text()[:20])
+    shown = sweep("seed: 0", "--scheduler", address)
+    assert shown.code == 2
+    assert f"--out: got '{path}' (JSONDecodeError); allowed:" in shown.refusal
+    path.unlink()
+    assert sweep("seed: 0", "--scheduler", address).code == 0
 
 
 def test_a_folder_that_is_a_file(sweep, tmp_path):
@@ -204,16 +252,20 @@ def test_a_worker_is_no_scheduler(sweep, address):
     assert "(Worker); allowed: the address of a Dask scheduler" in shown.refusal
 
 
-@pytest.mark.parametrize("version", ["0.0.1", None])
+def nowhere(name):
+    """What a worker without the library answers."""
+    raise ModuleNotFoundError("No module named 'spectral_stride'")
+
+
+@pytest.mark.parametrize("version", [spectral_stride.__version__, None])
 def test_a_worker_with_another_version(sweep, trainings, address, monkeypatch, version):
-    name = "spectral_stride:__version__" if version else "spectral_stride:nothing_by_that_name"
-    monkeypatch.setattr(cluster, "_VERSION", name)
-    monkeypatch.setattr(cluster, "__version__", "0.2.0")
+    monkeypatch.setattr(cluster, "__version__", "7.0.0")
+    if version is None:
+        monkeypatch.setattr(cluster, "resolve_name", nowhere)
     shown = sweep("seed: 0", "--scheduler", address)
     assert shown.code == 2
-    expected = "None" if version is None else "0.1.0"
-    assert f"version {expected} of spectral-stride on worker tcp://" in shown.refusal
-    assert "install spectral-stride==0.2.0 there" in shown.refusal
+    assert f"version {version} of spectral-stride on worker tcp://" in shown.refusal
+    assert "allowed: 7.0.0, as here; instead: install spectral-stride==7.0.0" in shown.refusal
     assert trainings.seen == []
 
 
@@ -246,7 +298,7 @@ def test_a_cluster_without_workers(sweep, trainings, monkeypatch):
 @pytest.mark.parametrize("lost", ["workers", "scheduler"])
 def test_what_is_done_stays_when_a_cluster_is_lost(sweep, trainings, monkeypatch, lost, tmp_path):
     monkeypatch.setattr(cluster, "NO_WORKER", 0.5)
-    with LocalCluster(**HERE) as some:
+    with dask.config.set({"distributed.comm.timeouts.connect": 1}), LocalCluster(**HERE) as some:
         closing = []
 
         def lose(config, folder):

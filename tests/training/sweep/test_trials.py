@@ -5,12 +5,16 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from spectral_stride.__main__ import main
 from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.run_folder import WholeCheckpoints
 from spectral_stride.torch.training.sweep import trials
 from spectral_stride.torch.training.sweep.grid import Point
 from spectral_stride.torch.training.sweep.trials import Outcome, finished, run_trial
@@ -154,3 +158,22 @@ def test_what_is_done_is_found_by_what_it_trained(tmp_path, trainings):
     other = config_of(**TINY, seed="1")
     done = finished([Point("a", CONFIG), Point("b", other)], tmp_path)
     assert done == {"a": Outcome("a", "done", 0.5, 2_000_000)}
+
+
+def test_a_checkpoint_stays_whole_when_the_next_one_cannot_be_written(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    saves = WholeCheckpoints()
+    saves.save_checkpoint({"epoch": 0}, path)
+
+    def cut_off(self, checkpoint, where, options):
+        Path(where).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(TorchCheckpointIO, "save_checkpoint", cut_off)
+        with pytest.raises(OSError, match="No space left"):
+            saves.save_checkpoint({"epoch": 1}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 0}
+    saves.save_checkpoint({"epoch": 1}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]

@@ -39,36 +39,42 @@ NO_WORKER = 60.0
 # Seconds between two looks at the cluster.
 _PAUSE = 0.5
 
-_VERSION = "spectral_stride:__version__"
-
 
 @contextmanager
 def local_cluster(workers: int) -> Iterator[Client]:
     """Start worker processes on this machine, which share its cores; end them with the block."""
     threads = max(1, torch.get_num_threads() // workers)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    settings = {f"distributed.nanny.pre-spawn-environ.{name}": threads for name in names}
-    # A terminal sends Ctrl-C to all processes, but it is this one that ends the others: they
-    # inherit the mask from the thread that starts them, now and whenever one has died.
+    settings: dict[str, Any] = {
+        **{f"distributed.nanny.pre-spawn-environ.{name}": threads for name in names},
+        "distributed.scheduler.allowed-failures": RETRIES,
+        # A worker that died has so long to come back, which takes a while on a busy machine.
+        "distributed.deploy.lost-worker-timeout": "10 minutes",
+    }
+    with dask.config.set(settings), _start(workers) as cluster, Client(cluster) as client:
+        yield client
+
+
+def _start(workers: int) -> LocalCluster:
+    """Start the processes so that Ctrl-C, which a terminal sends to all, spares them.
+
+    It is this process that ends them. They inherit the mask from the thread that starts them, now
+    and whenever one has died.
+    """
     resource_tracker.ensure_running()  # it would lift the mask
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        with dask.config.set(settings | {"distributed.scheduler.allowed-failures": RETRIES}):
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                memory_limit=0,  # by which Dask would kill a training; the system does if it must
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-            )
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=0,  # by which Dask would kill a training; the system does if it must
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        )
     except RuntimeError as error:
-        raise ConnectionError(
-            f"Dask could not start {workers} worker processes: {error}"
-        ) from error
+        raise ConnectionError(f"Dask could not start {workers} workers: {error}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    with cluster, Client(cluster) as client:
-        yield client
 
 
 @contextmanager
@@ -120,7 +126,7 @@ def _check(client: Client, workers: Collection[str], folder: Path) -> set[str]:
         For a worker that does not.
     """
     # Functions of the standard library, which every worker has.
-    versions = _ask(client, workers, resolve_name, _VERSION)
+    versions = _ask(client, workers, resolve_name, "spectral_stride:__version__")
     for worker, version in versions.items():
         if version != __version__:
             got = f"version {version} of spectral-stride on worker {worker}"

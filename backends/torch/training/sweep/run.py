@@ -62,8 +62,7 @@ def run_sweep(
     try:
         if todo:
             with cluster as client:
-                if "dashboard" in client.scheduler_info()["services"]:
-                    _say(console, f"Dashboard  {client.dashboard_link}")
+                _say(console, f"Dashboard  {client.dashboard_link}")
                 trials = train_all(client, todo, folder)
                 try:
                     for outcome in _shown(trials, console, len(outcomes), len(points)):

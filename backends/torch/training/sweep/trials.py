@@ -79,8 +79,14 @@ class Outcome:
 
 def _outcome_of(folder: Path) -> Outcome:
     """Read what came out of a trial that is done."""
-    (trained,) = read_json(folder / SUMMARY)["runs"]
-    return Outcome(folder.name, DONE, trained["test_accuracy"], trained["after"]["macs"])
+    try:
+        (trained,) = read_json(folder / SUMMARY)["runs"]
+        return Outcome(folder.name, DONE, trained["test_accuracy"], trained["after"]["macs"])
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        got = f"{str(folder / SUMMARY)!r} ({type(error).__name__})"
+        refuse(
+            "--out", got, f"a {SUMMARY} of one training", "remove it: the trial is then done again"
+        )
 
 
 def failure(folder: Path, error: BaseException) -> Outcome:
@@ -88,6 +94,7 @@ def failure(folder: Path, error: BaseException) -> Outcome:
     reason = " ".join(str(error).split())
     line = reason if isinstance(error, RefusedError) else f"{type(error).__name__}: {reason}"
     with suppress(OSError):  # on a full disk the line has to do
+        folder.mkdir(exist_ok=True)
         (folder / ERROR).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     return Outcome(folder.name, FAILED, error=line)
 
@@ -176,9 +183,9 @@ def run_trial(name: str, config: Config, sweep: Path) -> Outcome:
     Returns
     -------
     Outcome
-        An exception would have Dask try again, as if a worker had died.
+        Also where the training raises: its reason is then in the folder, too.
     """
-    # Dask marks its processes as daemons, which may not start those that decode images.
+    # Dask marks its workers as daemons, which may start no processes, such as those that read data.
     current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     folder = sweep / name
     with _TURN:
