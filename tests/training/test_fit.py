@@ -46,6 +46,7 @@ def test_all_files_are_there(finished):
     folder, _, _ = finished
     assert {path.name for path in folder.iterdir()} == {
         "config.json",
+        "run.lock",
         "summary.json",
         "strides.png",
         "diffstride",

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 import spectral_stride
-from spectral_stride.torch.training.config import OPTIONS, Config, has_effect, parse
+from spectral_stride.torch.training.config import OPTIONS, has_effect, parse
 from spectral_stride.torch.training.options import Option, flag_of
 from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.refusal import refuse
@@ -124,8 +124,7 @@ def _was_given(context: typer.Context, name: str) -> bool:
 
 
 SWEEPS = Path("sweeps")
-# As `leases.GRACE`, in a module that takes seconds to import.
-MINUTES = 3
+MOST_WORKERS = 1024
 
 Grid = Annotated[
     str,
@@ -142,13 +141,16 @@ SweepOut = Annotated[
         metavar="FOLDER",
     ),
 ]
-Storage = Annotated[
+Workers = Annotated[
     str | None,
-    typer.Option(
-        help="Database that several machines share, such as postgresql://user@host/name. Without "
-        "it a journal in the folder, which machines can share too. A database hears of a killed "
-        f"worker only by {MINUTES} minutes of silence; until then its point counts as running.",
-        metavar="URL",
+    _option("Processes on this machine, each with one training at a time; without it 1.", "N"),
+]
+Scheduler = Annotated[
+    str | None,
+    _option(
+        "Train on the Dask cluster that runs there, in place of processes on this machine. Its "
+        "workers share the folder of the sweep.",
+        "tcp://HOST:PORT",
     ),
 ]
 Runs = Annotated[list[str], typer.Argument(help="Folders of runs or of sweeps.", metavar="RUNS...")]
@@ -156,50 +158,38 @@ ReportOut = Annotated[str, typer.Option("--out", help="Folder for the report.", 
 
 
 @app.command()
-def sweep(grid: Grid, out: SweepOut = None, storage: Storage = None) -> None:
-    """Train every point of a grid, once.
+def sweep(
+    grid: Grid, out: SweepOut = None, workers: Workers = None, scheduler: Scheduler = None
+) -> None:
+    """Train every point of a grid, once, on a cluster of Dask.
 
-    Start it again to go on after an interruption: what has finished stays, what was broken off goes
-    on after its last whole epoch, what has failed is tried again. Start it several times,
-    on several machines, to work side by side. With --storage wait three minutes after a worker was
-    killed, or its point counts as running, and is left out; it then begins anew, in a folder of its
-    own, for nobody knows that the silent worker is dead.
+    Start it again to go on after an interruption: what is done stays, what was broken off goes on
+    after its last whole epoch, what has failed is tried again. A trial whose worker dies
+    is tried again by itself, three times at most.
     """
-    from spectral_stride.torch.training.device import find_device
     from spectral_stride.torch.training.sweep.grid import read_grid
 
-    path = Path(grid)
-    for device in {point.config.device for point in read_grid(path)}:
-        find_device(device)
-    # Only now: these take seconds to import, and a wrong grid has been refused by here.
-    from spectral_stride.torch.training.fit import run_job
-    from spectral_stride.torch.training.run_folder import CONFIG
-    from spectral_stride.torch.training.sweep.outcomes import FAILED, RUNNING, outcome_table
-    from spectral_stride.torch.training.sweep.sweep import sweep as run_sweep
-
-    console = Console()
-    silent = Console(quiet=True)
-
-    def run(config: Config, folder: Path) -> dict[str, Any]:
-        if (folder / CONFIG).exists():  # it was broken off
-            _, summary = run_job(config, None, silent, resume=str(folder))
-        else:
-            _, summary = run_job(config, str(folder), silent, keep=True)
-        return summary
-
-    folder = SWEEPS / path.stem if out is None else Path(out)
-
-    def tell(line: str) -> None:
-        console.print(line, soft_wrap=True, highlight=False)
-
-    outcomes = run_sweep(path, folder, run, storage=storage, tell=tell)
-    console.print(outcome_table(outcomes))
-    if storage is not None and any(outcome.state == RUNNING for outcome in outcomes):
-        tell(
-            "A running trial is another worker's, or that of one killed less than "
-            f"{MINUTES} minutes ago: then start the sweep again after that time."
+    points = read_grid(Path(grid))
+    if workers is not None and scheduler is not None:
+        refuse(
+            "--workers", "--scheduler too", "one of them", "start the workers of a cluster there"
         )
-    if any(outcome.state == FAILED for outcome in outcomes):
+    if not (workers or "1").isdecimal() or not 1 <= int(workers or "1") <= MOST_WORKERS:
+        allowed = f"a whole number from 1 to {MOST_WORKERS}"
+        refuse("--workers", repr(workers), allowed, "write --workers 2")
+    # Only now: these take seconds to import, and a wrong grid has been refused by here.
+    from spectral_stride.torch.training.device import find_device
+    from spectral_stride.torch.training.sweep.cluster import local_cluster, running_cluster
+    from spectral_stride.torch.training.sweep.run import run_sweep
+
+    if scheduler is None:
+        for device in {point.config.device for point in points}:
+            find_device(device)
+        cluster = local_cluster(int(workers or "1"))
+    else:
+        cluster = running_cluster(scheduler)
+    folder = SWEEPS / Path(grid).stem if out is None else Path(out)
+    if not run_sweep(points, folder, cluster, Console()):
         raise typer.Exit(1)
 
 

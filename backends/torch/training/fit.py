@@ -1,6 +1,7 @@
 """A run from its configuration to its folder: one network, its baseline, what is shown of them."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,13 @@ from spectral_stride.torch.training.report.run_picture import draw
 from spectral_stride.torch.training.report.run_table import result_table
 from spectral_stride.torch.training.run_folder import (
     CHECKPOINT,
+    CONFIG,
     PICTURE,
     RESULT,
     SUMMARY,
+    WholeCheckpoints,
     discard,
+    held,
     keep_metrics,
     make_folder,
     read_json,
@@ -86,6 +90,7 @@ def _trainer(config: Config, folder: Path, device: str, progress: bool) -> light
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         max_epochs=config.epochs,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         # Both write into the folder itself, not into numbered versions below it.
         logger=[
             CSVLogger(folder, name="", version=""),
@@ -237,12 +242,7 @@ def train(
 
 
 def run_job(
-    config: Config,
-    out: str | None,
-    console: Console,
-    *,
-    resume: str | None = None,
-    keep: bool = False,
+    config: Config, out: str | None, console: Console, *, resume: str | None = None
 ) -> tuple[Path, dict[str, Any]]:
     """Run one job from checked choices to the last line on the screen.
 
@@ -255,10 +255,7 @@ def run_job(
     console : rich.console.Console
         Where to show things; the other processes of a run on several devices show nothing.
     resume : str, optional
-        The folder of a run that goes on, in place of ``out``.
-    keep : bool, optional
-        Leave the choices of a run that is refused in its folder, for a report to name them; without
-        it the folder is free for the next try.
+        The folder of a run that goes on, in place of ``out``; what is missing in it is made.
 
     Returns
     -------
@@ -275,18 +272,20 @@ def run_job(
     first = is_first_process()
     if not first:
         console = Console(quiet=True)
-    elif resume is None:
-        write_config(folder, config, device)
-    if not config.baseline and config.downsampling != "strided":
-        console.print("No baseline of strided convolutions.")
-    try:
-        summary = train(config, folder, device, progress=console.is_terminal, tell=console.print)
-    except RefusedError:
-        if first and resume is None and not keep:
-            discard(folder)
-        raise
-    if first:
-        draw(folder, summary)
+    with held(folder) if first else nullcontext():
+        if first and not (folder / CONFIG).exists():
+            write_config(folder, config, device)
+        if not config.baseline and config.downsampling != "strided":
+            console.print("No baseline of strided convolutions.")
+        progress = console.is_terminal
+        try:
+            summary = train(config, folder, device, progress=progress, tell=console.print)
+        except RefusedError:
+            if first and resume is None:
+                discard(folder)
+            raise
+        if first:
+            draw(folder, summary)
     console.print(result_table(summary))
     console.print(f"Picture  {folder / PICTURE}", soft_wrap=True, highlight=False)
     console.print(f"Files    {folder}", soft_wrap=True, highlight=False)

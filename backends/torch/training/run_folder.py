@@ -7,7 +7,8 @@ import pickle
 import platform
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
@@ -16,8 +17,11 @@ from typing import Any
 
 import lightning
 import torch
+from filelock import FileLock, Timeout
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from spectral_stride import checks
 from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config, complete, parse
 from spectral_stride.torch.training.device import hardware, is_first_process
 from spectral_stride.torch.training.options import flag_of
@@ -29,6 +33,8 @@ SUMMARY = "summary.json"
 PICTURE = "strides.png"
 METRICS = "metrics.csv"
 RESULT = "result.json"
+ERROR = "error.txt"
+LOCK = "run.lock"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 
 # Where the processes of one machine find the folder that the first of them has made.
@@ -75,7 +81,7 @@ def make_folder(out: str | None, config: Config) -> Path:
     path = _default_folder(config) if out is None else Path(out)
     free = f"write --out {path}-2" if out else "write --out with a folder of your own"
     try:
-        if path.is_dir() and any(path.iterdir()):
+        if path.is_dir() and any(file.name != LOCK for file in path.iterdir()):
             allowed = "a new or an empty folder"
             refuse("--out", f"{str(path)!r}, which holds files", allowed, free)
         path.mkdir(parents=True, exist_ok=True)
@@ -92,6 +98,39 @@ def make_folder(out: str | None, config: Config) -> Path:
 def _made_by_the_first(out: str | None) -> Path:
     """Return the folder, in any process but the first of a run."""
     return Path(os.environ.get(_SHARED) or out or RUNS)
+
+
+class HeldError(RefusedError):
+    """Another process trains in the folder."""
+
+
+@contextmanager
+def held(folder: Path, seconds: float = 0.0) -> Iterator[None]:
+    """Keep a run folder to this thread, which may ask for it again, until the block ends.
+
+    The operating system lets go of it when the process dies, however it dies.
+
+    Parameters
+    ----------
+    folder : Path
+    seconds : float, optional
+        To wait for another process that has it.
+
+    Raises
+    ------
+    HeldError
+        If another process keeps it for longer.
+    """
+    lock = FileLock(folder / LOCK, is_singleton=True)
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        got = f"{str(folder)!r}, in which another process trains"
+        checks.refuse(HeldError, "folder", got, "one process for each", "wait until that one ends")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def config_of(folder: Path) -> Config:
@@ -146,8 +185,10 @@ def resumed(folder: str) -> Config:
 
 def discard(folder: Path) -> None:
     """Leave the folder of a run that was refused as `make_folder` found it."""
-    if not any(path.is_file() for path in folder.rglob("*") if path.name != CONFIG):
-        (folder / CONFIG).unlink(missing_ok=True)
+    own = (CONFIG, LOCK)
+    if not any(path.is_file() for path in folder.rglob("*") if path.name not in own):
+        for name in own:
+            (folder / name).unlink(missing_ok=True)
         for path in folder.iterdir():
             shutil.rmtree(path)
 
@@ -181,6 +222,22 @@ def write_config(folder: Path, config: Config, device: str) -> None:
         },
     }
     write_json(folder / CONFIG, content)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are all there, or those of before: also when the disk is full.
+
+    Lightning writes into the folder for temporary files and moves what it wrote, which between two
+    file systems is a copy.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write beside the checkpoint of before, then take its place."""
+        part = f"{path}.part"
+        super().save_checkpoint(checkpoint, part, storage_options)
+        os.replace(part, path)
 
 
 def keep_metrics(trainer: lightning.Trainer, checkpoint: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from spectral_stride.torch.training.config import OPTIONS, Config, has_effect, parse
+from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config, has_effect, parse
 from spectral_stride.torch.training.refusal import RefusedError, refuse
 
 # Each point is one training, so that a baseline is a point of its own.
@@ -94,7 +95,7 @@ def _option(name: Any) -> str:
         refuse("grid", "baseline", allowed, "write downsampling: [diffstride, strided]")
     if option in ("devices", "nodes"):
         allowed = "trainings in one process each"
-        refuse("grid", option, allowed, "start the sweep once for each device: workers share it")
+        refuse("grid", option, allowed, "start one worker for each device: --workers, --scheduler")
     if option not in SWEPT:
         near = get_close_matches(option, SWEPT, 1)
         remedy = f"write {near[0]}" if near else f"write {_EXAMPLE}"
@@ -115,14 +116,33 @@ def _choices(number: int, content: Any) -> dict[str, list[Any]]:
     return choices
 
 
-def _combinations(choices: Mapping[str, list[Any]]) -> Iterator[tuple[dict[str, str], Config]]:
-    """Yield what counts of each combination, and its configuration."""
+def _parse(words: Mapping[str, Any], folder: Path) -> Config:
+    """Parse one combination of values; a path in it is that of the grid's folder."""
+    settled = {**words, "baseline": False}
+    data = words.get("data", DIGITS)
+    if data != DIGITS:
+        # Whole, for the processes that train may have been started anywhere.
+        path = os.path.abspath(folder / Path(data).expanduser())
+        # It may name one of its configurations.
+        if os.path.exists(path) or os.path.isdir(path.rpartition(":")[0]):
+            settled["data"] = path
+        elif os.path.exists(data):
+            got = f"{data}, a path from where the command was started"
+            remedy = f"write data: {os.path.relpath(data, folder)}"
+            refuse("data", got, "a path from the folder that holds the grid", remedy)
+    return parse(settled)
+
+
+def _combinations(
+    choices: Mapping[str, list[Any]], folder: Path
+) -> Iterator[tuple[dict[str, str], Config]]:
+    """Yield the words of each combination that have an effect, and its configuration."""
     for values in product(*choices.values()):
         words = dict(zip(choices, values, strict=True))
         # Of the whole combination first: a wrong value is refused where it does not count, too.
-        downsampling = parse({**words, "baseline": False}).downsampling
+        downsampling = _parse(words, folder).downsampling
         words = {option: word for option, word in words.items() if has_effect(option, downsampling)}
-        yield words, parse({**words, "baseline": False})
+        yield words, _parse(words, folder)
 
 
 def _word(value: Any) -> str:
@@ -131,8 +151,9 @@ def _word(value: Any) -> str:
 
 def _name(words: Mapping[str, str], config: Config) -> str:
     content = asdict(config)
+    shown = content | {"data": words.get("data")}  # as it was written: a whole path may be long
     parts = [
-        ("" if option in _SELF_EVIDENT else option) + _word(content[option])
+        ("" if option in _SELF_EVIDENT else option) + _word(shown[option])
         for option in SWEPT
         if option in words
     ]
@@ -150,7 +171,8 @@ def read_grid(path: Path) -> list[Point]:
     ----------
     path : Path
         A YAML mapping from options of ``spectral-stride train`` (but ``baseline``) to one value or
-        a list of values; or a list of such mappings, whose points are joined.
+        a list of values; or a list of such mappings, whose points are joined. A relative path in
+        it is that of the grid's own folder.
 
     Returns
     -------
@@ -180,7 +202,7 @@ def read_grid(path: Path) -> list[Point]:
     for number, part in enumerate(content if isinstance(content, list) else [content], 1):
         choices = _choices(number, part)
         try:
-            for words, config in _combinations(choices):
+            for words, config in _combinations(choices, path.parent):
                 points.setdefault(config, Point(_name(words, config), config))
         except RefusedError as error:
             # The message of `config.parse`, which names the option as the command line does.

@@ -1,0 +1,169 @@
+"""What a grid stands for, and what each wrong one is told."""
+
+import re
+
+import pytest
+
+from spectral_stride.__main__ import main
+from spectral_stride.torch.training.config import parse
+from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.sweep.grid import read_grid
+
+
+def points_of(tmp_path, text):
+    path = tmp_path / "some.yaml"
+    path.write_text(text)
+    return read_grid(path)
+
+
+def test_options_that_do_not_count_do_not_multiply(tmp_path):
+    text = "{downsampling: [diffstride, strided], penalty: [0.1, 0.3], seed: [0, 1]}"
+    points = points_of(tmp_path, text)
+    assert [(p.config.downsampling, p.config.penalty, p.config.seed) for p in points] == [
+        ("diffstride", 0.1, 0),
+        ("diffstride", 0.1, 1),
+        ("diffstride", 0.3, 0),
+        ("diffstride", 0.3, 1),
+        ("strided", 0.2, 0),
+        ("strided", 0.2, 1),
+    ]
+    assert len({point.name for point in points}) == len(points)
+    assert not any(point.config.baseline for point in points)
+
+
+def test_a_point_is_named_after_its_choices(tmp_path):
+    (point,) = points_of(tmp_path, "strides: 1,1,3x2,2,2\nramp: outside\nseed: 7")
+    assert point.name.startswith("strides1,1,3x2,2,2-outside-seed7-")
+    (fast,) = points_of(tmp_path, "lr: 1000000.0\npenalty: 0.10")
+    assert fast.name.startswith("penalty0.1-lr1e+06-")
+    (strided,) = points_of(tmp_path, "downsampling: strided\nramp: outside\nwidth: 4")
+    assert strided.name.startswith("strided-width4-")
+    assert "outside" not in strided.name
+
+
+@pytest.mark.parametrize(
+    ("text", "begin"),
+    [
+        ("data: /tmp/images", "tmp-images-"),
+        ("{data: ../images, seed: 7}", "images-seed7-"),
+        ("{data: /, seed: 7}", "seed7-"),
+        ("data: /", ""),  # what is left is the hash
+    ],
+)
+def test_a_name_begins_with_no_dash_and_no_dot(tmp_path, text, begin):
+    """Which a command would take for an option, and a listing would hide."""
+    (point,) = points_of(tmp_path, text)
+    assert re.fullmatch(f"{begin}[0-9a-f]{{8}}", point.name)
+
+
+def test_grids_are_joined(tmp_path):
+    text = """
+    - {model: resnet18, strides: ["1,1,2,2,2", "1,1,3,2,3"]}
+    - {model: resnet56, strides: "1,1,2,2", batch-size: 64}
+    - {model: resnet18, strides: "1,1,2,2,2", smoothness: 4}
+    """
+    points = points_of(tmp_path, text)
+    assert [(p.config.model, p.config.strides, p.config.batch_size) for p in points] == [
+        ("resnet18", "1,1,2,2,2", 32),
+        ("resnet18", "1,1,3,2,3", 32),
+        ("resnet56", "1,1,2,2", 64),
+    ]
+
+
+@pytest.mark.parametrize("text", ["lr: 3e-3", "lr: 0.003", "lr: '3e-3'", "lr: [0.003, 3e-3]"])
+def test_numbers_may_be_written_in_any_way(tmp_path, text):
+    (point,) = points_of(tmp_path, text)
+    assert point.config == parse({"lr": "0.003", "baseline": False})
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ["got null as part 1"]),
+        ("[]", ["with nothing in it"]),
+        ("penalty", ['got "penalty" as part 1']),
+        ("- {seed: 0}\n- 3", ["got 3 as part 2"]),
+        ("seed: [0", ["allowed: a YAML file"]),
+        ("seed: !!python/name:os.system", ["allowed: a YAML file"]),
+        ("penalti: 0.1", ["an option 'penalti'", "instead: write penalty"]),
+        ("frequency: 0.1", ["an option 'frequency'", "data, input, labels"]),
+        ("flip: 'no'", ["for flip", "true or false"]),
+        ("devices: 2", ["devices", "one worker for each device"]),
+        ("3: 4", ["an option '3'"]),
+        ("baseline: true", ["got baseline", "write downsampling: [diffstride, strided]"]),
+        ("seed: []", ["no value for seed"]),
+        ("seed:", ["got null for seed"]),
+        ("seed: true", ["got true for seed"]),
+        ("strides: [[1, 1, 2, 2, 2]]", ["got [1, 1, 2, 2, 2] for strides", '["1,1,2,2,2"]']),
+        ("strides: [1, 1, 2, 2, 2]", ["1 strides '1'", "allowed: 5"]),
+        ("epochs: 2.5", ["--epochs: got '2.5'"]),
+        ("seed: 0\nseed: 1", ["'seed' twice"]),
+        ("batch-size: 8\nbatch_size: 9", ["'batch_size' twice"]),
+        ("{downsampling: strided, ramp: [inside, middle]}", ["--ramp: got 'middle'"]),
+        (
+            "{downsampling: [diffstride, strided], strides: '1,1,2.5,2,2'}",
+            ["whole numbers for --downsampling strided"],
+        ),
+    ],
+)
+def test_a_wrong_grid_gets_one_line_and_starts_nothing(tmp_path, capsys, text, parts):
+    path, out = tmp_path / "wrong.yaml", tmp_path / "out"
+    path.write_text(text)
+    assert main(["sweep", str(path), "--out", str(out)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search("; allowed: .*; instead: ", line)
+    for part in parts:
+        assert part in line
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", ".", "binary.yaml"])
+def test_a_grid_that_cannot_be_read(tmp_path, name):
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(RefusedError, match=r"grid: got '.*; allowed: a YAML file"):
+        read_grid(tmp_path / name)
+
+
+# --- Paths in a grid ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def beside(tmp_path, monkeypatch):
+    """A folder with a grid in it and images beside it; the command is started elsewhere."""
+    for folder in ("project/grids", "project/images", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path / "project" / "grids"
+
+
+@pytest.mark.parametrize(
+    "data", ["../images", "../images:plain", "{root}/project/images", "~/images"]
+)
+def test_a_path_is_that_of_the_grids_file(beside, tmp_path, monkeypatch, data):
+    monkeypatch.setenv("HOME", str(tmp_path / "project"))
+    (point,) = points_of(beside, f"data: {data.format(root=tmp_path)}")
+    path, _, name = point.config.data.partition(":")
+    assert path == str(tmp_path / "project" / "images")
+    assert name == data.partition(":")[2]
+
+
+def test_a_name_holds_a_path_as_it_was_written(beside):
+    (point,) = points_of(beside, "data: ../images")
+    assert re.fullmatch("images-[0-9a-f]{8}", point.name)
+
+
+@pytest.mark.parametrize("data", ["digits", "uoft-cs/cifar10"])
+def test_what_is_no_path_stays_as_it_is(beside, data):
+    (point,) = points_of(beside, f"data: {data}")
+    assert point.config.data == data
+
+
+def test_a_path_from_where_the_command_was_started_is_refused(beside, tmp_path):
+    (tmp_path / "elsewhere" / "sounds").mkdir()
+    with pytest.raises(
+        RefusedError, match=r"data: got sounds, a path from where .*; instead: "
+    ) as caught:
+        points_of(beside, "data: sounds")
+    assert "write data: ../../elsewhere/sounds" in str(caught.value)
+    (point,) = points_of(beside, "data: ../../elsewhere/sounds")
+    assert point.config.data == str(tmp_path / "elsewhere" / "sounds")

@@ -1,0 +1,179 @@
+"""One trial: what it does with its folder, and what a grid finds there again."""
+
+import errno
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from spectral_stride.__main__ import main
+from spectral_stride.torch.training.config import parse
+from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.run_folder import WholeCheckpoints
+from spectral_stride.torch.training.sweep import trials
+from spectral_stride.torch.training.sweep.grid import Point
+from spectral_stride.torch.training.sweep.trials import Outcome, finished, run_trial
+
+
+def config_of(**words):
+    return parse({"downsampling": "strided", "baseline": False, **words})
+
+
+TINY = {"width": "1", "epochs": "1", "batch_size": "16", "limit": "32"}
+CONFIG = config_of(**TINY)
+# Holds the folder's lock, says so, and goes on until its input ends.
+HOLDER = """
+import sys
+from pathlib import Path
+from spectral_stride.torch.training.run_folder import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another process, which trains in the trial's folder until it is asked to stop."""
+    (tmp_path / "trial").mkdir()
+    words = [sys.executable, "-c", HOLDER, str(tmp_path / "trial")]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.stdin.close()
+
+
+def test_a_trial_trains_in_its_folder_and_then_never_again(tmp_path):
+    outcome = run_trial("trial", CONFIG, tmp_path)
+    folder = tmp_path / "trial"
+    summary = json.loads((folder / "summary.json").read_text())
+    (trained,) = summary["runs"]
+    assert outcome == Outcome(
+        "trial", "done", trained["test_accuracy"], trained["after"]["macs"], ""
+    )
+    assert (folder / "strided" / "metrics.csv").is_file()
+    written = (folder / "summary.json").stat().st_mtime_ns
+    assert run_trial("trial", CONFIG, tmp_path) == outcome
+    assert (folder / "summary.json").stat().st_mtime_ns == written
+
+
+def test_what_fails_leaves_its_reason_until_it_is_repeated(tmp_path, trainings):
+    def fail(config, folder):
+        raise RuntimeError("out of\nmemory")
+
+    trainings.before = fail
+    outcome = run_trial("trial", CONFIG, tmp_path)
+    assert outcome == Outcome("trial", "failed", error="RuntimeError: out of memory")
+    reason = (tmp_path / "trial" / "error.txt").read_text()
+    assert "in fail" in reason
+    assert reason.endswith("RuntimeError: out of\nmemory\n")
+    trainings.before = None
+    assert run_trial("trial", CONFIG, tmp_path).state == "done"
+    assert not (tmp_path / "trial" / "error.txt").exists()
+
+
+def test_what_the_tool_refuses_keeps_its_line(tmp_path):
+    outcome = run_trial("trial", config_of(model="audio", strides="1,1,1,1,1,1"), tmp_path)
+    assert outcome.error.startswith("--model: got 'audio'")
+    assert "--model: got 'audio'" in (tmp_path / "trial" / "error.txt").read_text()
+    assert (tmp_path / "trial" / "config.json").exists()  # a report names what has failed
+
+
+def test_on_a_full_disk_a_trial_fails_and_begins_again_when_there_is_room(tmp_path, monkeypatch):
+    full = True
+    write_text = type(tmp_path).write_text
+
+    def write(path, *words, **options):
+        if full:
+            path.touch()  # a name may still find room
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write_text(path, *words, **options)
+
+    monkeypatch.setattr("pathlib.Path.write_text", write)
+    outcome = run_trial("trial", CONFIG, tmp_path)
+    assert outcome.state == "failed"
+    assert "No space left on device" in outcome.error
+    full = False
+    assert run_trial("trial", CONFIG, tmp_path).state == "done"
+
+
+def test_a_worker_does_not_make_the_sweeps_folder(tmp_path, trainings):
+    """It would be one of its own, that nobody else sees."""
+    outcome = run_trial("trial", CONFIG, tmp_path / "sweep")
+    assert outcome.state == "failed"
+    assert "No such file or directory" in outcome.error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_folder_is_not_written_by_two(tmp_path, trainings, monkeypatch, other, capsys):
+    monkeypatch.setattr(trials, "PATIENCE", 0.1)
+    outcome = run_trial("trial", CONFIG, tmp_path)
+    assert outcome.state == "held"
+    assert "in which another process trains; allowed: one process" in outcome.error
+    assert trainings.seen == []
+    # Nor by another command.
+    choices = {"config": asdict(CONFIG), "directory": str(tmp_path)}
+    (tmp_path / "trial" / "config.json").write_text(json.dumps(choices))
+    assert main(["train", "--resume", str(tmp_path / "trial")]) == 2
+    assert "in which another process trains" in capsys.readouterr().err
+    other.kill()
+    other.wait()
+    assert run_trial("trial", CONFIG, tmp_path).state == "done"
+
+
+def test_a_folder_with_another_training_is_left_alone(tmp_path, trainings):
+    run_trial("trial", config_of(**TINY, seed="7"), tmp_path)
+    (tmp_path / "trial" / "summary.json").unlink()
+    outcome = run_trial("trial", CONFIG, tmp_path)
+    assert outcome.state == "failed"
+    assert "which holds another training (" in outcome.error
+    assert "(seed 7)" in outcome.error
+    assert "instead: move it away" in outcome.error
+    assert not (tmp_path / "trial" / "error.txt").exists()
+    assert len(trainings.seen) == 1
+    points = [Point("trial", CONFIG), Point("next", config_of(**TINY, seed="1"))]
+    with pytest.raises(RefusedError, match=r"trial', which holds another training \(seed 7\)"):
+        finished(points, tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"config": {"width": "x"}, "directory": "/"}'])
+def test_a_folder_whose_choices_cannot_be_read_is_refused(tmp_path, content):
+    (tmp_path / "trial").mkdir()
+    (tmp_path / "trial" / "config.json").write_text(content)
+    with pytest.raises(RefusedError, match=r"trial', which holds another training .*move it away"):
+        finished([Point("trial", CONFIG)], tmp_path)
+
+
+def test_what_is_done_is_found_by_what_it_trained(tmp_path, trainings):
+    """Also in a folder of another name."""
+    run_trial("trial", CONFIG, tmp_path)
+    (tmp_path / "trial").rename(tmp_path / "moved")
+    other = config_of(**TINY, seed="1")
+    done = finished([Point("a", CONFIG), Point("b", other)], tmp_path)
+    assert done == {"a": Outcome("a", "done", 0.5, 2_000_000)}
+
+
+def test_a_checkpoint_stays_whole_when_the_next_one_cannot_be_written(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    saves = WholeCheckpoints()
+    saves.save_checkpoint({"epoch": 0}, path)
+
+    def cut_off(self, checkpoint, where, options):
+        Path(where).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(TorchCheckpointIO, "save_checkpoint", cut_off)
+        with pytest.raises(OSError, match="No space left"):
+            saves.save_checkpoint({"epoch": 1}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 0}
+    saves.save_checkpoint({"epoch": 1}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
