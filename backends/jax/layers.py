@@ -267,8 +267,8 @@ class SpectralPool(HasPoolSettings, _Layer):
     Raises
     ------
     ValueError, TypeError
-        For arguments and settings out of range, for both or neither of ``strides`` and ``out_sizes``, and for
-        inputs that `spectral_stride.jax.spectral_pool` refuses.
+        For arguments and settings out of range, for both or neither of ``strides`` and
+        ``out_sizes``, and for inputs that `spectral_stride.jax.spectral_pool` refuses.
 
     Notes
     -----

@@ -42,9 +42,9 @@ class SpectralPool(HasPoolSettings, nn.Module):
     Raises
     ------
     ValueError, TypeError
-        For arguments and settings out of range, for both or neither of ``strides`` and ``out_sizes``, and for
-        inputs that `spectral_stride.torch.spectral_pool` refuses. Every message begins with
-        "SpectralPool: ".
+        For arguments and settings out of range, for both or neither of ``strides`` and
+        ``out_sizes``, and for inputs that `spectral_stride.torch.spectral_pool` refuses.
+        Every message begins with "SpectralPool: ".
 
     Notes
     -----
