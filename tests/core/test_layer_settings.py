@@ -1,6 +1,7 @@
 """A layer's settings: what is refused, when it is set as when it is changed, and what follows."""
 
 import copy
+import doctest
 import math
 import pickle
 from dataclasses import FrozenInstanceError, fields, replace
@@ -8,7 +9,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 import numpy as np
 import pytest
 
-from spectral_stride import make_plan, stride_bounds
+from spectral_stride import layer_settings, make_plan, stride_bounds
 from spectral_stride.layer_settings import (
     HasPoolSettings,
     HasStrideSettings,
@@ -243,3 +244,8 @@ def test_settings_are_taken_out_of_an_older_state():
     del state["ndim"], state["channels_last"]
     assert popped(StrideSettings, state, ndim=2) == StrideSettings(2, **changed)
     assert state == {"strides": "kept"}
+
+
+def test_the_examples_run():
+    result = doctest.testmod(layer_settings)
+    assert (result.failed, result.attempted) == (0, 7)

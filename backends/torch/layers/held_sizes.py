@@ -3,53 +3,57 @@
 from collections.abc import Sequence
 
 from spectral_stride.layer_settings import StrideSettings
-from spectral_stride.plan import Plan
+
+Sizes = tuple[int, ...]
 
 
 class HeldSizes:
     """Output sizes of one layer, from strides that were once read on the host.
 
     A compiler runs `of` while it traces and takes the result as a constant (`compiler` tells it
-    so); what it guards is the number ``generation`` alone. So that number moves only when a plan
-    that some graph may hold has changed: new strides that give the same sizes recompile nothing.
+    so); what it guards is the number ``generation`` alone. So that number moves only when a size
+    that some graph may hold has changed, or a setting: new strides that give the same sizes
+    recompile nothing.
     """
 
     def __init__(self, settings: StrideSettings, strides: Sequence[float]) -> None:
         self.settings = settings
         self.strides = tuple(strides)
         self.generation = 0
-        self._met: dict[tuple[int, ...], Plan] = {}
+        # By the shape of an input, with 1 on every batch axis.
+        self._met: dict[tuple[int, ...], Sizes] = {}
 
     @property
-    def met(self) -> tuple[tuple[int, ...], ...]:
+    def met(self) -> list[Sizes]:
         """Sizes along the resampled axes of every input so far."""
-        return tuple(plan.sizes for plan in self._met.values())
+        axes = self.settings.axes_in
+        return [tuple(shape[axis] for axis in axes(len(shape))) for shape in self._met]
 
-    def of(self, shape: tuple[int, ...], generation: int) -> tuple[int, ...]:
-        """Output sizes of an input; ``generation`` is there for a compiler to guard.
+    def of(self, shape: tuple[int, ...], generation: int) -> Sizes:
+        """Output sizes for a shape with 1 on every batch axis.
 
-        The shape has 1 on every batch axis.
+        ``generation`` is there for a compiler to guard.
         """
         if shape not in self._met:
-            self._met[shape] = self._planned(self.settings, self.strides, shape)
-        return self._met[shape].out_sizes
+            self._met[shape] = _out_sizes(self.settings, self.strides, shape)
+        return self._met[shape]
 
     def renew(self, settings: StrideSettings, strides: Sequence[float]) -> bool:
-        """Plan by other settings or strides, and return whether a plan that was made changed."""
+        """Plan by other settings or strides, and return whether a graph may have to change."""
         strides = tuple(strides)
         if (settings, strides) == (self.settings, self.strides):
             return False
-        # Of other axes the sizes are not known.
+        # Along other axes the sizes of what came in are not known.
         shapes = self._met if settings.axes == self.settings.axes else ()
-        met = {shape: self._planned(settings, strides, shape) for shape in shapes}
-        changed = met != self._met
+        met = {shape: _out_sizes(settings, strides, shape) for shape in shapes}
+        changed = (settings, met) != (self.settings, self._met)
         self.settings, self.strides, self._met = settings, strides, met
         self.generation += changed
         return changed
 
-    @staticmethod
-    def _planned(
-        settings: StrideSettings, strides: tuple[float, ...], shape: tuple[int, ...]
-    ) -> Plan:
-        """Plan for a shape, of a parameter's entries."""
-        return settings.plan(shape, settings.per_axis(strides))
+
+def _out_sizes(
+    settings: StrideSettings, strides: tuple[float, ...], shape: tuple[int, ...]
+) -> Sizes:
+    """Output sizes that a parameter's entries give."""
+    return settings.plan(shape, settings.per_axis(strides)).out_sizes
