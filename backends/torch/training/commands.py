@@ -174,7 +174,8 @@ def sweep(
         refuse(
             "--workers", "--scheduler too", "one of them", "start the workers of a cluster there"
         )
-    if not (workers or "1").isdecimal() or not 1 <= int(workers or "1") <= MOST_WORKERS:
+    count = workers or "1"
+    if not count.isdecimal() or not 1 <= int(count) <= MOST_WORKERS:
         allowed = f"a whole number from 1 to {MOST_WORKERS}"
         refuse("--workers", repr(workers), allowed, "write --workers 2")
     # Only now: these take seconds to import, and a wrong grid has been refused by here.
@@ -185,7 +186,7 @@ def sweep(
     if scheduler is None:
         for device in {point.config.device for point in points}:
             find_device(device)
-        cluster = local_cluster(int(workers or "1"))
+        cluster = local_cluster(int(count))
     else:
         cluster = running_cluster(scheduler)
     folder = SWEEPS / Path(grid).stem if out is None else Path(out)

@@ -31,7 +31,7 @@ from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.sweep.grid import Point
 from spectral_stride.torch.training.sweep.trials import HELD, Outcome, failure, run_trial
 
-# How often a trial is tried again whose worker has died.
+# Where a worker dies, its trial is tried again so many times at most.
 RETRIES = 3
 # Seconds to reach a scheduler, and to wait while it has no worker.
 REACH = 10.0
