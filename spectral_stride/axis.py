@@ -75,9 +75,9 @@ class AxisMap:
 
     def levels(self) -> Array:
         """Weights w m gain/N of all kept bins, as a column for their cosines and their sines."""
-        share = gain(self.norm, self.size, self.out_size) / self.size
+        height = gain(self.norm, self.size, self.out_size) / self.size
         weights = bin_weights(self._kept_bins(), self.out_size, self.mask.dtype)
-        return on_both(self.mask * weights * share)
+        return on_both(self.mask * weights * height)
 
     def _kept_bins(self) -> Array:
         return array_namespace(self.mask).arange(self.mask.shape[0], device=device(self.mask))
@@ -172,8 +172,8 @@ def _ramp(c: Array, size: int, out_size: int, plan: Plan) -> Ramp:
     """Find the bins on the ramp of a cutoff, and their slope d = w dm/ds gain/N."""
     bins = ramp_bins(c, size, out_size // 2, plan.smoothness, plan.ramp)
     slope = slope_on(array_namespace(c).astype(bins, c.dtype), c, size, plan.smoothness, plan.ramp)
-    share = gain(plan.norm, size, out_size) / size
-    return Ramp(bins, bin_weights(bins, out_size, c.dtype) * slope * share)
+    height = gain(plan.norm, size, out_size) / size
+    return Ramp(bins, bin_weights(bins, out_size, c.dtype) * slope * height)
 
 
 def hard_crop(x: Array, plan: Plan) -> Resampling:

@@ -59,10 +59,10 @@ class StrideSettings:
     >>> from dataclasses import replace
     >>> from spectral_stride.layer_settings import StrideSettings
     >>> settings = StrideSettings(2, ramp="inside")
-    >>> settings.plan((8, 3, 32, 32), (2.6, 2.0)).out_shape
-    (8, 3, 13, 16)
-    >>> replace(settings, multiple_of=4).plan((8, 3, 32, 32), (2.6, 2.0)).out_shape
-    (8, 3, 16, 16)
+    >>> settings.plan((8, 3, 32, 32), (2.6, 2.0)).out_sizes
+    (13, 16)
+    >>> replace(settings, multiple_of=4).plan((8, 3, 32, 32), (2.6, 2.0)).out_sizes
+    (16, 16)
     """
 
     ndim: int
@@ -275,15 +275,21 @@ class PoolSettings:
 Settings = TypeVar("Settings", StrideSettings, PoolSettings)
 
 
-def _setting(name: str) -> Any:
-    """Make an attribute of a layer that is one of its settings; whoever sets it is checked."""
+def _setting(name: str, *, instead_of: str = "") -> Any:
+    """Make an attribute of a layer that is one of its settings; whoever sets it is checked.
+
+    Of two that exclude each other, setting one takes the place of the other.
+    """
 
     def read(layer: Any) -> Any:
         return getattr(layer.settings, name)
 
     def change(layer: Any, value: Any) -> None:
         with checks.named(type(layer).__name__):
-            layer.settings = replace(layer.settings, **{name: value})
+            given = {name: value}
+            if instead_of and value is not None:
+                given[instead_of] = None
+            layer.settings = replace(layer.settings, **given)
 
     return property(read, change, doc=f"The ``{name}`` of the layer's settings; it may be set.")
 
@@ -310,8 +316,8 @@ class HasPoolSettings:
 
     settings: PoolSettings
 
-    strides: tuple[float, ...] | None = _setting("strides")
-    out_sizes: tuple[int, ...] | None = _setting("out_sizes")
+    strides: tuple[float, ...] | None = _setting("strides", instead_of="out_sizes")
+    out_sizes: tuple[int, ...] | None = _setting("out_sizes", instead_of="strides")
     norm: str = _setting("norm")
     axes: tuple[int, ...] = _setting("axes")
     method: str = _setting("method")

@@ -121,8 +121,8 @@ def _by_fft(
     mask, norm, size = axis_map.mask, axis_map.norm, x.shape[axis]
     out_size = axis_map.size if adjoint else axis_map.out_size
     # Each direction scales where its numbers stay small: half precision ends at 65504.
-    scale = "backward" if adjoint else "forward"
-    spectrum = _rfft(x, axis, scale)
+    fft_norm = "backward" if adjoint else "forward"
+    spectrum = _rfft(x, axis, fft_norm)
     found = None
     if ramp is not None:
         found = _coefficients_in(spectrum, ramp, axis, weighted=adjoint)
@@ -138,7 +138,7 @@ def _by_fft(
         crop[axis] = slice(0, out_size // 2 + 1)
         spectrum = spectrum[tuple(crop)]
     spectrum = spectrum * _on_axis(level, axis, x.ndim)
-    return xp.fft.irfft(spectrum, n=out_size, axis=axis, norm=scale), found
+    return xp.fft.irfft(spectrum, n=out_size, axis=axis, norm=fft_norm), found
 
 
 def _rfft(x: Array, axis: int, norm: str) -> Array:

@@ -8,7 +8,7 @@ still.
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, TypedDict
 
@@ -67,6 +67,17 @@ class Plan:
     method: str
     sizes: tuple[int, ...] = field(repr=False, compare=False)
     methods: tuple[str, ...] = field(repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what the plan was made of; loaded, it is the object that the cache has."""
+        own = (self.shape, self.axes, self.out_sizes)
+        return sized_plan, (*own, self.smoothness, self.ramp, self.norm, self.method)
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        """Load a pickle of before, which has no sizes and methods."""
+        plan = sized_plan(*state[:7])
+        for one in fields(plan):
+            object.__setattr__(self, one.name, getattr(plan, one.name))
 
     @property
     def out_shape(self) -> tuple[int, ...]:

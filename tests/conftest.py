@@ -50,5 +50,6 @@ def pytest_xdist_make_scheduler(config, log):
 
 @cache
 def shares_a_fixture(path):
-    """Whether a file of tests has a fixture that is made for all of them."""
-    return 'scope="module"' in path.read_text(encoding="utf-8")
+    """Whether a file of tests has a fixture that is made for all of them, or its folder has one."""
+    files = path, path.parent / "conftest.py"
+    return any('scope="module"' in one.read_text("utf-8") for one in files if one.is_file())

@@ -93,14 +93,14 @@ class FromOutput(NamedTuple):
         return g, None if total is None else sum_over_batch(total)
 
     def found_in(self, op: Resampling) -> "FromOutput":
-        """Return the same for another build of the map."""
+        """Build the rows that recover coefficients, for one build of the map."""
         rows = tuple(
             [None if one is None or one.ramp is None else recovery(one) for one in op.maps]
         )
         return FromOutput(rows, self.keeps_samples)
 
     def converted(self, convert: Callable[[Array], Array]) -> "FromOutput":
-        """Return the same in another array library."""
+        """Bring the rows to another array library."""
         rows = tuple([None if one is None else convert(one) for one in self.recovery])
         return FromOutput(rows, self.keeps_samples)
 

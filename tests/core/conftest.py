@@ -1,4 +1,8 @@
-"""The core is tested as if `spectral_stride.fast` were not there: no result may need it."""
+"""The core is tested as if `spectral_stride.fast` were not there: no result may need it.
+
+This blocks what is imported while a test runs. What is imported at once, with the core itself, is
+seen by `test_without_fast`, and by the house rules.
+"""
 
 import sys
 from pathlib import Path

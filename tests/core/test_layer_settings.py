@@ -249,3 +249,16 @@ def test_settings_are_taken_out_of_an_older_state():
 def test_the_examples_run():
     result = doctest.testmod(layer_settings)
     assert (result.failed, result.attempted) == (0, 7)
+
+
+def test_of_strides_and_sizes_the_one_that_is_set_takes_the_place_of_the_other():
+    class Layer(HasPoolSettings):
+        settings = PoolSettings(2.0)
+
+    layer = Layer()
+    layer.out_sizes = (8, 6)
+    assert (layer.strides, layer.out_sizes) == (None, (8, 6))
+    layer.strides = 2.5
+    assert (layer.strides, layer.out_sizes) == ((2.5, 2.5), None)
+    with pytest.raises(ValueError, match="Layer: strides: got neither"):
+        layer.strides = None

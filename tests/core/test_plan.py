@@ -1,6 +1,9 @@
 """Plans: sizes in host integers, before any array is touched."""
 
+import base64
+import copy
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -125,3 +128,20 @@ def test_a_plan_can_be_made_from_what_it_planned(size, stride):
     """The smallest canvas is legal as out_sizes, and gives the plan itself."""
     plan = ss.make_plan((size,), (stride,))
     assert ss.make_plan((size,), (stride,), out_sizes=plan.out_sizes) is plan
+
+
+# As pickle wrote the plan of the test below at a6c65a7, when a plan had seven fields.
+OLD_PICKLE = base64.b64decode(
+    "gASVZAAAAAAAAACMFHNwZWN0cmFsX3N0cmlkZS5wbGFulIwEUGxhbpSTlCmBlF2UKChLCEsDSyBNLAF0lEsCSwOG"
+    "lEsQS3iGlEdAEAAAAAAAAIwGaW5zaWRllIwHZm9yd2FyZJSMBGF1dG+UZWIu"
+)
+
+
+def test_a_plan_that_was_saved_is_the_plan():
+    """The very object, and one of before the sizes were in it with all that it has now."""
+    plan = ss.make_plan((8, 3, 32, 300), (2.0, 2.5), ramp="inside")
+    assert pickle.loads(pickle.dumps(plan)) is plan
+    assert copy.deepcopy(plan) is plan
+    old = pickle.loads(OLD_PICKLE)
+    assert old == plan
+    assert (old.sizes, old.methods) == ((32, 300), ("matmul", "fft"))

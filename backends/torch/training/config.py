@@ -1,10 +1,10 @@
 """What one training run is: the table of a user's options, and their words checked against it."""
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from spectral_stride import checks
@@ -51,9 +51,9 @@ class _Source(Text):
     """The name of a data set."""
 
     def check(self, flag: str, word: Any, default: Any) -> str:
-        """Return it, if there may be such a data set."""
-        folder = Path(word.rpartition(":")[0] or word)  # it may name one of its configurations
-        is_path = Path(word).exists() or folder.is_dir()
+        """Return the name, if there may be such a data set."""
+        # It may name one of its configurations. (Path.exists raises where a name is too long.)
+        is_path = os.path.exists(word) or os.path.isdir(word.rpartition(":")[0])
         if not word or (word != DIGITS and "/" not in word and not is_path):
             allowed = f"{DIGITS}, a path that exists, or an id of the hub such as uoft-cs/cifar10"
             refuse(flag, repr(word), allowed, f"write {flag} {default}")
@@ -64,7 +64,7 @@ class _Smoothness(Real):
     """The width of a ramp in DFT bins: none at all, or wide enough to have a slope."""
 
     def check(self, flag: str, word: Any, default: Any) -> float:
-        """Return it."""
+        """Return the width."""
         number = super().check(flag, word, default)
         if 0.0 < number < checks.NARROWEST_RAMP:
             allowed = f"0 (a hard crop), or at least {checks.NARROWEST_RAMP:g} DFT bins"

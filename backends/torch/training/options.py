@@ -72,7 +72,7 @@ class Switch:
     metavar: str = ""
 
     def check(self, flag: str, word: Any, default: Any) -> bool:
-        """Return it."""
+        """Return the yes or the no."""
         if not isinstance(word, bool):
             refuse(flag, repr(word), "yes or no", f"write {flag}, or --no-{flag[2:]}")
         return word
@@ -90,8 +90,10 @@ class Integer:
     def check(self, flag: str, word: Any, default: Any) -> int:
         """Return the number."""
         try:
-            number = int(word)
-        except ValueError:
+            # A file may hold what the command line cannot: true is no 1, and 2.5 no 2.
+            exact = not isinstance(word, bool) and int(word) == float(word)
+            number = int(word) if exact else self.least - 1
+        except (ValueError, TypeError, OverflowError):
             number = self.least - 1
         if not self.least <= number <= self.most:
             allowed = f"a whole number from {self.least} to {self.most}{self.why}"
@@ -109,8 +111,8 @@ class Real:
     def check(self, flag: str, word: Any, default: Any) -> float:
         """Return the number."""
         try:
-            number = float(word)
-        except ValueError:
+            number = math.nan if isinstance(word, bool) else float(word)
+        except (ValueError, TypeError, OverflowError):
             number = math.nan
         if not 0.0 <= number <= LARGEST or (number == 0.0 and not self.zero):
             allowed = f"a number {'from' if self.zero else 'above'} 0 up to {LARGEST}"

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import lightning
@@ -85,9 +86,8 @@ def make_folder(out: str | None, config: Config) -> Path:
             allowed = "a new or an empty folder"
             refuse("--out", f"{str(path)!r}, which holds files", allowed, free)
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / CONFIG
-        probe.touch()
-        probe.unlink()
+        with NamedTemporaryFile(dir=path):
+            pass  # it can be written
     except OSError as error:
         got = f"{str(path)!r} ({error.strerror or error})"
         refuse("--out", got, "a folder that can be written", "write --out runs/mine")
@@ -149,10 +149,12 @@ def config_of(folder: Path) -> Config:
         content = read_json(folder / CONFIG)
         choices = complete(content["config"])
         _refuse_unknown(folder, choices, content)
-        data = Path(content["directory"], choices["data"])
-        # A path is that of the directory in which the run was started; the digits are no path.
-        is_path = choices["data"] != DIGITS and data.exists()
-        return parse(choices | ({"data": str(data)} if is_path else {}))
+        data = os.path.abspath(Path(content["directory"], choices["data"]))
+        # A path is that of the directory in which the run was started, and may name one of its
+        # configurations; the digits are no path.
+        exists = os.path.exists(data) or os.path.isdir(data.rpartition(":")[0])
+        is_path = choices["data"] != DIGITS and exists
+        return parse(choices | ({"data": data} if is_path else {}))
     except RefusedError:
         raise  # it names the option
     except KeyError as error:

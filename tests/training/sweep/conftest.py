@@ -40,9 +40,12 @@ def trainings(monkeypatch):
     return fake
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def address():
-    """The address of a scheduler with one worker, all of it in this process."""
+    """The address of a scheduler with one worker, all of it in this process.
+
+    For one file at a time: its threads draw random numbers, which Hypothesis does not like to see.
+    """
     options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "protocol": "tcp"}
     with LocalCluster(**options, dashboard_address="127.0.0.1:0") as cluster:
         yield cluster.scheduler_address

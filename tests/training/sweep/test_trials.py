@@ -17,7 +17,12 @@ from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.run_folder import WholeCheckpoints
 from spectral_stride.torch.training.sweep import trials
 from spectral_stride.torch.training.sweep.grid import Point
-from spectral_stride.torch.training.sweep.trials import Outcome, finished, run_trial
+from spectral_stride.torch.training.sweep.trials import (
+    Outcome,
+    finished,
+    run_trial,
+    with_their_folders,
+)
 
 
 def config_of(**words):
@@ -158,6 +163,23 @@ def test_what_is_done_is_found_by_what_it_trained(tmp_path, trainings):
     other = config_of(**TINY, seed="1")
     done = finished([Point("a", CONFIG), Point("b", other)], tmp_path)
     assert done == {"a": Outcome("a", "done", 0.5, 2_000_000)}
+
+
+def test_a_trial_keeps_the_folder_that_it_began_in(tmp_path, trainings):
+    """What was broken off goes on where it lies, whatever name a grid gives the point today."""
+    run_trial("before", CONFIG, tmp_path)
+    (tmp_path / "before" / "summary.json").unlink()
+    points = [Point("today", CONFIG), Point("other", config_of(**TINY, seed="1"))]
+    assert [point.name for point in with_their_folders(points, tmp_path)] == ["before", "other"]
+
+
+@pytest.mark.parametrize("accuracy", ["'x'", "null", "[]"])
+def test_a_summary_that_says_nothing_is_refused(tmp_path, trainings, accuracy):
+    run_trial("trial", CONFIG, tmp_path)
+    summary = tmp_path / "trial" / "summary.json"
+    summary.write_text(summary.read_text().replace("0.5", accuracy.replace("'", '"')))
+    with pytest.raises(RefusedError, match=r"summary\.json.* allowed: .*of one training"):
+        finished([Point("trial", CONFIG)], tmp_path)
 
 
 def test_a_checkpoint_stays_whole_when_the_next_one_cannot_be_written(tmp_path, monkeypatch):

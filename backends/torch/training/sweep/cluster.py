@@ -62,7 +62,9 @@ def _start(workers: int) -> LocalCluster:
     and whenever one has died.
     """
     resource_tracker.ensure_running()  # it would lift the mask
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    masks = hasattr(signal, "pthread_sigmask")  # Windows has none
+    if masks:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         return LocalCluster(
             n_workers=workers,
@@ -74,7 +76,8 @@ def _start(workers: int) -> LocalCluster:
     except RuntimeError as error:
         raise ConnectionError(f"Dask could not start {workers} workers: {error}") from error
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        if masks:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from spectral_stride.torch.training.sweep.trials import (
     WAITING,
     Outcome,
     finished,
+    with_their_folders,
 )
 
 
@@ -57,6 +58,7 @@ def run_sweep(
     except OSError as error:
         got = f"{str(folder)!r} ({error.strerror or error})"
         refuse("--out", got, "a folder that can be written", "write --out sweeps/mine")
+    points = with_their_folders(points, folder)
     outcomes = finished(points, folder)
     todo = [point for point in points if point.name not in outcomes]
     try:

@@ -81,8 +81,9 @@ def _outcome_of(folder: Path) -> Outcome:
     """Read what came out of a trial that is done."""
     try:
         (trained,) = read_json(folder / SUMMARY)["runs"]
-        return Outcome(folder.name, DONE, trained["test_accuracy"], trained["after"]["macs"])
-    except (OSError, LookupError, TypeError, ValueError) as error:
+        accuracy, macs = float(trained["test_accuracy"]), int(trained["after"]["macs"])
+        return Outcome(folder.name, DONE, accuracy, macs)
+    except (OSError, LookupError, TypeError, ValueError, OverflowError) as error:
         got = f"{str(folder / SUMMARY)!r} ({type(error).__name__})"
         refuse(
             "--out", got, f"a {SUMMARY} of one training", "remove it: the trial is then done again"
@@ -147,6 +148,18 @@ def _check_fixed(points: Collection[Point], before: Mapping[Config, Path]) -> No
             both = f"{option}: [{then[option]}, {now[option]}]"
             remedy = f"write {both} into the grid, or sweep to another --out"
             refuse("grid", f"{option}: {now[option]}", allowed, remedy)
+
+
+def with_their_folders(points: Collection[Point], sweep: Path) -> list[Point]:
+    """Give each point the name of the folder that holds its training already, if one does.
+
+    The name that a grid makes today may be another: it follows the options that there are.
+    """
+    before = _trials_in(sweep)
+    return [
+        replace(point, name=before[point.config].name) if point.config in before else point
+        for point in points
+    ]
 
 
 def finished(points: Collection[Point], sweep: Path) -> dict[str, Outcome]:
