@@ -15,9 +15,7 @@ from spectral_stride.torch.training.config import (
 )
 from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.report.run_table import samples_per_second
-from spectral_stride.torch.training.run_folder import CONFIG, METRICS, SUMMARY
-
-ERROR = "error.txt"
+from spectral_stride.torch.training.run_folder import CONFIG, ERROR, METRICS, SUMMARY
 
 # What tells trainings of one section apart. All else is the section's: its data, its network, how
 # long it trained, ...
