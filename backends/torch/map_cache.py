@@ -132,7 +132,7 @@ def learned_map(
     if not is_plain_eager() or type(point) is not torch.Tensor or point.device.type != "cpu":
         return plain_map(point, plan, taps), None
     plan = for_any_batch(plan)
-    key = tuple(point.tolist()), plan, taps, point.dtype, from_output
+    key = tuple(point.numpy().tolist()), plan, taps, point.dtype, from_output
     found: LearnedMap | None = learned.find(key)
     if found is None:
         found = _built(point, plan, taps, from_output=from_output)
