@@ -278,9 +278,11 @@ def test_settings_of_pooling_change():
         np.testing.assert_array_equal(layer(x), made(x), err_msg=name)
         close(counted.call(layer, x), made(x), atol=1e-5)
     assert counted.traces == 5
-    with pytest.raises(ValueError, match=r"^SpectralPool: strides: got both"):
-        layer.out_sizes = (4, 4)
-    assert layer.out_sizes is None
+    with pytest.raises(ValueError, match=r"^SpectralPool: strides: got neither"):
+        layer.strides = None
+    assert layer.strides == (3.0, 3.0)
+    layer.out_sizes = (4, 1)  # takes the place of the strides
+    assert layer(x).shape == (1, 33, 4, 4)
 
 
 def test_layers_that_were_saved_before_their_settings_were_one_object():

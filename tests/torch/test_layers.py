@@ -538,7 +538,7 @@ def test_settings_of_pooling_change():
     for name, value, message in [
         ("strides", (2.0,), r"strides: got 1 numbers and ndim=2"),
         ("strides", 0.5, r"strides: got 0\.5 at position 0"),
-        ("out_sizes", (4, 4), r"strides: got both"),
+        ("strides", None, r"strides: got neither"),
         ("norm", "l2", r"norm: got 'l2'"),
     ]:
         with pytest.raises(ValueError, match=f"^SpectralPool: {message}"):
@@ -547,6 +547,11 @@ def test_settings_of_pooling_change():
     fixed = SpectralPool(out_sizes=(8, 8))
     fixed.out_sizes = (4, 6)
     assert fixed(x).shape == (2, 4, 6)
+    # Of strides and sizes the one that is set takes the place of the other.
+    fixed.strides = 3.0
+    assert fixed(x).shape == (2, 11, 10)
+    fixed.out_sizes = (8, 8)
+    assert fixed(x).shape == (2, 8, 8)
 
 
 def test_a_layer_is_freed_at_once():
