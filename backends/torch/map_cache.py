@@ -70,8 +70,8 @@ class RecentMaps:
 learned, constant = RecentMaps(), RecentMaps()
 
 
-def _numbers(plan: Plan, taps: AllTaps) -> int:
-    """Count the numbers in the arrays of a map: each axis' matrix, and the rows of its ramp."""
+def _array_entries(plan: Plan, taps: AllTaps) -> int:
+    """Count the entries of the arrays of a map: each axis' matrix, and the rows of its ramp."""
     rows = 2 * (int(plan.smoothness) + 2)
     total = 0
     for position, (size, out_size) in enumerate(zip(plan.sizes, plan.out_sizes, strict=True)):
@@ -136,7 +136,7 @@ def learned_map(
     found: LearnedMap | None = learned.find(key)
     if found is None:
         found = _built(point, plan, taps, from_output=from_output)
-        learned.keep(key, _numbers(plan, taps), found)
+        learned.keep(key, _array_entries(plan, taps), found)
     return found
 
 
@@ -210,5 +210,5 @@ def _once_for_all(
             for axis_map, method in zip(found.maps, plan.methods, strict=True):
                 if axis_map is not None and method == "matmul":
                     axis_map.matrix  # noqa: B018  # asked for, so that it is built
-        constant.keep(key, _numbers(plan, taps), found)
+        constant.keep(key, _array_entries(plan, taps), found)
     return found

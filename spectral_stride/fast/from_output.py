@@ -143,8 +143,8 @@ def choose(op: Resampling, *, always: bool = False) -> FromOutput | None:
     samples = sum(_coefficients(one) / one.out_size for one in learning) > 1
     out_sizes, sizes = [one.out_size for one in learning], [one.size for one in learning]
     if not always:
-        kept = math.prod(out_sizes) if samples else _numbers(learning, out_sizes)
-        if kept > CLEARLY_LESS * _numbers(learning, sizes):
+        kept = math.prod(out_sizes) if samples else _kept_coefficients(learning, out_sizes)
+        if kept > CLEARLY_LESS * _kept_coefficients(learning, sizes):
             return None
     if any(float(array_namespace(one.mask).min(shares(one))) < LEAST_SHARE for one in learning):
         return None
@@ -158,7 +158,7 @@ def _coefficients(axis_map: AxisMap) -> int:
     return 2 * bins
 
 
-def _numbers(learning: Sequence[AxisMap], before: Sequence[int]) -> int:
+def _kept_coefficients(learning: Sequence[AxisMap], before: Sequence[int]) -> int:
     """Coefficients that are kept of one entry of the batch; axes not met yet have ``before``."""
     behind = [one.out_size for one in learning]
     return sum(
@@ -167,7 +167,7 @@ def _numbers(learning: Sequence[AxisMap], before: Sequence[int]) -> int:
     )
 
 
-def moved(axis_map: AxisMap, still: AxisMap) -> Array:
+def since(axis_map: AxisMap, still: AxisMap) -> Array:
     """T = I + P^T diag(w (m/m0 - 1)/n) P, shape (n, n): with the m0 of ``still``, A is T A0."""
     assert axis_map.ramp is not None
     xp, n = array_namespace(axis_map.mask), axis_map.out_size
@@ -185,5 +185,5 @@ def seen_from(op: Resampling, still: Resampling, u: Array, along: Along) -> Arra
     """
     for axis_map, one, axis in zip(op.maps, still.maps, op.plan.axes, strict=True):
         if axis_map is not None and one is not None and axis_map.ramp is not None:
-            u = along(transposed(moved(axis_map, one)), u, axis)
+            u = along(transposed(since(axis_map, one)), u, axis)
     return u

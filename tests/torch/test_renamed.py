@@ -97,7 +97,8 @@ def test_settings_and_bounds_are_those_of_then():
         "axes=(-2, -1), method='auto', sizes held)"
     )
     assert not {"smoothness", "ramp", "axes"} & vars(held).keys()
-    hold_sizes(held)  # plans anew, and brings the parameter inside its bounds
+    # Plans anew for the sizes it has met, and brings the parameter inside its bounds.
+    assert hold_sizes(held)
     assert held.strides.tolist() == pytest.approx([2.9, 1.5])
     made = DiffStride((2.9, 1.5), norm="backward")
     assert_same(held(x), made(x))

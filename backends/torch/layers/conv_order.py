@@ -47,6 +47,7 @@ def _pair(values: Sequence[int]) -> tuple[int, int]:
 
 
 def _zeros(padding: int | str, kernel: int, dilation: int) -> tuple[int, int]:
+    """Zeros before and after one axis; of an odd number the larger half is after it."""
     if padding == "same":
         both = dilation * (kernel - 1)
         return both // 2, both - both // 2

@@ -452,4 +452,5 @@ class DiffStride(HasStrideSettings, nn.Module):
             self._settings = popped(StrideSettings, vars(self), ndim=len(state["axes"]))
             self._held = HeldSizes(self._settings, before.strides)
             for sizes in before._met:
-                self._extend_reach(sizes)
+                self._held.meet(sizes)
+            self._extend_reach_to_met()

@@ -38,6 +38,14 @@ class HeldSizes:
             self._met[shape] = _out_sizes(self.settings, self.strides, shape)
         return self._met[shape]
 
+    def meet(self, sizes: Sizes) -> None:
+        """Note sizes along the resampled axes, of an input whose other sizes are not known."""
+        axes = self.settings.axes
+        shape = [1] * max(axis + 1 if axis >= 0 else -axis for axis in axes)
+        for axis, size in zip(axes, sizes, strict=True):
+            shape[axis] = size
+        self.of(tuple(shape), self.generation)
+
     def renew(self, settings: StrideSettings, strides: Sequence[float]) -> bool:
         """Plan by other settings or strides, and return whether a graph may have to change."""
         strides = tuple(strides)

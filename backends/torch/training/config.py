@@ -13,7 +13,6 @@ from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.options import (
     IMAGES,
     LEARNED_STRIDES,
-    RECORDINGS,
     Choice,
     Integer,
     Real,
@@ -109,14 +108,12 @@ class Config:
         Integer(0, LARGEST_SIDE, " (0 leaves images as they are)", "PIXELS"),
         "Bring images to this height and width; 0 leaves them as they are.",
         panel=DATA,
-        only=IMAGES,
     )
     seconds: float = option(
         0.0,
         Real(),
         "Bring recordings to this length in seconds; 0 stands for 1 second.",
         panel=DATA,
-        only=RECORDINGS,
     )
     limit: int = option(
         0,
@@ -285,6 +282,18 @@ def has_effect(name: str, downsampling: str) -> bool:
     return downsampling == LEARNED or name not in LEARNED_ONLY
 
 
+def shown_value(value: Any) -> str:
+    """Write an option's value for a name or a table.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.config import shown_value
+    >>> shown_value(2.0), shown_value("inside")
+    ('2', 'inside')
+    """
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def default_of(name: str, recipe: str, model: str) -> Any:
     """Return the value of an option where a user gives none.
 
@@ -385,6 +394,7 @@ def parse(words: Mapping[str, Any]) -> Config:
 
 
 def _value(name: str, words: Mapping[str, Any], default: Any) -> Any:
+    """Read an option's value from the words given, or take the default."""
     word = words.get(name)
     return default if word is None else OPTIONS[name].kind.check(flag_of(name), word, default)
 

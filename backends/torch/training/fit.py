@@ -30,8 +30,8 @@ from spectral_stride.torch.training.run_folder import (
     SUMMARY,
     WholeCheckpoints,
     discard,
-    held,
     keep_metrics,
+    locked,
     make_folder,
     read_json,
     write_config,
@@ -75,6 +75,7 @@ class Result:
 
 
 def _trainer(config: Config, folder: Path, device: str, progress: bool) -> lightning.Trainer:
+    """Make the trainer of one network, with its checkpoint, its log and its bar."""
     checkpoint = folder / CHECKPOINT
     # Written over at the end of every epoch. There is no best one: nothing is chosen by a look at
     # the test samples.
@@ -272,7 +273,7 @@ def run_job(
     first = is_first_process()
     if not first:
         console = Console(quiet=True)
-    with held(folder) if first else nullcontext():
+    with locked(folder) if first else nullcontext():
         if first and not (folder / CONFIG).exists():
             write_config(folder, config, device)
         if not config.baseline and config.downsampling != "strided":

@@ -11,7 +11,7 @@ from spectral_stride.torch.training.refusal import refuse
 LARGEST = 1_000_000
 
 # What an option may be for; without one of these it is for every training.
-LEARNED_STRIDES, IMAGES, RECORDINGS = "learned strides", "images", "recordings"
+LEARNED_STRIDES, IMAGES = "learned strides", "images"
 
 Value = TypeVar("Value")
 
@@ -55,7 +55,7 @@ class Choice:
 
     @property
     def metavar(self) -> str:
-        """All of them."""
+        """The allowed words, with a bar between them."""
         return "|".join(self.allowed)
 
     def check(self, flag: str, word: Any, default: Any) -> str:
@@ -150,8 +150,8 @@ class Option:
     panel : str
         The heading that it stands under in the help.
     only : str
-        What it is for, where it has no effect on other trainings: `LEARNED_STRIDES`, `IMAGES` or
-        `RECORDINGS`.
+        What it is for, where it has no effect on other trainings: `LEARNED_STRIDES` or `IMAGES`;
+        empty where it acts on all.
     before : object
         Its value for runs that were made before there was the option: what repeats what they did.
         Without it every run folder has to name the option.

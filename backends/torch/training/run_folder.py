@@ -100,12 +100,12 @@ def _made_by_the_first(out: str | None) -> Path:
     return Path(os.environ.get(_SHARED) or out or RUNS)
 
 
-class HeldError(RefusedError):
+class LockedError(RefusedError):
     """Another process trains in the folder."""
 
 
 @contextmanager
-def held(folder: Path, seconds: float = 0.0) -> Iterator[None]:
+def locked(folder: Path, seconds: float = 0.0) -> Iterator[None]:
     """Keep a run folder to this thread, which may ask for it again, until the block ends.
 
     The operating system lets go of it when the process dies, however it dies.
@@ -118,7 +118,7 @@ def held(folder: Path, seconds: float = 0.0) -> Iterator[None]:
 
     Raises
     ------
-    HeldError
+    LockedError
         If another process keeps it for longer.
     """
     lock = FileLock(folder / LOCK, is_singleton=True)
@@ -126,7 +126,9 @@ def held(folder: Path, seconds: float = 0.0) -> Iterator[None]:
         lock.acquire(timeout=seconds)
     except Timeout:
         got = f"{str(folder)!r}, in which another process trains"
-        checks.refuse(HeldError, "folder", got, "one process for each", "wait until that one ends")
+        checks.refuse(
+            LockedError, "folder", got, "one process for each", "wait until that one ends"
+        )
     try:
         yield
     finally:

@@ -106,18 +106,18 @@ def test_what_another_process_trains_is_left_to_it(sweep, trainings, address, mo
     """And looked at again, after the others, until it is done."""
     monkeypatch.setattr(trials, "PATIENCE", 0.01)
     turns = Counter()
-    held = trials.held
+    locked = trials.locked
 
     def sometimes(folder, seconds):
         turns[folder.name] += 1
         if "seed0" in folder.name and turns[folder.name] < 3:
             raise trials.HeldError("folder: got one in which another process trains")
-        return held(folder, seconds)
+        return locked(folder, seconds)
 
-    monkeypatch.setattr(trials, "held", sometimes)
+    monkeypatch.setattr(trials, "locked", sometimes)
     shown = sweep("{downsampling: strided, seed: [0, 1]}", "--scheduler", address)
     assert (shown.code, seeds(trainings)) == (0, [1, 0])
-    assert len(re.findall(r"  held: folder: got", shown.out)) == 1
+    assert len(re.findall(r"  locked: folder: got", shown.out)) == 1
     assert sorted(turns.values()) == [1, 3]
 
 

@@ -35,9 +35,9 @@ CONFIG = config_of(**TINY)
 HOLDER = """
 import sys
 from pathlib import Path
-from spectral_stride.torch.training.run_folder import held
-with held(Path(sys.argv[1])):
-    print("held", flush=True)
+from spectral_stride.torch.training.run_folder import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
     sys.stdin.read()
 """
 
@@ -50,7 +50,7 @@ def other(tmp_path):
     with subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout.readline() == "held\n"
+        assert process.stdout.readline() == "locked\n"
         yield process
         process.stdin.close()
 
@@ -120,7 +120,7 @@ def test_a_worker_does_not_make_the_sweeps_folder(tmp_path, trainings):
 def test_one_folder_is_not_written_by_two(tmp_path, trainings, monkeypatch, other, capsys):
     monkeypatch.setattr(trials, "PATIENCE", 0.1)
     outcome = run_trial("trial", CONFIG, tmp_path)
-    assert outcome.state == "held"
+    assert outcome.state == "locked"
     assert "in which another process trains; allowed: one process" in outcome.error
     assert trainings.seen == []
     # Nor by another command.

@@ -79,8 +79,8 @@ class TrainingData(lightning.LightningDataModule):
 
     def keep_on(self, device: torch.device | str) -> None:
         """Move what is in memory to a device, so that batches are put together there."""
-        self.train_set = _moved(self.train_set, device)
-        self.test_set = _moved(self.test_set, device)
+        self.train_set = _on_device(self.train_set, device)
+        self.test_set = _on_device(self.test_set, device)
 
     def setup(self, stage: str) -> None:
         """Keep what is in memory on the device of this process."""
@@ -137,7 +137,7 @@ class EpochBatches(BatchSampler):
             self.sampler.set_epoch(epoch)
 
 
-def _moved(
+def _on_device(
     samples: Dataset[tuple[torch.Tensor, ...]], device: torch.device | str
 ) -> Dataset[tuple[torch.Tensor, ...]]:
     """Copy samples to a device, where they are in memory."""

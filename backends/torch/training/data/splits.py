@@ -153,7 +153,7 @@ def _fifth(train: RawSamples, names: Mapping[str, Any]) -> tuple[RawSamples, Raw
     """Keep a fixed fifth of the training rows for the test, stratified by the first task."""
     first = train.labels[:, 0]
     try:
-        kept, held = train_test_split(
+        kept, left_out = train_test_split(
             np.arange(len(train)), test_size=TEST_SHARE, stratify=first, random_state=0
         )
     except ValueError:  # a class with one row, or fewer rows than it takes to have all in both
@@ -166,5 +166,5 @@ def _fifth(train: RawSamples, names: Mapping[str, Any]) -> tuple[RawSamples, Raw
             f"{column!r}, {counts[place]} of them of {value!r}, and no split for the test"
         )
         refuse(OPTION, got, "5 rows or more of each class", "add rows, or a split named test")
-    train, test = train.take(np.sort(kept)), train.take(np.sort(held))
+    train, test = train.take(np.sort(kept)), train.take(np.sort(left_out))
     return train, test

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spectral_stride.torch.training.config import LEARNED_ONLY
+from spectral_stride.torch.training.config import LEARNED_ONLY, shown_value
 from spectral_stride.torch.training.report.runs import TrainedRun
 
 Cost = Callable[[TrainedRun], float]
@@ -158,7 +158,7 @@ class Section:
 
     @property
     def runs(self) -> list[TrainedRun]:
-        """All of them."""
+        """The runs of every group, in their order."""
         return [run for group in self.groups for run in group.runs]
 
     @property
@@ -191,12 +191,10 @@ def _method(run: TrainedRun, varied: Sequence[str]) -> str:
     words = [run.config["downsampling"]]
     if run.learns:
         words.append(run.config["ramp"])
-        words += [f"{option.replace('_', ' ')} {_word(run.config[option])}" for option in varied]
+        words += [
+            f"{option.replace('_', ' ')} {shown_value(run.config[option])}" for option in varied
+        ]
     return " ".join(words)
-
-
-def _word(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _section(setting: dict[str, Any], runs: Sequence[TrainedRun]) -> Section:

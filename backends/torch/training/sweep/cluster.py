@@ -29,7 +29,7 @@ from distributed.utils import silence_logging_cmgr
 from spectral_stride import __version__
 from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.sweep.grid import Point
-from spectral_stride.torch.training.sweep.trials import HELD, Outcome, failure, run_trial
+from spectral_stride.torch.training.sweep.trials import LOCKED, Outcome, failure, run_trial
 
 # Where a worker dies, its trial is tried again so many times at most.
 RETRIES = 3
@@ -202,7 +202,7 @@ def train_all(client: Client, points: Sequence[Point], folder: Path) -> Iterator
             for future in _done(running):
                 point = running.pop(future)
                 outcome = _outcome(future, folder / point.name)
-                if outcome.state == HELD:
+                if outcome.state == LOCKED:
                     waiting.append(point)
                 yield outcome
     except (CancelledError, CommClosedError) as error:

@@ -13,7 +13,14 @@ from typing import Any
 
 import yaml
 
-from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config, has_effect, parse
+from spectral_stride.torch.training.config import (
+    DIGITS,
+    OPTIONS,
+    Config,
+    has_effect,
+    parse,
+    shown_value,
+)
 from spectral_stride.torch.training.refusal import RefusedError, refuse
 
 # Each point is one training, so that a baseline is a point of its own.
@@ -58,6 +65,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # the base has no annotat
 
 
 def _load(path: Path) -> Any:
+    """Read what a file of YAML says, in which no option may stand twice."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
@@ -104,6 +112,7 @@ def _option(name: Any) -> str:
 
 
 def _choices(number: int, content: Any) -> dict[str, list[Any]]:
+    """Read one part of a grid: the values of each of its options."""
     if not isinstance(content, Mapping) or not content:
         got = f"{json.dumps(content, default=str)} as part {number}"
         refuse("grid", got, "option: value, or option: [values]", f"write {_EXAMPLE}")
@@ -145,15 +154,12 @@ def _combinations(
         yield words, _parse(words, folder)
 
 
-def _word(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _name(words: Mapping[str, str], config: Config) -> str:
+    """Name a point's folder: its values for the eye, and a digest of its whole configuration."""
     content = asdict(config)
     shown = content | {"data": words.get("data")}  # as it was written: a whole path may be long
     parts = [
-        ("" if option in _SELF_EVIDENT else option) + _word(shown[option])
+        ("" if option in _SELF_EVIDENT else option) + shown_value(shown[option])
         for option in SWEPT
         if option in words
     ]

@@ -16,7 +16,7 @@ from spectral_stride.torch.training.sweep.grid import Point
 from spectral_stride.torch.training.sweep.trials import (
     DONE,
     FAILED,
-    HELD,
+    LOCKED,
     WAITING,
     Outcome,
     finished,
@@ -80,6 +80,7 @@ def run_sweep(
 
 
 def _say(console: Console, line: str) -> None:
+    """Print a line as it is, however wide the terminal."""
     console.print(line, soft_wrap=True, highlight=False)
 
 
@@ -93,16 +94,16 @@ def _shown(
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    failed, held = 0, set[str]()
+    failed, locked = 0, set[str]()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("trials", total=total, completed=done)
         for outcome in outcomes:
             # One that another process trains comes back until that one is done.
-            if outcome.name not in held or outcome.state != HELD:
+            if outcome.name not in locked or outcome.state != LOCKED:
                 line = f"[bold]{escape(outcome.name)}[/]  {outcome.state}: {escape(outcome.line())}"
                 _say(console, line)
-            if outcome.state == HELD:
-                held.add(outcome.name)
+            if outcome.state == LOCKED:
+                locked.add(outcome.name)
             else:
                 failed += outcome.state == FAILED
                 bar.update(task, description=f"trials, {failed} failed" if failed else "trials")
@@ -114,7 +115,7 @@ def _outcome_table(outcomes: Sequence[Outcome]) -> Table:
     """Lay out what is done, what is not, and why."""
     states = [outcome.state for outcome in outcomes]
     counts = [f"{states.count(DONE)} done", f"{states.count(FAILED)} failed"]
-    counts += [f"{states.count(state)} {state}" for state in (HELD, WAITING) if state in states]
+    counts += [f"{states.count(state)} {state}" for state in (LOCKED, WAITING) if state in states]
     table = Table(title=", ".join(counts), caption="MACs: multiply-accumulates per sample")
     table.add_column("trial", overflow="fold")
     table.add_column("state", no_wrap=True)

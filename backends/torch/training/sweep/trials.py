@@ -23,14 +23,14 @@ from spectral_stride.torch.training.run_folder import (
     CONFIG,
     ERROR,
     SUMMARY,
-    HeldError,
+    LockedError,
     config_of,
-    held,
+    locked,
     read_json,
 )
 from spectral_stride.torch.training.sweep.grid import SWEPT, Point
 
-DONE, FAILED, HELD, WAITING = "done", "failed", "held", "waiting"
+DONE, FAILED, LOCKED, WAITING = "done", "failed", "locked", "waiting"
 
 # Seconds that a task waits for the process that trains in its folder. Then others have their turn.
 PATIENCE = 5.0
@@ -47,7 +47,7 @@ class Outcome:
     ----------
     name : str
         Of its folder, in that of the sweep.
-    state : {"done", "failed", "held", "waiting"}
+    state : {"done", "failed", "locked", "waiting"}
         Held: another process trains in the folder.
     accuracy : float or None
         Share of the test samples that are classified rightly, 0 to 1, once done.
@@ -204,11 +204,11 @@ def run_trial(name: str, config: Config, sweep: Path) -> Outcome:
     with _TURN:
         try:
             folder.mkdir(exist_ok=True)  # and not those above it: all workers share the sweep's
-            with held(folder, PATIENCE):
+            with locked(folder, PATIENCE):
                 _check_folder(folder, config)
                 return _train(config, folder)
-        except HeldError as error:
-            return Outcome(name, HELD, error=str(error))
+        except LockedError as error:
+            return Outcome(name, LOCKED, error=str(error))
         except RefusedError as error:
             return Outcome(name, FAILED, error=str(error))
         except OSError as error:
@@ -216,7 +216,7 @@ def run_trial(name: str, config: Config, sweep: Path) -> Outcome:
 
 
 def _train(config: Config, folder: Path) -> Outcome:
-    """Train in a folder that is held, or leave the reason there why it could not be done."""
+    """Train in a folder that is locked, or leave the reason there why it could not be done."""
     silent = Console(file=io.StringIO(), force_terminal=False)
     try:
         (folder / ERROR).unlink(missing_ok=True)
