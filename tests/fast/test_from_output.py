@@ -74,6 +74,33 @@ def test_cotangents_of_what_was_read_go_back_to_the_output(case):
     np.testing.assert_allclose((dy * y).sum(), total, rtol=1e-9, atol=1e-9 * np.abs(y).sum())
 
 
+def test_cotangents_of_what_was_read_reach_the_stride_of_the_other_axis():
+    """The gradient of sum_i <dq_i, E_i y> in both strides, against central differences."""
+    plan = ss.make_plan((40, 30), (2.0, 2.1), ramp="inside")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 30))
+    how = FromOutput((), keeps_samples=False)
+
+    def read(strides):
+        op = resampling(np.asarray(strides), plan)
+        return op, how.found_in(op).keep(op, apply(op, x))
+
+    op, kept = read([2.0, 2.1])
+    dq = [rng.normal(size=one.shape) for one in kept]
+    _, ds = how.found_in(op).backward(op, None, kept, np.dtype("float64"), dq=dq)
+
+    def total(strides):
+        return sum((a * b).sum() for a, b in zip(dq, read(strides)[1], strict=True))
+
+    step = 1e-6
+    expected = [
+        (total([2.0 + step, 2.1]) - total([2.0 - step, 2.1])) / (2 * step),
+        (total([2.0, 2.1 + step]) - total([2.0, 2.1 - step])) / (2 * step),
+    ]
+    assert np.abs(expected).min() > 1e-2
+    np.testing.assert_allclose(ds, expected, rtol=1e-6)
+
+
 def test_what_is_kept():
     """The input's coefficients where a share is too small, samples where they are fewer."""
 
