@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from spectral_stride.arrays import working_dtype
 from spectral_stride.axis import Resampling
 from spectral_stride.fast.taps import Taps
 from spectral_stride.gradients import forward, push
@@ -20,6 +21,7 @@ from spectral_stride.torch.autograd import (
     differentiable_map,
     without_autocast,
 )
+from spectral_stride.torch.graph_node import resample_as_node
 from spectral_stride.torch.kernels import products_for
 from spectral_stride.torch.map_cache import (
     AllTaps,
@@ -28,6 +30,7 @@ from spectral_stride.torch.map_cache import (
     constant_map,
     crop_map,
     forward_mode_is_nested,
+    is_one_node,
     is_plain_eager,
     is_transformed,
     learned_map,
@@ -58,6 +61,10 @@ def resample(
     """
     x = _autocast(x, plan)
     strides = _working(strides, x)
+    if is_one_node():
+        if not isinstance(strides, torch.Tensor):
+            strides = torch.tensor(strides, dtype=working_dtype(torch, x.dtype), device=x.device)
+        return resample_as_node(x, strides, plan, taps, learn=may_learn(strides))
     order = stored_order(x)
     with without_autocast(x.device):
         if order is None:
@@ -69,6 +76,8 @@ def resample(
 def crop(x: torch.Tensor, plan: Plan) -> torch.Tensor:
     """Resample by a hard crop, in autocast's dtype and in x's memory format."""
     x = _autocast(x, plan)
+    if is_one_node():
+        return resample_as_node(x, None, plan, None, learn=False)
     order = stored_order(x)
     with without_autocast(x.device):
         if order is None:

@@ -70,8 +70,9 @@ def diffstride(
     output's mean (noise with a mean of 100 times its spread: 1e-3 of the gradient in float32, where
     the input's coefficients give 1e-4; with 3 times its spread 1e-5). The stride gradient follows
     the rules of `spectral_stride.vjp` on corners and bounds. Second derivatives in the strides are
-    those of the smooth pieces, beyond the bounds those at the bound; under `torch.compile` and
-    `torch.export` they are zero.
+    those of the smooth pieces, beyond the bounds those at the bound. Under `torch.compile` there
+    are none, as for all that PyTorch compiles; in what `torch.export` and compiled transforms trace
+    they are zero.
 
     Examples
     --------

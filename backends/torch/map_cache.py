@@ -90,6 +90,13 @@ def is_plain_eager() -> bool:
     )
 
 
+def is_one_node() -> bool:
+    """Whether a compiler traces, which may call our code; an exported program has to do without."""
+    return (
+        torch.compiler.is_compiling() and not torch.compiler.is_exporting() and not is_transformed()
+    )
+
+
 def is_transformed() -> bool:
     """Whether a transform is active: they hide from each other what they will ask for."""
     return (

@@ -7,8 +7,10 @@ import torch
 
 from spectral_stride.torch.layers.held_sizes import HeldSizes
 
-# It runs while a graph is traced, and its result is a constant of the graph.
-torch.compiler.assume_constant_result(HeldSizes.of)  # type: ignore[no-untyped-call]
+# They run while a graph is traced, and their results are constants of the graph. Traced instead,
+# the caches behind them would make the compiler warn of each.
+torch.compiler.assume_constant_result(HeldSizes.axes_in)  # type: ignore[no-untyped-call]
+torch.compiler.assume_constant_result(HeldSizes.plan)  # type: ignore[no-untyped-call]
 
 
 # A compiler would take every stride that is read for a constant, and compile anew at each step. One

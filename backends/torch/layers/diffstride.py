@@ -241,14 +241,14 @@ class DiffStride(HasStrideSettings, nn.Module):
     def _planned(self, x: torch.Tensor, conv: Convolution | None) -> tuple[Strides, Plan]:
         """Decide with which strides a call computes, and onto which sizes."""
         check_tensor(x)
-        settings = self._settings
-        axes = settings.axes_in(x.ndim)
+        settings, stands_still = self._settings, self._stands_still()
+        axes = (self._held if stands_still else settings).axes_in(x.ndim)
         checks.spectral_sizes(tuple(x.shape), axes)
         shape = tuple(x.shape) if conv is None else convolved_shape(conv, x)
-        if self._stands_still():
+        if stands_still:
             # Nothing is read on the host: a compiler can trace this.
-            sizes = self._held.of(without_batch(shape, axes), self._held.generation)
-            return self._clamped(), settings.plan_of_sizes(shape, sizes)
+            held = self._held
+            return self._clamped(), held.plan(without_batch(shape, axes), held.generation)
         self._extend_reach([shape[axis] for axis in axes])
         current, values = self._read()
         if not self.training:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from spectral_stride.layer_settings import StrideSettings
+from spectral_stride.plan import Plan
 
 Sizes = tuple[int, ...]
 
@@ -10,10 +11,10 @@ Sizes = tuple[int, ...]
 class HeldSizes:
     """Output sizes of one layer, from strides that were once read on the host.
 
-    A compiler runs `of` while it traces and takes the result as a constant (`compiler` tells it
-    so); what it guards is the number ``generation`` alone. So that number moves only when a size
-    that some graph may hold has changed, or a setting: new strides that give the same sizes
-    recompile nothing.
+    A compiler runs `plan` and `axes_in` while it traces and takes the results as constants
+    (`compiler` tells it so); what it guards is the number ``generation`` alone. So that number
+    moves only when a size that some graph may hold has changed, or a setting: new strides that give
+    the same sizes recompile nothing.
     """
 
     def __init__(self, settings: StrideSettings, strides: Sequence[float]) -> None:
@@ -29,14 +30,18 @@ class HeldSizes:
         axes = self.settings.axes_in
         return [tuple(shape[axis] for axis in axes(len(shape))) for shape in self._met]
 
-    def of(self, shape: tuple[int, ...], generation: int) -> Sizes:
-        """Output sizes for a shape with 1 on every batch axis.
+    def axes_in(self, ndim: int) -> tuple[int, ...]:
+        """Return the axes of an array with ``ndim`` dimensions, counted from 0."""
+        return self.settings.axes_in(ndim)
+
+    def plan(self, shape: tuple[int, ...], generation: int) -> Plan:
+        """Plan for a shape with 1 on every batch axis.
 
         ``generation`` is there for a compiler to guard.
         """
         if shape not in self._met:
             self._met[shape] = _out_sizes(self.settings, self.strides, shape)
-        return self._met[shape]
+        return self.settings.plan_of_sizes(shape, self._met[shape])
 
     def meet(self, sizes: Sizes) -> None:
         """Note sizes along the resampled axes, of an input whose other sizes are not known."""
@@ -44,7 +49,7 @@ class HeldSizes:
         shape = [1] * max(axis + 1 if axis >= 0 else -axis for axis in axes)
         for axis, size in zip(axes, sizes, strict=True):
             shape[axis] = size
-        self.of(tuple(shape), self.generation)
+        self.plan(tuple(shape), self.generation)
 
     def renew(self, settings: StrideSettings, strides: Sequence[float]) -> bool:
         """Plan by other settings or strides, and return whether a graph may have to change."""

@@ -53,8 +53,8 @@ def hold_sizes(module: nn.Module) -> bool:
     until the next call. A parameter outside its bounds is used clamped, with straight-through
     gradients, and brought back by the next call, not by the backward pass.
 
-    Tracing takes a second or more for each layer, and PyTorch warns that it looks through functions
-    that are cached: these depend on their arguments alone, and nothing is lost.
+    In a compiled graph each call of a layer is one node, ``spectral_stride::resample``, which
+    computes as eager code does.
 
     ``load_state_dict`` does not move held sizes: call this after it. Setting one of a layer's
     settings does, as if they had been held with it.
