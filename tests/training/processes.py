@@ -91,7 +91,7 @@ def result(function, *words, folder, environment=None):
     folder.mkdir(parents=True, exist_ok=True)
     with started(function, *words, folder=folder, environment=environment) as process:
         code = process.wait()
-        assert code == 0, process.err
+        assert code == 0, process.out[-4000:] + process.err[-4000:]
         return process.out
 
 
@@ -118,6 +118,7 @@ def _begin(function, words, folder, variables, files):
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
     os.environ.clear()
     os.environ.update(variables)
+    importlib.import_module("dask").config.refresh()  # it has read the variables of the server
     os.chdir(folder)
     if hasattr(os, "setsid"):
         os.setsid()  # as a terminal does it: a process and all that it starts are one group

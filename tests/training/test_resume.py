@@ -34,7 +34,7 @@ WORDS = [
     "cpu",
     "--no-baseline",
     "--limit",
-    "320",
+    "160",
 ]
 
 
@@ -137,8 +137,8 @@ def test_two_processes_share_a_run(tmp_path):
     assert shown.count("test accuracy") == 1  # one of them speaks
     summary = json.loads((folder / "summary.json").read_text())
     assert [one["downsampling"] for one in summary["runs"]] == ["diffstride", "strided"]
-    # 320 images, 20 for each of two processes: 8 steps.
-    assert [step for step, _ in steps(folder)] == list(range(8))
+    # 160 images, 20 for each of two processes: 4 steps.
+    assert [step for step, _ in steps(folder)] == list(range(4))
 
 
 def test_two_machines_share_a_run(tmp_path):
@@ -159,4 +159,4 @@ def test_two_machines_share_a_run(tmp_path):
         codes = [machine.wait() for machine in machines]
         assert codes == [0, 0], [machine.err for machine in machines]
         assert ["test accuracy" in machine.out for machine in machines] == [True, False]
-    assert [step for step, _ in steps(folder)] == list(range(10))
+    assert [step for step, _ in steps(folder)] == list(range(5))
