@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
+from types import SimpleNamespace
 
 ROOT = Path(__file__).parents[2]
 # As it is before any test runs: a command that a test runs in this process leaves variables behind.
@@ -42,7 +43,7 @@ class Process:
     """
 
     def __init__(self, function, *words, folder, environment=None):
-        self.files = [folder / f"{name}.txt" for name in ("out", "err")]
+        self.files = _files(folder)
         for file in self.files:
             file.touch()
         self.process = CONTEXT.Process(
@@ -100,7 +101,45 @@ def command(*words):
     # Of these Lightning makes the command with which it starts further processes of a run.
     sys.argv[1:] = map(str, words)
     module = sys.modules["__main__"] = importlib.import_module("spectral_stride.__main__")
+    launcher = importlib.import_module("lightning.pytorch.strategies.launchers.subprocess_script")
+    launcher.subprocess = SimpleNamespace(Popen=Again)
     return module.main()
+
+
+class Again:
+    """The same command once more, as Lightning starts it for each further device; forked, too.
+
+    It stands for the `subprocess.Popen` that Lightning calls, and for what it uses of that.
+    """
+
+    def __init__(self, words, env, cwd):
+        assert words == [sys.executable, "-m", "spectral_stride.__main__", *sys.argv[1:]]
+        assert cwd is None
+        # A forked process would start a server of its own, and wait for it.
+        context = multiprocessing.get_context("fork" if METHOD == "forkserver" else METHOD)
+        self.process = context.Process(target=_again, args=(Path.cwd(), env, sys.argv[1:]))
+        self.process.start()
+        self.pid = self.process.pid
+
+    @property
+    def returncode(self):
+        return self.process.exitcode
+
+    def poll(self):
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+
+def _files(folder):
+    return [folder / f"{name}.txt" for name in ("out", "err")]
+
+
+def _again(folder, variables, words):
+    """Write into the files of the first process, as what it starts has its output."""
+    _begin(command, words, folder, variables, _files(folder))
 
 
 def execute(code):
@@ -111,14 +150,17 @@ def execute(code):
 def _begin(function, words, folder, variables, files):
     """Make of a forked process what one would be that had been started by a command line."""
     for stream, file in zip((1, 2), files, strict=True):
-        written = os.open(file, os.O_WRONLY)
+        written = os.open(file, os.O_WRONLY | os.O_APPEND)
         os.dup2(written, stream)
         os.close(written)
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
     os.environ.clear()
     os.environ.update(variables)
-    importlib.import_module("dask").config.refresh()  # it has read the variables of the server
+    # These two have read the variables of the server when they were imported.
+    importlib.import_module("dask").config.refresh()
+    rank = importlib.import_module("lightning.fabric.utilities.rank_zero")
+    rank.rank_zero_only.rank = rank._get_rank() or 0
     os.chdir(folder)
     if hasattr(os, "setsid"):
         os.setsid()  # as a terminal does it: a process and all that it starts are one group
