@@ -3,10 +3,13 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
+
+import pytest
+
+from tests.training import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,6 +74,20 @@ def test_without_what_runs_did_before_it_they_are_refused(monkeypatch, capsys):
 """
 
 
+def run_tests(file):
+    """Run pytest beside a file of tests, with the library that lies there and not with this one."""
+    ours = [name for name in sys.modules if name.split(".")[0] in ("spectral_stride", "tests")]
+    for name in ours:
+        del sys.modules[name]
+    sys.path.insert(0, str(file.parent))
+    for name in [name for name in os.environ if "PYTEST" in name]:
+        del os.environ[name]  # nothing of the pytest that runs this test
+    code = pytest.main(["-q", "-p", "no:cacheprovider", file.name])
+    library = Path(sys.modules["spectral_stride"].__file__)
+    assert library.is_relative_to(file.parent), library
+    return int(code)
+
+
 def steps():
     """The files that the example changes, each with what was there and what is there then."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -102,15 +119,5 @@ def test_the_worked_example_works(tmp_path):
         test,
     ]
     (tmp_path / "test_clip.py").write_text("\n".join(parts), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_clip.py"],
-        cwd=tmp_path,
-        # Nothing of the pytest that runs this test.
-        env={name: value for name, value in os.environ.items() if "PYTEST" not in name}
-        | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert "7 passed" in done.stdout
+    shown = processes.result(run_tests, tmp_path / "test_clip.py", folder=tmp_path)
+    assert "7 passed" in shown

@@ -1,9 +1,9 @@
 """The words of ``spectral-stride``: what they do, and what each wrong one gets."""
 
+import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -13,6 +13,7 @@ from spectral_stride.__main__ import main
 from spectral_stride.torch.training import cli, fit
 from spectral_stride.torch.training.config import Config, parse
 from spectral_stride.torch.training.refusal import RefusedError
+from tests.training import processes
 
 COMMAND = [sys.executable, "-m", "spectral_stride"]
 
@@ -227,16 +228,10 @@ def test_a_wrong_value_in_a_process_of_its_own():
 )
 def test_an_interrupt_is_one_line_and_code_130(tmp_path):
     out = tmp_path / "run"
-    with subprocess.Popen(
-        [*COMMAND, "train", "--no-baseline", "--epochs", "1000", "--out", str(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not list(out.glob("*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == cli.INTERRUPTED
-    assert errors.splitlines() == ["spectral-stride: error: interrupted"]
+    small = ["--width", "1", "--limit", "32", "--batch-size", "16", "--epochs", "100000"]
+    words = ["train", "--no-baseline", *small, "--out"]
+    with processes.started(processes.command, *words, out, folder=tmp_path) as process:
+        process.wait_for(lambda: list(out.glob("*/checkpoints/last.ckpt")))
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait() == cli.INTERRUPTED
+    assert process.err.splitlines() == ["spectral-stride: error: interrupted"]

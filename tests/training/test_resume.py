@@ -6,15 +6,15 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 import torch
 
 from spectral_stride.__main__ import main
 from spectral_stride.torch.training.cli import WRONG_USAGE
+from tests.training.processes import command, result, started
 
 WORDS = [
     "--width",
@@ -34,18 +34,12 @@ WORDS = [
     "cpu",
     "--no-baseline",
     "--limit",
-    "320",
+    "160",
 ]
-COMMAND = [sys.executable, "-m", "spectral_stride", "train"]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
-def run(*words):
-    done = subprocess.run(
-        [*COMMAND, *map(str, words)], env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def run(*words, folder):
+    return result(command, "train", *words, folder=folder)
 
 
 def weights(folder):
@@ -65,31 +59,24 @@ def steps(folder):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken") / "run"
-    run(*WORDS, "--out", folder)
+    run(*WORDS, "--out", folder, folder=folder.parent)
     return folder
 
 
 def test_killed_in_the_middle_of_an_epoch_it_ends_as_if_it_had_not_been(unbroken, tmp_path):
     folder = tmp_path / "run"
-    process = subprocess.Popen(
-        [*COMMAND, *WORDS, "--out", str(folder)],
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     checkpoint = folder / "diffstride" / "checkpoints" / "last.ckpt"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.2)  # some steps into the next epoch
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    with started(command, "train", *WORDS, "--out", folder, folder=tmp_path) as process:
+        process.wait_for(checkpoint.exists)
+        time.sleep(0.2)  # some steps into the next epoch
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
     with (folder / "diffstride" / "metrics.csv").open("a") as file:
         file.write("1")  # a process may die in the middle of a row
     done = torch.load(checkpoint, weights_only=True)["epoch"] + 1
     assert done < 4
     assert not (folder / "summary.json").exists()
-    run("--resume", folder)
+    run("--resume", folder, folder=tmp_path)
     expected = weights(unbroken)
     found = weights(folder)
     assert found.keys() == expected.keys()
@@ -109,7 +96,7 @@ def test_killed_before_the_test_it_is_tested(unbroken, tmp_path):
     before = json.loads((folder / "summary.json").read_text())["runs"][0]
     for path in (folder / "summary.json", folder / "diffstride" / "result.json"):
         path.unlink()
-    run("--resume", folder)
+    run("--resume", folder, folder=tmp_path)
     after = json.loads((folder / "summary.json").read_text())["runs"][0]
     assert after == before | {"step_seconds": after["step_seconds"]}
     assert after["step_seconds"] > 0
@@ -145,33 +132,31 @@ def test_a_checkpoint_that_is_cut_off_is_refused_in_one_line(unbroken, tmp_path,
 def test_two_processes_share_a_run(tmp_path):
     folder = tmp_path / "run"
     words = [*WORDS, "--devices", "2", "--epochs", "1", "--baseline", "--batch-size", "20"]
-    shown = run(*[word for word in words if word != "--no-baseline"], "--out", folder)
+    words = [word for word in words if word != "--no-baseline"]
+    shown = run(*words, "--out", folder, folder=tmp_path)
     assert shown.count("test accuracy") == 1  # one of them speaks
     summary = json.loads((folder / "summary.json").read_text())
     assert [one["downsampling"] for one in summary["runs"]] == ["diffstride", "strided"]
-    # 320 images, 20 for each of two processes: 8 steps.
-    assert [step for step, _ in steps(folder)] == list(range(8))
+    # 160 images, 20 for each of two processes: 4 steps.
+    assert [step for step, _ in steps(folder)] == list(range(4))
 
 
 def test_two_machines_share_a_run(tmp_path):
     """As a user starts them: the same command on each, and which machine it is in the variables."""
     folder = tmp_path / "run"
-    words = [*COMMAND, *WORDS, "--epochs", "1", "--nodes", "2", "--out", str(folder)]
+    words = ["train", *WORDS, "--epochs", "1", "--nodes", "2", "--out", folder]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = ENVIRONMENT | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    processes = [
-        subprocess.Popen(
-            words,
-            env=common | {"NODE_RANK": str(node)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for node in range(2)
-    ]
-    shown = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], shown
-    assert ["test accuracy" in out for out, _ in shown] == [True, False]
-    assert [step for step, _ in steps(folder)] == list(range(10))
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    with ExitStack() as stack:
+        machines = []
+        for node in range(2):
+            place = tmp_path / f"machine{node}"
+            place.mkdir()
+            variables = common | {"NODE_RANK": str(node)}
+            one = started(command, *words, folder=place, environment=variables)
+            machines.append(stack.enter_context(one))
+        codes = [machine.wait() for machine in machines]
+        assert codes == [0, 0], [machine.err for machine in machines]
+        assert ["test accuracy" in machine.out for machine in machines] == [True, False]
+    assert [step for step, _ in steps(folder)] == list(range(5))

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import datasets
 import numpy as np
@@ -22,6 +20,7 @@ from tests.training.data.made import (
     wav,
     write,
 )
+from tests.training.processes import execute, result
 
 
 def test_a_folder_like_a_hub_repository_gives_its_pixels_and_labels(tmp_path):
@@ -144,10 +143,11 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert not torch.equal(first.train_set[0][0], open_data(str(file), 2, 0).train_set[0][0])
 
 
-def test_the_digits_load_neither_datasets_nor_soundfile():
+def test_the_digits_load_neither_datasets_nor_soundfile(tmp_path):
+    """Nor does the tool itself, all of which the process has imported."""
     code = (
         "import sys; from spectral_stride.torch.training.data.open import open_data; "
+        "assert 'spectral_stride.torch.training.fit' in sys.modules; "
         "open_data('digits', 32, 0); print({'datasets', 'soundfile'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    assert result(execute, code, folder=tmp_path) == "set()\n"

@@ -15,7 +15,9 @@ import spectral_stride as ss
 ROOT = Path(__file__).parents[3]
 PATH = ROOT / "docs" / "examples" / "dask_cluster.py"
 EXAMPLE = runpy.run_path(str(PATH))
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+# Workers are forked from the example's process, which holds little: they import nothing again.
+FORKED = {"DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "fork"}
+ENVIRONMENT = os.environ | FORKED | {"PYTHONPATH": str(ROOT)}
 main = EXAMPLE["main"]
 
 

@@ -3,10 +3,7 @@
 import csv
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 from urllib.request import urlopen
 
 import psutil
@@ -14,60 +11,52 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-ROOT = Path(__file__).parents[3]
+from spectral_stride.torch.training.sweep.cluster import local_cluster
+from tests.training import processes
+
 GRID = """
-{downsampling: strided, width: 1, epochs: 8, batch_size: 16, limit: 160, seed: [0, 1]}
+{downsampling: strided, width: 1, epochs: 4, batch_size: 16, limit: 160, seed: [0, 1]}
 """
-STEPS = 80
+STEPS = 40
 # Steps of an epoch.
 EPOCH = 10
+# Workers are forked from the sweep and import nothing again. They stay what they are else: its
+# children, in its group of processes, with the signals blocked that it has blocked.
+FORKED = {"DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "fork"}
 
 
 @pytest.fixture
 def started(tmp_path):
     """A sweep that has begun, with one worker, in a process group as a terminal makes it."""
     (tmp_path / "grid.yaml").write_text(GRID)
-    words = [sys.executable, "-m", "spectral_stride", "sweep", "grid.yaml", "--out", "out"]
-    with subprocess.Popen(
-        words,
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    words = ["sweep", "grid.yaml", "--out", "out"]
+    with processes.started(
+        processes.command, *words, folder=tmp_path, environment=FORKED
     ) as process:
         yield process
-        if process.poll() is None:
+        if process.process.is_alive():
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_for(condition, process):
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_trial_outlives_its_worker_and_an_interrupt_keeps_what_is_done(started, tmp_path):
     out = tmp_path / "out"
-    link = started.stdout.readline().split()[-1]
+    started.wait_for(lambda: "\n" in started.out)
+    link = started.out.splitlines()[0].split()[-1]
     with urlopen(link, timeout=60) as page:
         assert page.status == 200
         assert b"Dask Diagnostic UI" in page.read()
-    wait_for(lambda: list(out.glob("*seed0*/strided/checkpoints/last.ckpt")), started)
+    started.wait_for(lambda: list(out.glob("*seed0*/strided/checkpoints/last.ckpt")))
     (folder,) = out.glob("*seed0*/strided")
     (worker,) = (
         process
         for process in psutil.Process(started.pid).children(recursive=True)
-        if "spawn_main" in " ".join(process.cmdline())
+        if "resource_tracker" not in " ".join(process.cmdline())
     )
     done = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1
-    assert done < 8
+    assert done < 4
     worker.kill()
     # Another worker goes on after the last whole epoch, and the trial ends as if nothing had been.
-    wait_for((folder.parent / "summary.json").exists, started)
+    started.wait_for((folder.parent / "summary.json").exists)
     with (folder / "metrics.csv").open(newline="") as file:
         assert [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]] == list(
             range(STEPS)
@@ -76,12 +65,28 @@ def test_a_trial_outlives_its_worker_and_an_interrupt_keeps_what_is_done(started
     again = EventAccumulator(str(files[1])).Reload().Scalars("train/loss")
     assert again[0].step >= done * EPOCH
 
-    wait_for(lambda: list(out.glob("*seed1*/config.json")), started)
+    started.wait_for(lambda: list(out.glob("*seed1*/config.json")))
     others = psutil.Process(started.pid).children(recursive=True)
     os.killpg(started.pid, signal.SIGINT)
-    shown, errors = started.communicate(timeout=120)
-    assert started.returncode == 130
-    assert errors == "spectral-stride: error: interrupted\n"
-    assert "Stopping; started again, the sweep goes on." in shown
-    assert "1 done, 0 failed, 1 waiting" in shown
+    assert started.wait(120) == 130
+    assert started.err == "spectral-stride: error: interrupted\n"
+    assert "Stopping; started again, the sweep goes on." in started.out
+    assert "1 done, 0 failed, 1 waiting" in started.out
     assert psutil.wait_procs(others, timeout=30)[1] == []
+
+
+def blocked_in_workers():
+    """Print whether workers, of the usual kind, block SIGINT: the first and who comes after it."""
+    with local_cluster(1) as client:
+        for _ in range(2):
+            ((_, mask),) = client.run(signal.pthread_sigmask, signal.SIG_BLOCK, []).items()
+            ((worker, pid),) = client.run(os.getpid).items()
+            print(signal.SIGINT in mask)
+            os.kill(pid, signal.SIGKILL)
+            while worker in client.nthreads() or not client.nthreads():
+                time.sleep(0.01)
+
+
+def test_an_interrupt_spares_workers_that_are_spawned_too(tmp_path):
+    """As Dask starts them unless told otherwise, through a process that lifts what is blocked."""
+    assert processes.result(blocked_in_workers, folder=tmp_path) == "True\nTrue\n"

@@ -111,7 +111,7 @@ def test_what_another_process_trains_is_left_to_it(sweep, trainings, address, mo
     def sometimes(folder, seconds):
         turns[folder.name] += 1
         if "seed0" in folder.name and turns[folder.name] < 3:
-            raise trials.HeldError("folder: got one in which another process trains")
+            raise trials.LockedError("folder: got one in which another process trains")
         return locked(folder, seconds)
 
     monkeypatch.setattr(trials, "locked", sometimes)

@@ -2,8 +2,9 @@
 
 import errno
 import json
-import subprocess
-import sys
+import os
+import signal
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from spectral_stride.__main__ import main
 from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.refusal import RefusedError
-from spectral_stride.torch.training.run_folder import WholeCheckpoints
+from spectral_stride.torch.training.run_folder import WholeCheckpoints, locked
 from spectral_stride.torch.training.sweep import trials
 from spectral_stride.torch.training.sweep.grid import Point
 from spectral_stride.torch.training.sweep.trials import (
@@ -23,6 +24,7 @@ from spectral_stride.torch.training.sweep.trials import (
     run_trial,
     with_their_folders,
 )
+from tests.training.processes import started
 
 
 def config_of(**words):
@@ -31,28 +33,23 @@ def config_of(**words):
 
 TINY = {"width": "1", "epochs": "1", "batch_size": "16", "limit": "32"}
 CONFIG = config_of(**TINY)
-# Holds the folder's lock, says so, and goes on until its input ends.
-HOLDER = """
-import sys
-from pathlib import Path
-from spectral_stride.torch.training.run_folder import locked
-with locked(Path(sys.argv[1])):
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
+
+
+def hold(folder):
+    """Hold a folder's lock, say so, and go on until it is killed."""
+    with locked(folder):
+        print("locked", flush=True)
+        time.sleep(600)
 
 
 @pytest.fixture
 def other(tmp_path):
     """Another process, which trains in the trial's folder until it is asked to stop."""
     (tmp_path / "trial").mkdir()
-    words = [sys.executable, "-c", HOLDER, str(tmp_path / "trial")]
-    with subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "locked\n"
+    (tmp_path / "other").mkdir()
+    with started(hold, tmp_path / "trial", folder=tmp_path / "other") as process:
+        process.wait_for(lambda: process.out == "locked\n")
         yield process
-        process.stdin.close()
 
 
 def test_a_trial_trains_in_its_folder_and_then_never_again(tmp_path):
@@ -128,7 +125,7 @@ def test_one_folder_is_not_written_by_two(tmp_path, trainings, monkeypatch, othe
     (tmp_path / "trial" / "config.json").write_text(json.dumps(choices))
     assert main(["train", "--resume", str(tmp_path / "trial")]) == 2
     assert "in which another process trains" in capsys.readouterr().err
-    other.kill()
+    os.kill(other.pid, signal.SIGKILL)
     other.wait()
     assert run_trial("trial", CONFIG, tmp_path).state == "done"
 
