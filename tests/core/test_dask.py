@@ -257,14 +257,14 @@ def test_matrices_are_computed_once_for_all_chunks(monkeypatch):
 
 @FORMS
 def test_larger_than_memory(method):
-    """128 MiB in chunks of 2 MiB: resampled, reduced and differentiated in a fraction of it.
+    """Half a GiB in chunks of 8 MiB: resampled, reduced and differentiated in a fraction of it.
 
     Sample i is i times one block, so one small call says what has to come out.
     """
-    block = draw(1, 8, 256, 256, dtype="float32")
+    block = draw(1, 32, 256, 256, dtype="float32")
     levels = da.arange(1, 65, chunks=1, dtype="float32")[:, None, None, None]
     x = levels * da.from_array(block)
-    assert (x.nbytes, x.numblocks) == (2**27, (64, 1, 1, 1))
+    assert (x.nbytes, x.numblocks) == (2**29, (64, 1, 1, 1))
     strides = (2.5, 3.1)
     tracemalloc.start()
     try:
