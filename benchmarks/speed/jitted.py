@@ -18,7 +18,7 @@ from spectral_stride.jax import diffstride
 from spectral_stride.plan import Plan
 
 QUESTION = "In JAX, jitted, what does the layer cost beside the plain FFT form?"
-TINY = ((1, 2, 15, 12),)
+TINY = ((1, 2, 15),)
 PLAIN = "plain FFT"
 
 

@@ -13,7 +13,7 @@ import spectral_stride as ss
 from tests.core.test_errors import check, refusal
 
 # Both ramps crop both axes.
-SHAPE, CHUNKS = (5, 6, 32, 27), (2, 3, -1, -1)
+SHAPE, CHUNKS = (5, 6, 32, 27), (3, 3, -1, -1)
 STRIDES = (2.63, 3.21)
 FORMS = pytest.mark.parametrize("method", ["matmul", "fft"])
 RAMPS = pytest.mark.parametrize("ramp", ["outside", "inside"])
@@ -69,7 +69,7 @@ def test_lazy_and_equal_to_numpy(computed, method, ramp, dtype):
 @pytest.mark.parametrize("smoothness", [4.0, 0.0])
 def test_chunks_of_the_other_axes_stay(method, axes, smoothness):
     """Every result is chunked along the batch as the input is, wherever the batch axes are."""
-    chunks = tuple(-1 if axis in axes else size // 2 for axis, size in enumerate(SHAPE))
+    chunks = tuple(-1 if axis in axes else -(-size // 2) for axis, size in enumerate(SHAPE))
     x = da.from_array(draw(*SHAPE), chunks=chunks)
     options = {"axes": axes, "ramp": "inside", "method": method, "smoothness": smoothness}
     results = everything(x, STRIDES, pool=(3, 4), **options)
@@ -232,10 +232,10 @@ def test_the_graph_grows_with_the_chunks_alone(method):
         y, pullback = ss.vjp(x, STRIDES, method=method)
         return [tasks(part) for part in (y, *pullback(y))]
 
-    few, many = graphs(16), graphs(48)
+    few, many = graphs(8), graphs(24)
     for name, least, most, each in zip(("y", "dx", "ds"), few, many, (8, 16, 48), strict=True):
-        assert most - least <= 32 * each, name
-        assert least <= 16 * each + 250, name
+        assert most - least <= 16 * each, name
+        assert least <= 8 * each + 250, name
 
 
 def test_matrices_are_computed_once_for_all_chunks(monkeypatch):
@@ -249,7 +249,7 @@ def test_matrices_are_computed_once_for_all_chunks(monkeypatch):
         return np.cos(block)
 
     monkeypatch.setattr(xp, "cos", lambda angle: angle.map_blocks(cosine, dtype=angle.dtype))
-    y = ss.diffstride(da.ones((20, 32, 27), chunks=(1, -1, -1)), STRIDES, method="matmul")
+    y = ss.diffstride(da.ones((6, 32, 27), chunks=(1, -1, -1)), STRIDES, method="matmul")
     assert seen == []
     y.compute(scheduler="synchronous")
     assert len(seen) == 4
