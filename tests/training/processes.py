@@ -13,7 +13,6 @@ import time
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
-from types import SimpleNamespace
 
 ROOT = Path(__file__).parents[2]
 # As it is before any test runs: a command that a test runs in this process leaves variables behind.
@@ -101,45 +100,11 @@ def command(*words):
     # Of these Lightning makes the command with which it starts further processes of a run.
     sys.argv[1:] = map(str, words)
     module = sys.modules["__main__"] = importlib.import_module("spectral_stride.__main__")
-    launcher = importlib.import_module("lightning.pytorch.strategies.launchers.subprocess_script")
-    launcher.subprocess = SimpleNamespace(Popen=Again)
     return module.main()
-
-
-class Again:
-    """The same command once more, as Lightning starts it for each further device; forked, too.
-
-    It stands for the `subprocess.Popen` that Lightning calls, and for what it uses of that.
-    """
-
-    def __init__(self, words, env, cwd):
-        assert words == [sys.executable, "-m", "spectral_stride.__main__", *sys.argv[1:]]
-        assert cwd is None
-        # A forked process would start a server of its own, and wait for it.
-        context = multiprocessing.get_context("fork" if METHOD == "forkserver" else METHOD)
-        self.process = context.Process(target=_again, args=(Path.cwd(), env, sys.argv[1:]))
-        self.process.start()
-        self.pid = self.process.pid
-
-    @property
-    def returncode(self):
-        return self.process.exitcode
-
-    def poll(self):
-        return self.returncode
-
-    def send_signal(self, number):
-        if self.returncode is None:
-            os.kill(self.pid, number)
 
 
 def _files(folder):
     return [folder / f"{name}.txt" for name in ("out", "err")]
-
-
-def _again(folder, variables, words):
-    """Write into the files of the first process, as what it starts has its output."""
-    _begin(command, words, folder, variables, _files(folder))
 
 
 def execute(code):
