@@ -32,7 +32,8 @@ def load_or_skip(known):
 @pytest.mark.parametrize("known", EVERYONE)
 def test_every_implementation_has_every_property(known, prop):
     """One suite: the core on each library, and the adapters under their own autodiff."""
-    row = run(load_or_skip(known), prop, settings().max_examples * known.share)
+    # Half as many as of other tests: each of these is two dozen properties on eight libraries.
+    row = run(load_or_skip(known), prop, settings().max_examples / 2 * known.share)
     assert not row.failure, row.failure
     assert not row.not_run, row.not_run
     assert row.cases >= 2
@@ -60,7 +61,7 @@ def test_every_pair_of_implementations_agrees(record_property):
             # Not in silence: each is a skip with its reason in the test above.
             record_property(known.name, str(reason))
     assert len(implementations) >= 2
-    assert_agreement(implementations, max(30, settings().max_examples // 2), record_property)
+    assert_agreement(implementations, max(12, settings().max_examples // 5), record_property)
 
 
 @pytest.mark.gpu
