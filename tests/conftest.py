@@ -37,6 +37,22 @@ def xp(request):
     return request.param
 
 
+# Coverage is asked of the core, and to watch takes half as long again. These rooms test the core and
+# its command; a slow library takes the same lines through it as the others, and so does a mutant.
+WATCHED = tuple(
+    Path(__file__).parent / room for room in ("core", "fast", "testing", "training/test_cli.py")
+)
+UNWATCHED = ("jax", "[dask", "the_suite_rejects")
+
+
+def pytest_collection_modifyitems(items):
+    """Watch only the tests from which the coverage of the core comes."""
+    for item in items:
+        slow = any(word in item.name for word in UNWATCHED)
+        if slow or not any(map(item.path.is_relative_to, WATCHED)):
+            item.add_marker("no_cover")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Send a file whose tests share a fixture to one worker, which then makes it once."""

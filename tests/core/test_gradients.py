@@ -5,6 +5,8 @@ import pytest
 from hypothesis import strategies as st
 
 import spectral_stride as ss
+from spectral_stride import gradients
+from spectral_stride.axis import resampling
 from spectral_stride.testing import oracles
 from spectral_stride.testing.cases import cases
 from tests.drawn import for_all
@@ -188,3 +190,41 @@ def test_half_precision_holds_what_is_on_the_way(size, amplitude):
     y, exact = ss.vjp(x.astype(np.float64), (2.0,), ramp="inside")
     g = (y / np.abs(y).max()).astype(np.float16)
     np.testing.assert_allclose(pullback(g)[1], exact(g.astype(np.float64))[1], rtol=1e-2)
+
+
+def read_coefficients(x, strides, plan):
+    """The map of strides, y and the coefficients of each ramp."""
+    op = resampling(np.asarray(strides), plan)
+    return op, *gradients.forward(op, x)
+
+
+@pytest.mark.parametrize("method", ["matmul", "fft"])
+def test_cotangents_of_coefficients_go_back_to_the_input_and_to_the_strides_before(method):
+    """The gradients of <g, y> + sum_i <dq_i, q_i>, against central differences."""
+    rng, at = np.random.default_rng(0), (2.2, 1.7)
+    x = rng.normal(size=(2, 24, 20))
+    plan = ss.make_plan(x.shape, at, ramp="inside", method=method)
+    op, y, q = read_coefficients(x, at, plan)
+    g, dq = rng.normal(size=y.shape), [rng.normal(size=one.shape) for one in q]
+
+    def total(x, strides):
+        _, y, q = read_coefficients(x, strides, plan)
+        return (g * y).sum() + sum((one * of).sum() for one, of in zip(q, dq, strict=True))
+
+    dx, ds = gradients.backward(op, g, q, np.dtype("float64"), dq=dq)
+    towards = rng.normal(size=x.shape)
+    np.testing.assert_allclose((dx * towards).sum(), total(towards, at), rtol=1e-9)
+    step = 1e-6 * np.eye(2)
+    slopes = [(total(x, at + move) - total(x, at - move)) / 2e-6 for move in step]
+    np.testing.assert_allclose(ds, slopes, rtol=1e-5)
+
+
+def test_the_gradient_of_the_input_may_be_left_out():
+    """That of the strides is the same, and of the last axis no more is computed than it needs."""
+    x, at = np.random.default_rng(0).normal(size=(2, 24, 20)), (2.2, 1.7)
+    op, y, q = read_coefficients(x, at, ss.make_plan(x.shape, at, ramp="inside"))
+    wanted = gradients.backward(op, y, q, y.dtype)
+    found = gradients.backward(op, y, q, y.dtype, into_x=False)
+    assert found[0] is None
+    np.testing.assert_allclose(found[1], wanted[1], rtol=1e-12)
+    assert gradients.backward(op, None, q, y.dtype, into_x=False) == (None, None)

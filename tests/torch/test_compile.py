@@ -439,8 +439,7 @@ def test_the_default_compiler():
 
 
 @pytest.mark.parametrize("transform", ["grad", "jvp", "jacfwd", "jacrev", "vjp"])
-@pytest.mark.parametrize("what", ["function", "held layer"])
-@pytest.mark.parametrize("stride", [2.2, 40.0])
+@pytest.mark.parametrize(("what", "stride"), [("function", 2.2), ("held layer", 40.0)])
 def test_transforms_under_a_compiler(stride, what, transform):
     """A derivative in the strides that a transform asks for inside of a graph is the eager one.
 
