@@ -15,6 +15,7 @@ from spectral_stride.plan import (
     host_numbers,
     planned_sizes,
     sized_plan,
+    stride_range,
     strided_size,
     without_batch,
 )
@@ -150,6 +151,13 @@ class StrideSettings:
         """Bring a parameter's entries inside the bounds, and below the ``reach`` of each."""
         raised = map(max, entries, repeat(self.lower))
         return tuple(map(min, raised, reach or repeat(math.inf), repeat(self.upper)))
+
+    def bounds(self, sizes: Sequence[int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the smallest and the largest stride that act on each axis of these sizes."""
+        ranges = [stride_range(size, self.smoothness, self.ramp) for size in sizes]
+        high = tuple([min(most, self.upper) for _, most in ranges])
+        low = tuple([max(least, self.lower) for least, _ in ranges])
+        return tuple(map(min, low, high)), high
 
     def plan(self, shape: Sequence[int], strides: Sequence[float]) -> Plan:
         """Plan for an input's shape, whatever its batch, and one stride an axis.

@@ -3,7 +3,7 @@
 from spectral_stride.torch.functional import diffstride, spectral_pool
 from spectral_stride.torch.layers.diffstride import DiffStride
 from spectral_stride.torch.layers.diffstride_conv import DiffStrideConv2d
-from spectral_stride.torch.layers.hold_sizes import hold_sizes, release_sizes
+from spectral_stride.torch.layers.hold_sizes import hold_sizes, project_strides, release_sizes
 from spectral_stride.torch.layers.spectral_pool import SpectralPool
 from spectral_stride.torch.models.audio_net import audio_net
 from spectral_stride.torch.models.efficientnet import efficientnet_b0
@@ -29,6 +29,7 @@ __all__ = [
     "efficientnet_b0",
     "hold_sizes",
     "param_groups",
+    "project_strides",
     "release_sizes",
     "resnet18",
     "resnet18_imagenet",

@@ -107,6 +107,53 @@ class ResampleFunction(torch.autograd.Function):
         )
 
 
+class FeasibleStrides(torch.autograd.Function):
+    """Strides clamped to their bounds, with a projected gradient; see `project`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(strides: torch.Tensor, low: Sequence[float], high: Sequence[float]) -> torch.Tensor:
+        """Return the nearest feasible strides."""
+        return clamp(strides, low, high)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        """Save what tells on which side a stride is."""
+        ctx.save_for_backward(inputs[0], output)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the projected gradient, or where it is differentiated in its turn the whole one.
+
+        A sign has no derivative: second derivatives are those at the bound.
+        """
+        return g if torch.is_grad_enabled() else project(g, *ctx.saved_tensors), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, ds: torch.Tensor, *_: None) -> torch.Tensor:
+        """Return the tangent as it is."""
+        return ds
+
+
+def clamp(strides: torch.Tensor, low: Sequence[float], high: Sequence[float]) -> torch.Tensor:
+    """Clamp each stride between bounds of its own, which the host knows."""
+    if len(set(low)) == len(set(high)) == 1:
+        return strides.clone().clamp(low[0], high[0])
+    # Not by a tensor of bounds, which would have to be brought to the device.
+    triples = zip(strides.unbind(), low, high, strict=True)
+    return torch.stack([one.clamp(*bounds) for one, *bounds in triples])
+
+
+def project(g: torch.Tensor, strides: torch.Tensor, clamped: torch.Tensor) -> torch.Tensor:
+    """Leave out of a gradient what would push a stride further out of its bounds.
+
+    A step goes against it. What brings a stride back is the whole gradient.
+    """
+    outward = ((strides < clamped) & (g > 0)) | ((strides > clamped) & (g < 0))
+    return torch.where(outward, torch.zeros_like(g), g)
+
+
 def _present(values: Iterable[Any]) -> list[Any]:
     """Of one value per axis, those that are there."""
     return [value for value in values if value is not None]

@@ -3,7 +3,7 @@
 Arguments are checked already.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,12 +16,14 @@ from spectral_stride.operator import apply
 from spectral_stride.plan import Plan
 from spectral_stride.torch.autograd import (
     ConstantFunction,
+    FeasibleStrides,
     LearnFromOutput,
     ResampleFunction,
+    clamp,
     differentiable_map,
     without_autocast,
 )
-from spectral_stride.torch.graph_node import resample_as_node
+from spectral_stride.torch.graph_node import feasible_as_node, resample_as_node
 from spectral_stride.torch.kernels import products_for
 from spectral_stride.torch.map_cache import (
     AllTaps,
@@ -46,6 +48,18 @@ def may_learn(strides: Strides) -> bool:
     return isinstance(strides, torch.Tensor) and (
         is_transformed() or (strides.requires_grad and torch.is_grad_enabled())
     )
+
+
+def feasible(strides: torch.Tensor, low: Sequence[float], high: Sequence[float]) -> torch.Tensor:
+    """Clamp one stride an axis between bounds; its gradient is projected."""
+    if is_one_node():
+        return feasible_as_node(strides, low, high)
+    if torch.compiler.is_compiling():
+        # Plain tensor code, that any transform inside of a graph takes.
+        point = strides.detach()
+        return clamp(point, low, high) + (strides - point)
+    y: torch.Tensor = FeasibleStrides.apply(strides, low, high)  # type: ignore[no-untyped-call]
+    return y
 
 
 def resample(

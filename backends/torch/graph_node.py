@@ -15,6 +15,7 @@ from spectral_stride.gradients import backward, forward
 from spectral_stride.mask import count_ramp_bins
 from spectral_stride.operator import apply
 from spectral_stride.plan import Plan, sized_plan, without_batch
+from spectral_stride.torch.autograd import clamp, project
 from spectral_stride.torch.kernels import products_for
 from spectral_stride.torch.map_cache import AllTaps, constant_map, crop_map, learned_map
 from spectral_stride.torch.memory_format import in_order, logical_order, stored_order
@@ -204,3 +205,29 @@ def _backward(ctx: Any, cotangents: list[torch.Tensor]) -> tuple[Any, ...]:
 
 
 _resample.register_autograd(_backward, setup_context=_setup_context)
+
+
+def feasible_as_node(
+    strides: torch.Tensor, low: Sequence[float], high: Sequence[float]
+) -> torch.Tensor:
+    """Clamp one stride an axis between bounds; its gradient is projected."""
+    y: torch.Tensor = _feasible(strides, low, high)
+    return y
+
+
+@torch.library.custom_op("spectral_stride::feasible", mutates_args=())
+def _feasible(strides: torch.Tensor, low: Sequence[float], high: Sequence[float]) -> torch.Tensor:
+    """Return the nearest feasible strides."""
+    return clamp(strides, low, high)
+
+
+@_feasible.register_fake
+def _(strides: torch.Tensor, low: Sequence[float], high: Sequence[float]) -> torch.Tensor:
+    """Return what has their shape."""
+    return torch.empty_like(strides, memory_format=torch.contiguous_format)
+
+
+_feasible.register_autograd(
+    lambda ctx, g: (project(g, *ctx.saved_tensors), None, None),
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(inputs[0], output),
+)

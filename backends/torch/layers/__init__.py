@@ -2,7 +2,14 @@
 
 from spectral_stride.torch.layers.diffstride import DiffStride
 from spectral_stride.torch.layers.diffstride_conv import DiffStrideConv2d
-from spectral_stride.torch.layers.hold_sizes import hold_sizes, release_sizes
+from spectral_stride.torch.layers.hold_sizes import hold_sizes, project_strides, release_sizes
 from spectral_stride.torch.layers.spectral_pool import SpectralPool
 
-__all__ = ["DiffStride", "DiffStrideConv2d", "SpectralPool", "hold_sizes", "release_sizes"]
+__all__ = [
+    "DiffStride",
+    "DiffStrideConv2d",
+    "SpectralPool",
+    "hold_sizes",
+    "project_strides",
+    "release_sizes",
+]

@@ -10,6 +10,7 @@ from spectral_stride.torch.layers.held_sizes import HeldSizes
 # They run while a graph is traced, and their results are constants of the graph. Traced instead,
 # the caches behind them would make the compiler warn of each.
 torch.compiler.assume_constant_result(HeldSizes.axes_in)  # type: ignore[no-untyped-call]
+torch.compiler.assume_constant_result(HeldSizes.bounds)  # type: ignore[no-untyped-call]
 torch.compiler.assume_constant_result(HeldSizes.plan)  # type: ignore[no-untyped-call]
 
 

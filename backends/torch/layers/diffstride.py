@@ -6,6 +6,7 @@ from typing import Any, NoReturn, Self
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from spectral_stride import checks
 from spectral_stride.layer_settings import (
@@ -18,7 +19,7 @@ from spectral_stride.layer_settings import (
     strides_per_axis,
 )
 from spectral_stride.plan import Plan, without_batch
-from spectral_stride.torch.dispatch import may_learn, resample
+from spectral_stride.torch.dispatch import feasible, may_learn, resample
 from spectral_stride.torch.functional import check_tensor
 from spectral_stride.torch.layers.conv_order import (
     Convolution,
@@ -28,6 +29,7 @@ from spectral_stride.torch.layers.conv_order import (
     resampled_convolution,
 )
 from spectral_stride.torch.layers.held_sizes import HeldSizes
+from spectral_stride.torch.layers.parameter import has_values, is_sharded, like, on_host
 from spectral_stride.torch.map_cache import Strides
 
 
@@ -85,10 +87,11 @@ class DiffStride(HasStrideSettings, nn.Module):
     ----------
     strides : Parameter of shape (ndim,), or (1,) if shared
         The learned strides. After an optimizer step they may lie outside what is feasible: the next
-        forward pass uses the nearest feasible strides, with straight-through gradients, and the
-        backward pass that follows brings the parameter itself back to ``lower``, or to the largest
-        stride that any input so far could use. The forward pass never writes it, so a small input
-        does not change the strides that a large one sees.
+        forward pass uses the nearest feasible strides, and their gradient is projected: outside of
+        its bounds a stride gets none that would push it further out, and the whole one that brings
+        it back. (With ``create_graph=True`` and in `torch.func` it is the whole one: a projection
+        has no derivative.) Nothing writes the parameter but an optimizer, `project_strides` and
+        `hold_sizes`, so a small input does not change the strides that a large one sees.
     settings : StrideSettings
         What the layer was constructed with, but for the strides. Each is an attribute of its own
         too, as ``ramp`` and ``lower`` are, and all but ``shared`` may be set: see Notes.
@@ -124,8 +127,8 @@ class DiffStride(HasStrideSettings, nn.Module):
 
     Use `param_groups` to keep weight decay away from strides: it would pull every stride to 1.
 
-    Where the processes of a data-parallel run see inputs of different sizes, set ``upper``: it
-    makes the bound that the parameter returns to the same in all of them.
+    An optimizer with a large step may throw a stride far beyond its bounds, from where gradients
+    bring it back slowly. `project_strides` after ``optimizer.step()`` sets it on the bound at once.
 
     Put a nonlinearity between this layer and a global mean: the mean sees DC alone, which the mask
     never touches, and the strides would get no gradient.
@@ -245,18 +248,26 @@ class DiffStride(HasStrideSettings, nn.Module):
         axes = (self._held if stands_still else settings).axes_in(x.ndim)
         checks.spectral_sizes(tuple(x.shape), axes)
         shape = tuple(x.shape) if conv is None else convolved_shape(conv, x)
+        sizes = tuple([shape[axis] for axis in axes])
         if stands_still:
             # Nothing is read on the host: a compiler can trace this.
             held = self._held
-            return self._clamped(), held.plan(without_batch(shape, axes), held.generation)
-        self._extend_reach([shape[axis] for axis in axes])
+            plan = held.plan(without_batch(shape, axes), held.generation)
+            return feasible(self._per_axis(), *held.bounds(sizes, held.generation)), plan
+        self._extend_reach(sizes)
         current, values = self._read()
         if not self.training:
             self._held.renew(settings, values)
         per_axis = settings.per_axis(values)
         plan = settings.plan(shape, per_axis)
-        # As numbers where nothing is learned: the arrays of a map are kept for those.
-        return self._feasible(current, values) if may_learn(self.strides) else per_axis, plan
+        if not may_learn(self.strides):
+            # As numbers: the arrays of a map are kept for those.
+            return per_axis, plan
+        strides, bounds = self._per_axis(), settings.bounds(sizes)
+        triples = zip(settings.per_axis(current), *bounds, strict=True)
+        if any([not low <= stride <= high for stride, low, high in triples]):
+            strides = feasible(strides, *bounds)
+        return strides, plan
 
     def _stands_still(self) -> bool:
         """Whether sizes come from the host's copy of the strides."""
@@ -284,9 +295,24 @@ class DiffStride(HasStrideSettings, nn.Module):
             return False
         current, values = present
         if values != current:
-            with torch.no_grad():
-                self.strides.copy_(self.strides.new_tensor(values))
+            self.project()
         return self._held.renew(self._settings, values)
+
+    def project(self) -> None:
+        """Bring the parameter to the nearest feasible strides; nothing else ever writes it.
+
+        As `spectral_stride.torch.project_strides` does for all layers of a network.
+        """
+        if self.strides.is_meta or parametrize.is_parametrized(self, "strides"):
+            return
+        self._extend_reach_to_met()
+        with torch.no_grad():
+            self.strides.clamp_(min=self.lower)
+            most = self._limits()
+            if len(set(most)) == 1:
+                self.strides.clamp_(max=most[0])
+            else:
+                self.strides.clamp_(max=like(self.strides, most))
 
     def release_sizes(self) -> None:
         """Let the output sizes follow the strides at every forward pass again."""
@@ -300,7 +326,7 @@ class DiffStride(HasStrideSettings, nn.Module):
 
     def _note_strides(self) -> None:
         """Keep the present strides on the host, for a compiler that cannot read them."""
-        if self._holds:
+        if self._holds or is_sharded(self.strides):
             return
         try:
             _, values = self._read()
@@ -315,10 +341,14 @@ class DiffStride(HasStrideSettings, nn.Module):
         They lie within ``lower`` and ``upper``; an input's size may bound them further. While sizes
         are held they are not read on the host.
         """
-        if self._stands_still():
-            return self._clamped()
-        with checks.named(type(self).__name__):
-            return self._feasible(*self._read())
+        settings, most = self._settings, None
+        if not self._stands_still():
+            with checks.named(type(self).__name__):
+                self._read()
+            most = self._reach
+        low = (settings.lower,) * settings.ndim
+        high = settings.per_axis(settings.clip([math.inf] * len(self._start), most))
+        return feasible(self._per_axis(), low, high)
 
     def _extend_reach(self, sizes: Iterable[int]) -> None:
         """Note how large a stride these sizes can use."""
@@ -341,64 +371,17 @@ class DiffStride(HasStrideSettings, nn.Module):
         if torch.compiler.is_exporting():
             _unreadable("an exported program has no values")
         try:
-            current: list[float] = self.strides.tolist()
+            current = on_host(self.strides)
         except Exception as error:  # a tensor on meta, a fake one, a batched one: each has its own
             _unreadable(type(error).__name__)
         check_learned(current)
         return tuple(current), self._settings.clip(current, self._reach)
 
-    def _feasible(self, current: tuple[float, ...], values: tuple[float, ...]) -> torch.Tensor:
-        """Return strides one per axis: the parameter's, or feasible values in their place."""
-        # A copy: bringing the parameter back must not touch what a graph has saved.
-        strides = self.strides.clone()
-        if values != current:
-            strides = self._straight_through(strides, values)
-        return self._per_axis(strides)
-
-    def _clamped(self) -> torch.Tensor:
-        """Return strides within the layer's own bounds, clamped on their device, with slope one."""
-        strides, settings = self.strides, self._settings
-        clamped = strides.detach().clamp(settings.lower, settings.upper)
-        return self._per_axis(clamped + (strides - strides.detach()))
-
-    def _per_axis(self, strides: torch.Tensor) -> torch.Tensor:
+    def _per_axis(self) -> torch.Tensor:
         """Return one stride an axis, of the parameter's entries."""
+        # A copy: a graph that has saved it does not mind when the parameter is projected.
+        strides = self.strides.clone()
         return strides.expand(self._settings.ndim) if self._settings.shared else strides
-
-    def _straight_through(self, strides: torch.Tensor, values: tuple[float, ...]) -> torch.Tensor:
-        """Clamp strides with slope one, and bring the parameter back when the gradient passes."""
-        parameter = self.strides
-        clamped = strides.new_tensor(values) + (strides - strides.detach())
-
-        def bring_back() -> None:
-            # The limits of now: an input that came after this one may have widened them. Through
-            # `data`, so that a penalty whose graph has saved the parameter can still go backward.
-            most = parameter.new_tensor(self._limits())
-            parameter.data.clamp_(torch.full_like(most, self.lower), most)
-
-        def when_done(_: torch.Tensor) -> None:
-            # Not at once: other parts of this backward pass may still read the parameter.
-            torch.autograd.Variable._execution_engine.queue_callback(bring_back)
-
-        # Not in the forward pass, which only reads; and not for a tensor that torch.func put in the
-        # parameter's place.
-        if clamped.requires_grad and isinstance(parameter, nn.Parameter):
-            clamped.register_hook(when_done)  # type: ignore[no-untyped-call]
-        return clamped
-
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        """Save feasible strides, also after an optimizer step that left the feasible range."""
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        saved = destination.get(prefix + "strides")
-        if saved is None:  # a parametrization saves what it makes them of
-            return
-        self._extend_reach_to_met()
-        limits = saved.new_tensor(self._limits())
-        feasible = saved.detach().clamp(torch.full_like(limits, self.lower), limits)
-        if not keep_vars and not saved.is_meta and not torch.equal(feasible, saved.detach()):
-            destination[prefix + "strides"] = feasible
 
     def _load_from_state_dict(
         self,
@@ -412,9 +395,11 @@ class DiffStride(HasStrideSettings, nn.Module):
     ) -> None:
         """Load strides, refusing what no stride can be; PyTorch raises the messages."""
         saved = state_dict.get(prefix + "strides")
-        if isinstance(saved, torch.Tensor) and not saved.is_meta:
+        if isinstance(saved, torch.Tensor) and has_values(saved):
             try:
-                checks.strides(saved.flatten().tolist())
+                # What is finite is used clamped.
+                entries = saved.flatten().tolist()
+                checks.strides([max(one, 1.0) if math.isfinite(one) else one for one in entries])
             except ValueError as error:
                 error_msgs.append(f"{prefix}strides in the checkpoint: {error}")
                 return
@@ -422,18 +407,21 @@ class DiffStride(HasStrideSettings, nn.Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-        if len(error_msgs) == before and not self.strides.is_meta:
+        if len(error_msgs) == before and has_values(self.strides):
             self._start, self._reach = self.strides.tolist(), None
             self._note_strides()
 
     def extra_repr(self) -> str:
-        """Present strides and every setting."""
+        """The strides that are used and every setting."""
         if self.strides.is_meta:
             strides = "on meta"
+        elif is_sharded(self.strides):
+            strides = "sharded"  # to read them all ranks would have to come together
         elif torch.compiler.is_compiling():
             strides = "traced"  # vmap asks for the name of what it maps, which is this text
         else:
-            strides = str([round(s, 4) for s in self.strides.tolist()])
+            used = self._settings.clip(self.strides.tolist(), self._reach)
+            strides = str([round(stride, 4) for stride in used])
         settings = self._settings
         return (
             f"strides={strides}, smoothness={settings.smoothness:g}, ramp={settings.ramp!r}, "

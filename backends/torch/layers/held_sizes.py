@@ -11,10 +11,10 @@ Sizes = tuple[int, ...]
 class HeldSizes:
     """Output sizes of one layer, from strides that were once read on the host.
 
-    A compiler runs `plan` and `axes_in` while it traces and takes the results as constants
-    (`compiler` tells it so); what it guards is the number ``generation`` alone. So that number
-    moves only when a size that some graph may hold has changed, or a setting: new strides that give
-    the same sizes recompile nothing.
+    A compiler runs `axes_in`, `bounds` and `plan` while it traces, and takes the results as
+    constants (`compiler` tells it so); what it guards is the number ``generation`` alone. So that
+    number moves only when a size that some graph may hold has changed, or a setting: new strides
+    that give the same sizes recompile nothing.
     """
 
     def __init__(self, settings: StrideSettings, strides: Sequence[float]) -> None:
@@ -42,6 +42,10 @@ class HeldSizes:
         if shape not in self._met:
             self._met[shape] = _out_sizes(self.settings, self.strides, shape)
         return self.settings.plan_of_sizes(shape, self._met[shape])
+
+    def bounds(self, sizes: Sizes, generation: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Smallest and largest strides that act on axes of these sizes; see `plan`."""
+        return self.settings.bounds(sizes)
 
     def meet(self, sizes: Sizes) -> None:
         """Note sizes along the resampled axes, of an input whose other sizes are not known."""

@@ -1,4 +1,4 @@
-"""How long output sizes stay: until they are planned anew, or for one forward pass."""
+"""What is done to all layers of a network: sizes held and let go, strides brought back."""
 
 from collections.abc import Iterator
 
@@ -50,8 +50,8 @@ def hold_sizes(module: nn.Module) -> bool:
     -----
     While sizes are held the strides still act and learn: the mask moves inside the held canvas. A
     stride that becomes so small that its bins outgrow the canvas is cut at the canvas' Nyquist bin
-    until the next call. A parameter outside its bounds is used clamped, with straight-through
-    gradients, and brought back by the next call, not by the backward pass.
+    until the next call. A parameter outside its bounds is used clamped, with a projected gradient,
+    and brought back by the next call, as by `project_strides`.
 
     In a compiled graph each call of a layer is one node, ``spectral_stride::resample``, which
     computes as eager code does.
@@ -87,6 +87,48 @@ def hold_sizes(module: nn.Module) -> bool:
     present = [layer.present_strides() for layer in layers]
     changed = [layer.hold_at(known) for layer, known in zip(layers, present, strict=True)]
     return any(changed)
+
+
+def project_strides(module: nn.Module) -> None:
+    """Bring every `DiffStride` of a network to the nearest feasible strides.
+
+    s = min(max(s, lower), upper), and no larger than any input so far could use: N/2 for its size
+    N. Call it after ``optimizer.step()`` where steps are so large that strides are thrown far
+    beyond their bounds; where they are not, gradients alone keep strides near them.
+
+    Parameters
+    ----------
+    module : Module
+        As in `hold_sizes`.
+
+    Returns
+    -------
+    None
+
+    Raises
+    ------
+    TypeError
+        For anything but a module.
+
+    Notes
+    -----
+    It writes into the parameters, and reads none of them on the host. Where the processes of a
+    data-parallel run see inputs of different sizes, set ``upper``: it makes the bound the same in
+    all of them. Parametrized strides are left as they are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spectral_stride.torch import DiffStride, project_strides
+    >>> layer = DiffStride(2.0, upper=4.0)
+    >>> with torch.no_grad():
+    ...     _ = layer.strides.copy_(torch.tensor([-3.0, 7.0]))  # a step that was too large
+    >>> project_strides(layer)
+    >>> layer.strides.tolist()
+    [1.0, 4.0]
+    """
+    for layer in _layers(module):
+        layer.project()
 
 
 def release_sizes(module: nn.Module) -> None:

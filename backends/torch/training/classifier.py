@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.nn.functional import cross_entropy
 
 from spectral_stride.torch.layers.diffstride import DiffStride
-from spectral_stride.torch.layers.hold_sizes import hold_sizes
+from spectral_stride.torch.layers.hold_sizes import hold_sizes, project_strides
 from spectral_stride.torch.param_groups import param_groups
 from spectral_stride.torch.training.augment import cropped, flipped, mixed, shifted
 from spectral_stride.torch.training.config import Config, complete
@@ -162,7 +162,8 @@ class Classifier(lightning.LightningModule):
         return loss
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Note how long the step took, from the end of the one before."""
+        """Project strides that the step threw out; note how long it took, from the one before."""
+        project_strides(self.model)
         now = time.perf_counter()
         self._steps.append(now - self._last)
         self.seconds += now - self._last
