@@ -152,12 +152,13 @@ class StrideSettings:
         raised = map(max, entries, repeat(self.lower))
         return tuple(map(min, raised, reach or repeat(math.inf), repeat(self.upper)))
 
-    def bounds(self, sizes: Sequence[int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return the smallest and the largest stride that act on each axis of these sizes."""
+    def bounds(self, sizes: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+        """Return ``lower`` and ``upper`` of each axis, and what of them acts on these sizes."""
         ranges = [stride_range(size, self.smoothness, self.ramp) for size in sizes]
         high = tuple([min(most, self.upper) for _, most in ranges])
         low = tuple([max(least, self.lower) for least, _ in ranges])
-        return tuple(map(min, low, high)), high
+        own = (self.lower,) * self.ndim, (self.upper,) * self.ndim
+        return *own, tuple(map(min, low, high)), high
 
     def plan(self, shape: Sequence[int], strides: Sequence[float]) -> Plan:
         """Plan for an input's shape, whatever its batch, and one stride an axis.

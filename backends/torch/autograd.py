@@ -108,19 +108,30 @@ class ResampleFunction(torch.autograd.Function):
 
 
 class FeasibleStrides(torch.autograd.Function):
-    """Strides clamped to their bounds, with a projected gradient; see `project`."""
+    """Strides clamped to a layer's own bounds, with a gradient that is projected; see `project`.
+
+    ``low`` and ``high`` are those of the projection: an input's size may bound strides further. The
+    operator itself clamps to these.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(strides: torch.Tensor, low: Sequence[float], high: Sequence[float]) -> torch.Tensor:
-        """Return the nearest feasible strides."""
-        return clamp(strides, low, high)
+    def forward(
+        strides: torch.Tensor,
+        lower: Sequence[float],
+        upper: Sequence[float],
+        low: Sequence[float],
+        high: Sequence[float],
+    ) -> torch.Tensor:
+        """Return the nearest strides within the layer's bounds."""
+        return clamp(strides, lower, upper)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
         """Save what tells on which side a stride is."""
-        ctx.save_for_backward(inputs[0], output)
+        strides, _, _, ctx.low, ctx.high = inputs
+        ctx.save_for_backward(strides)
 
     @staticmethod
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -128,7 +139,9 @@ class FeasibleStrides(torch.autograd.Function):
 
         A sign has no derivative: second derivatives are those at the bound.
         """
-        return g if torch.is_grad_enabled() else project(g, *ctx.saved_tensors), None, None
+        (strides,) = ctx.saved_tensors
+        ds = g if torch.is_grad_enabled() else project(g, strides, ctx.low, ctx.high)
+        return ds, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, ds: torch.Tensor, *_: None) -> torch.Tensor:
@@ -145,11 +158,14 @@ def clamp(strides: torch.Tensor, low: Sequence[float], high: Sequence[float]) ->
     return torch.stack([one.clamp(*bounds) for one, *bounds in triples])
 
 
-def project(g: torch.Tensor, strides: torch.Tensor, clamped: torch.Tensor) -> torch.Tensor:
+def project(
+    g: torch.Tensor, strides: torch.Tensor, low: Sequence[float], high: Sequence[float]
+) -> torch.Tensor:
     """Leave out of a gradient what would push a stride further out of its bounds.
 
     A step goes against it. What brings a stride back is the whole gradient.
     """
+    clamped = clamp(strides, low, high)
     outward = ((strides < clamped) & (g > 0)) | ((strides > clamped) & (g < 0))
     return torch.where(outward, torch.zeros_like(g), g)
 

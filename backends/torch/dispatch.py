@@ -50,15 +50,15 @@ def may_learn(strides: Strides) -> bool:
     )
 
 
-def feasible(strides: torch.Tensor, low: Sequence[float], high: Sequence[float]) -> torch.Tensor:
-    """Clamp one stride an axis between bounds; its gradient is projected."""
+def feasible(strides: torch.Tensor, *bounds: Sequence[float]) -> torch.Tensor:
+    """Clamp one stride an axis; its gradient is projected. The bounds are those of the Function."""
     if is_one_node():
-        return feasible_as_node(strides, low, high)
+        return feasible_as_node(strides, *bounds)
     if torch.compiler.is_compiling():
         # Plain tensor code, that any transform inside of a graph takes.
         point = strides.detach()
-        return clamp(point, low, high) + (strides - point)
-    y: torch.Tensor = FeasibleStrides.apply(strides, low, high)  # type: ignore[no-untyped-call]
+        return clamp(point, *bounds[:2]) + (strides - point)
+    y: torch.Tensor = FeasibleStrides.apply(strides, *bounds)  # type: ignore[no-untyped-call]
     return y
 
 

@@ -208,26 +208,45 @@ _resample.register_autograd(_backward, setup_context=_setup_context)
 
 
 def feasible_as_node(
-    strides: torch.Tensor, low: Sequence[float], high: Sequence[float]
+    strides: torch.Tensor,
+    lower: Sequence[float],
+    upper: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
 ) -> torch.Tensor:
-    """Clamp one stride an axis between bounds; its gradient is projected."""
-    y: torch.Tensor = _feasible(strides, low, high)
+    """Do what `FeasibleStrides` of `autograd` does."""
+    y: torch.Tensor = _feasible(strides, lower, upper, low, high)
     return y
 
 
 @torch.library.custom_op("spectral_stride::feasible", mutates_args=())
-def _feasible(strides: torch.Tensor, low: Sequence[float], high: Sequence[float]) -> torch.Tensor:
-    """Return the nearest feasible strides."""
-    return clamp(strides, low, high)
+def _feasible(
+    strides: torch.Tensor,
+    lower: Sequence[float],
+    upper: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+) -> torch.Tensor:
+    """Return the nearest strides within the layer's bounds."""
+    return clamp(strides, lower, upper)
 
 
 @_feasible.register_fake
-def _(strides: torch.Tensor, low: Sequence[float], high: Sequence[float]) -> torch.Tensor:
+def _(strides: torch.Tensor, *bounds: Sequence[float]) -> torch.Tensor:
     """Return what has their shape."""
     return torch.empty_like(strides, memory_format=torch.contiguous_format)
 
 
-_feasible.register_autograd(
-    lambda ctx, g: (project(g, *ctx.saved_tensors), None, None),
-    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(inputs[0], output),
-)
+def _setup_projection(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    """Save what tells on which side a stride is."""
+    strides, _, _, ctx.low, ctx.high = inputs
+    ctx.save_for_backward(strides)
+
+
+def _project(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    """Return the projected gradient."""
+    (strides,) = ctx.saved_tensors
+    return project(g, strides, ctx.low, ctx.high), None, None, None, None
+
+
+_feasible.register_autograd(_project, setup_context=_setup_projection)

@@ -277,4 +277,6 @@ def test_of_strides_and_sizes_the_one_that_is_set_takes_the_place_of_the_other()
 )
 def test_strides_that_act_on_axes(options, sizes, low, high):
     """Within the settings' own bounds, and within those of each size and its ramp."""
-    assert StrideSettings(2, **options).bounds(sizes) == (low, high)
+    settings = StrideSettings(2, **options)
+    own = (settings.lower,) * 2, (settings.upper,) * 2
+    assert settings.bounds(sizes) == (*own, low, high)

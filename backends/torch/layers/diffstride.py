@@ -253,7 +253,8 @@ class DiffStride(HasStrideSettings, nn.Module):
             # Nothing is read on the host: a compiler can trace this.
             held = self._held
             plan = held.plan(without_batch(shape, axes), held.generation)
-            return feasible(self._per_axis(), *held.bounds(sizes, held.generation)), plan
+            bounds = held.bounds(sizes, held.generation)
+            return feasible(self._per_axis(), *bounds), plan
         self._extend_reach(sizes)
         current, values = self._read()
         if not self.training:
@@ -264,7 +265,7 @@ class DiffStride(HasStrideSettings, nn.Module):
             # As numbers: the arrays of a map are kept for those.
             return per_axis, plan
         strides, bounds = self._per_axis(), settings.bounds(sizes)
-        triples = zip(settings.per_axis(current), *bounds, strict=True)
+        triples = zip(settings.per_axis(current), *bounds[2:], strict=True)
         if any([not low <= stride <= high for stride, low, high in triples]):
             strides = feasible(strides, *bounds)
         return strides, plan
@@ -348,7 +349,7 @@ class DiffStride(HasStrideSettings, nn.Module):
             most = self._reach
         low = (settings.lower,) * settings.ndim
         high = settings.per_axis(settings.clip([math.inf] * len(self._start), most))
-        return feasible(self._per_axis(), low, high)
+        return feasible(self._per_axis(), low, high, low, high)
 
     def _extend_reach(self, sizes: Iterable[int]) -> None:
         """Note how large a stride these sizes can use."""

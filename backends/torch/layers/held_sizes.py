@@ -43,8 +43,8 @@ class HeldSizes:
             self._met[shape] = _out_sizes(self.settings, self.strides, shape)
         return self.settings.plan_of_sizes(shape, self._met[shape])
 
-    def bounds(self, sizes: Sizes, generation: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Smallest and largest strides that act on axes of these sizes; see `plan`."""
+    def bounds(self, sizes: Sizes, generation: int) -> tuple[tuple[float, ...], ...]:
+        """Bounds of the strides on axes of these sizes; see `plan`."""
         return self.settings.bounds(sizes)
 
     def meet(self, sizes: Sizes) -> None:
