@@ -18,7 +18,7 @@ from tests.libraries import Backend, assert_array, to_numpy
     ("size", "stride", "ramp", "method"),
     [
         (2048, 64.0, "outside", "fft"),
-        (1021, 125.5, "inside", "matmul"),
+        (3001, 125.5, "inside", "matmul"),
         (1021, 8.0, "inside", "fft"),
         (1021, 8.0, "outside", "matmul"),
     ],

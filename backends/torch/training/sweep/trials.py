@@ -48,7 +48,7 @@ class Outcome:
     name : str
         Of its folder, in that of the sweep.
     state : {"done", "failed", "locked", "waiting"}
-        Held: another process trains in the folder.
+        Locked: another process trains in the folder.
     accuracy : float or None
         Share of the test samples that are classified rightly, 0 to 1, once done.
     macs : int or None
