@@ -26,12 +26,15 @@ def differentiable_map(strides: torch.Tensor, plan: Plan, taps: AllTaps = None) 
     return plain_map(strides, plan, taps, stop=torch.Tensor.detach)
 
 
+def is_autocast(device: torch.device) -> bool:
+    """Whether autocast is on for a device; "meta" has none."""
+    # Not by torch.amp.is_autocast_available, which the compiler of PyTorch 2.11 cannot trace.
+    return device.type != "meta" and torch.is_autocast_enabled(device.type)
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Keep masks and matrices in full precision: autocast would build them in half."""
-    kind = device.type
-    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
-        return nullcontext()
-    return torch.autocast(kind, enabled=False)
+    return torch.autocast(device.type, enabled=False) if is_autocast(device) else nullcontext()
 
 
 class ResampleFunction(torch.autograd.Function):

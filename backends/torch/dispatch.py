@@ -21,6 +21,7 @@ from spectral_stride.torch.autograd import (
     ResampleFunction,
     clamp,
     differentiable_map,
+    is_autocast,
     without_autocast,
 )
 from spectral_stride.torch.graph_node import feasible_as_node, resample_as_node
@@ -140,10 +141,8 @@ def resample_then_convolve(
 
 def _autocast(x: torch.Tensor, plan: Plan) -> torch.Tensor:
     """Cast x as autocast casts the input of a matmul; an FFT stays in float32."""
-    kind = x.device.type
-    wanted = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    if wanted and x.dtype == torch.float32 and "fft" not in plan.methods:
-        return x.to(torch.get_autocast_dtype(kind))
+    if is_autocast(x.device) and x.dtype == torch.float32 and "fft" not in plan.methods:
+        return x.to(torch.get_autocast_dtype(x.device.type))
     return x
 
 

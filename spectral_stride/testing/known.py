@@ -143,18 +143,30 @@ def jax_adapter(kind: str = "cpu") -> Implementation:
         forward = lambda *arrays: adapter.diffstride(*arrays, plan=plan)  # noqa: E731
         return jax.jvp(forward, (x, strides), (dx, ds))
 
-    run_vjp, run_jvp = jitted(flat_vjp), jitted(flat_jvp)
+    def in_full(function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function with products in full float32: a GPU's are in TF32 unless JAX is told."""
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            with jax.default_matmul_precision("highest"):
+                return function(*arguments, **options)
+
+        return call
+
+    forward = in_full(adapter.diffstride)
+    run_forward, run_vjp, run_jvp = (
+        in_full(jitted(function)) for function in (adapter.diffstride, flat_vjp, flat_jvp)
+    )
 
     def vjp(x: Array, strides: Array, **options: Any) -> tuple[Array, Callable[..., Any]]:
         plan = planned(x, strides, options)
-        y = jitted(adapter.diffstride)(x, strides, plan=plan)
+        y = run_forward(x, strides, plan=plan)
         return y, lambda g: run_vjp(x, strides, g, plan=plan)[1:]
 
     def jvp(x: Array, strides: Array, dx: Array, ds: Array, **options: Any) -> Any:
         return run_jvp(x, strides, dx, ds, plan=planned(x, strides, options))
 
     name = "spectral_stride.jax" + (f" on {kind}" if kind != "cpu" else "")
-    return Implementation(name, asarray, adapter.diffstride, vjp, jvp, few_sizes=True)
+    return Implementation(name, asarray, forward, vjp, jvp, few_sizes=True)
 
 
 def cupy_adapter() -> Implementation:

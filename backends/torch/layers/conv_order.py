@@ -111,7 +111,7 @@ def resampled_convolution(
 
 def resamples_first(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:
     """Whether that order is the faster one, by counted and weighted multiply-accumulates."""
-    if "fft" in plan.methods or 1 in plan.sizes or plan.axes != (x.ndim - 2, x.ndim - 1):
+    if "fft" in plan.methods or 1 in plan.sizes or list(plan.axes) != [x.ndim - 2, x.ndim - 1]:
         return False
     (height, width), (tall, wide), (rows, columns) = (x.shape[-2:], plan.sizes, plan.out_sizes)
     k_h, k_w = conv.kernel_size
