@@ -69,10 +69,14 @@ def resample(
     plan: Plan,
     taps: AllTaps = None,
     known: LearnedMap | None = None,
+    *,
+    may_wait: bool = False,
 ) -> torch.Tensor:
     """Resample in autocast's dtype and in x's memory format.
 
-    The map of strides that learn may be ``known`` already, for x as it lies in memory.
+    The map of strides that learn may be ``known`` already, for x as it lies in memory. If the host
+    ``may_wait`` for a device, it reads strides there, which takes less time than that the device
+    builds their map.
     """
     x = _autocast(x, plan)
     strides = _working(strides, x)
@@ -83,8 +87,8 @@ def resample(
     order = stored_order(x)
     with without_autocast(x.device):
         if order is None:
-            return _in_form(x, strides, plan, taps, known)
-        y = _in_form(x.permute(order), strides, in_order(plan, order), taps, known)
+            return _in_form(x, strides, plan, taps, known, may_wait)
+        y = _in_form(x.permute(order), strides, in_order(plan, order), taps, known, may_wait)
         return logical_order(y, order)
 
 
@@ -108,6 +112,8 @@ def resample_then_convolve(
     taps: tuple[Taps, ...],
     convolve: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor],
     bias: torch.Tensor | None,
+    *,
+    may_wait: bool = False,
 ) -> torch.Tensor:
     """Resample for the taps of a convolution; ``convolve`` applies its kernel, and adds a bias.
 
@@ -120,7 +126,9 @@ def resample_then_convolve(
         if x.dtype in FULL_PRECISION:
             assert isinstance(strides, torch.Tensor)
             order = stored_order(x)
-            known = learned_map(strides, in_order(plan, order), taps, from_output=True)
+            known = learned_map(
+                strides, in_order(plan, order), taps, from_output=True, may_wait=may_wait
+            )
             op, how = known
             if how is not None:
                 z = x if order is None else x.permute(order)
@@ -136,7 +144,7 @@ def resample_then_convolve(
                     bias = bias[:, None, None]
                     return y + bias if how.keeps_samples else y.add_(bias)
                 return y.clone() if how.keeps_samples else y
-    return convolve(resample(x, strides, plan, taps, known), bias)
+    return convolve(resample(x, strides, plan, taps, known, may_wait=may_wait), bias)
 
 
 def _autocast(x: torch.Tensor, plan: Plan) -> torch.Tensor:
@@ -154,11 +162,16 @@ def _working(strides: Strides, x: torch.Tensor) -> Strides:
 
 
 def _in_form(
-    x: torch.Tensor, strides: Strides, plan: Plan, taps: AllTaps, known: LearnedMap | None
+    x: torch.Tensor,
+    strides: Strides,
+    plan: Plan,
+    taps: AllTaps,
+    known: LearnedMap | None,
+    may_wait: bool,
 ) -> torch.Tensor:
     """Resample by the form that serves here; autocast is off."""
     if not may_learn(strides):
-        return _by_constant(x, constant_map(strides, plan, taps, x))
+        return _by_constant(x, constant_map(strides, plan, taps, x, may_wait=may_wait))
     assert isinstance(strides, torch.Tensor)
     if torch.compiler.is_compiling():
         return _linearised(x, strides, plan, taps)
@@ -168,7 +181,7 @@ def _in_form(
     if known is None and not is_transformed():
         # In half precision the output is too coarse to divide by a small share in it.
         fine = taps is None and x.dtype in FULL_PRECISION
-        known = learned_map(strides, plan, taps, from_output=fine)
+        known = learned_map(strides, plan, taps, from_output=fine, may_wait=may_wait)
     op, how = known or (None, None)
     y: torch.Tensor
     if op is None or how is None:

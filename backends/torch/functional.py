@@ -85,9 +85,10 @@ def diffstride(
     True
     """
     check_tensor(x)
+    may_wait = plan is None  # the strides are read to make one
     _, vector, plan = prepare(x, strides, plan, options)
     if isinstance(strides, torch.Tensor) or torch.compiler.is_compiling():
-        return dispatch.resample(x, vector, plan)
+        return dispatch.resample(x, vector, plan, may_wait=may_wait)
     return dispatch.resample(x, in_range(host_numbers("strides", strides)), plan)
 
 

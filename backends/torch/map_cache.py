@@ -2,15 +2,18 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from functools import partial
+from itertools import accumulate
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 
 from spectral_stride.arrays import working_dtype
 from spectral_stride.axis import Resampling, hard_crop, resampling
 from spectral_stride.fast.from_output import FromOutput, choose
-from spectral_stride.fast.handed_over import handed_over
+from spectral_stride.fast.handed_over import handed_over, sent
 from spectral_stride.fast.taps import Taps, with_taps
 from spectral_stride.plan import Plan, for_any_batch
 
@@ -126,42 +129,58 @@ def plain_map(
 
 
 def learned_map(
-    strides: torch.Tensor, plan: Plan, taps: AllTaps, *, from_output: bool
+    strides: torch.Tensor, plan: Plan, taps: AllTaps, *, from_output: bool, may_wait: bool = False
 ) -> LearnedMap:
     """Build a map without history that strides learn from.
 
-    On a CPU, for strides that have not moved since, as in eval mode or while gradients are
-    accumulated, it is the one that was built for them. With ``from_output`` they learn from the
-    output where that can be decided without waiting for a device, and is less; not where their
-    coefficients come with a spectrum that is there anyway.
+    Of strides that can be read, as `is_readable` says, it is kept: while they do not move, as in
+    eval mode or while gradients are accumulated, none is built anew. With ``from_output`` they
+    learn on a CPU from the output where that is less; not where their coefficients come with a
+    spectrum that is there anyway.
     """
     point = strides.detach()
-    if not is_plain_eager() or type(point) is not torch.Tensor or point.device.type != "cpu":
+    if not is_readable(point, may_wait):
         return plain_map(point, plan, taps), None
-    plan = for_any_batch(plan)
-    key = tuple(point.numpy().tolist()), plan, taps, point.dtype, from_output
+    plan, there = for_any_batch(plan), point.device
+    if there.type != "cpu":
+        point = point.cpu()
+    key = tuple(point.numpy().tolist()), plan, taps, point.dtype, from_output, there
     found: LearnedMap | None = learned.find(key)
     if found is None:
-        found = _built(point, plan, taps, from_output=from_output)
+        found = _built(point, plan, taps, there, from_output=from_output)
         learned.keep(key, _array_entries(plan, taps), found)
     return found
 
 
+def is_readable(point: torch.Tensor, may_wait: bool) -> bool:
+    """Whether the host can read these strides now: on another device only if it may wait for it."""
+    plain = is_plain_eager() and type(point) is torch.Tensor and not point.is_meta
+    return plain and (may_wait or point.device.type == "cpu")
+
+
 def _built(
-    point: torch.Tensor, plan: Plan, taps: AllTaps, *, from_output: bool, learn: bool = True
+    point: torch.Tensor,
+    plan: Plan,
+    taps: AllTaps,
+    there: torch.device,
+    *,
+    from_output: bool = False,
+    learn: bool = True,
 ) -> LearnedMap:
-    """Build a map for strides on a CPU: by NumPy, where all axes are short ones."""
-    from_output = from_output and "fft" not in plan.methods
+    """Build a map for strides on the CPU: by NumPy, where all axes are short ones."""
+    from_output = from_output and "fft" not in plan.methods and there.type == "cpu"
     by_numpy = "fft" not in plan.methods and max(plan.sizes) <= LONGEST_ON_HOST
     how = None
     if by_numpy or from_output:
         on_host = plain_map(point.numpy(), plan, taps, learn=learn)
-    if by_numpy:
-        op = handed_over(on_host, torch.from_numpy)
-    else:
-        # Tensors that were made in inference mode could not serve in training later.
-        with torch.inference_mode(False), torch.no_grad():
-            op = plain_map(point, plan, taps, learn=learn)
+    # Tensors that were made in inference mode could not serve in training later.
+    with torch.inference_mode(False), torch.no_grad():
+        if not by_numpy:
+            op = plain_map(point.to(there), plan, taps, learn=learn)
+        elif there.type == "cpu":
+            op = handed_over(on_host, torch.from_numpy)
+        else:
+            op = sent(on_host, partial(_to_device, there))
     if from_output:
         # Where a convolution reads the output, its caller knows what is less.
         how = choose(on_host, always=taps is not None)
@@ -170,15 +189,34 @@ def _built(
     return op, how
 
 
-def constant_map(strides: Strides, plan: Plan, taps: AllTaps, x: torch.Tensor) -> Resampling:
+def _to_device(there: torch.device, arrays: list[Any]) -> list[torch.Tensor]:
+    """Bring many small arrays of NumPy to a device in one copy, for which nobody waits."""
+    ends = list(accumulate(array.size for array in arrays))
+    buffer = torch.empty(
+        ends[-1],
+        dtype=torch.from_numpy(arrays[0]).dtype,
+        device="cpu",
+        pin_memory=there.type == "cuda",
+    )
+    np.concatenate([array.ravel() for array in arrays], out=buffer.numpy())
+    moved = buffer.to(there, non_blocking=True)
+    starts = [0, *ends]
+    return [
+        moved[start:end].view(array.shape)
+        for start, end, array in zip(starts, ends, arrays, strict=False)
+    ]
+
+
+def constant_map(
+    strides: Strides, plan: Plan, taps: AllTaps, x: torch.Tensor, *, may_wait: bool = False
+) -> Resampling:
     """Build a map that nothing is asked of but its values, once for each value of the strides.
 
-    Strides in a tensor are known by their values where reading them waits for no device.
+    Strides in a tensor are known by their values where they can be read, as `is_readable` says.
     """
     dtype = working_dtype(torch, x.dtype)
     if isinstance(strides, torch.Tensor):
-        plain = is_plain_eager() and type(strides.detach()) is torch.Tensor
-        if not plain or strides.device.type != "cpu":
+        if not is_readable(strides.detach(), may_wait):
             return plain_map(strides, plan, taps, learn=False)
         strides = tuple(strides.tolist())
     elif not is_plain_eager():
@@ -188,10 +226,8 @@ def constant_map(strides: Strides, plan: Plan, taps: AllTaps, x: torch.Tensor) -
     plan = for_any_batch(plan)
 
     def build() -> Resampling:
-        point = torch.tensor(values, dtype=dtype, device=x.device)
-        if x.device.type == "cpu":
-            return _built(point, plan, taps, from_output=False, learn=False)[0]
-        return plain_map(point, plan, taps, learn=False)
+        point = torch.tensor(values, dtype=dtype, device="cpu")
+        return _built(point, plan, taps, x.device, learn=False)[0]
 
     return _once_for_all(("strides", values, plan, taps, dtype, x.device), plan, taps, build)
 

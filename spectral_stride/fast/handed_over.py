@@ -1,4 +1,4 @@
-"""Maps built in one array library for the products of another: rows are found, not built again.
+"""Maps built in one array library for another or another device: rows are found, not built again.
 
 NumPy's calls on small arrays take half as long as those of a framework. A ramp's rows P and Q are
 some of the rows that A is made of, and taking them out is faster than computing them.
@@ -13,6 +13,25 @@ from spectral_stride.arrays import Array
 from spectral_stride.axis import AxisMap, Ramp, Resampling
 
 
+def sent(op: Resampling, send: Callable[[list[Array]], list[Array]]) -> Resampling:
+    """Return the same map with all that products need of it elsewhere, in one go.
+
+    A device takes longer to be told of an array than to copy it. Masks and slopes stay where they
+    are: they went into the matrices.
+    """
+    maps = [one and _handed_over(one, lambda array: array) for one in op.maps]
+    places = [
+        (one, name)
+        for one in maps
+        for name in ("_matrix", "_analysis", "_synthesis")
+        if getattr(one, name, None) is not None
+    ]
+    arrays = send([getattr(one, name) for one, name in places]) if places else []
+    for (one, name), array in zip(places, arrays, strict=True):
+        setattr(one, name, array)
+    return replace(op, maps=tuple(maps))
+
+
 def handed_over(op: Resampling, convert: Callable[[Array], Array]) -> Resampling:
     """Return the same map in another library, whose matrices A are left to that to multiply.
 
@@ -22,7 +41,7 @@ def handed_over(op: Resampling, convert: Callable[[Array], Array]) -> Resampling
 
 
 def _handed_over(one: AxisMap, convert: Callable[[Array], Array]) -> AxisMap:
-    """Build the rows of one axis, and convert them."""
+    """Build the matrices of one axis, and convert what they are made of."""
     out_rows, in_rows = one.kept_rows()
     ramp = one.ramp and Ramp(*[convert(array) for array in one.ramp])
     same = replace(one, mask=convert(one.mask), ramp=ramp)

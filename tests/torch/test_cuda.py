@@ -15,6 +15,7 @@ from spectral_stride.torch import (
     audio_net,
     efficientnet_b0,
     hold_sizes,
+    map_cache,
     project_strides,
     resnet18,
 )
@@ -225,6 +226,28 @@ def test_nothing_waits_for_the_device_while_sizes_are_held():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all(bool((one.grad != 0).any()) for one in net.parameters())
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_maps_are_built_by_the_host_where_it_reads_the_strides_anyway(frozen, monkeypatch):
+    """A device would be told of some 300 operations for every layer."""
+    seen = []
+    plain_map = map_cache.plain_map
+    monkeypatch.setattr(
+        map_cache, "plain_map", lambda s, *rest, **how: seen.append(s) or plain_map(s, *rest, **how)
+    )
+    net, x, labels = built()
+    for one in net:
+        if isinstance(one, DiffStride):
+            one.strides.requires_grad_(not frozen)
+    for _ in range(2):
+        nn.functional.cross_entropy(net(x), labels).backward()
+    assert len(seen) == 2  # one of each layer, kept while its strides stand still
+    assert not any(isinstance(one, torch.Tensor) for one in seen)
+    seen.clear()
+    hold_sizes(net)
+    net(x)
+    assert [one.device.type for one in seen] == ["cuda"] * 2
 
 
 def test_a_recorded_step_follows_the_strides():

@@ -25,7 +25,7 @@ from spectral_stride.torch.kernels import (
     pair_at_once,
     products_for,
 )
-from spectral_stride.torch.map_cache import learned_map
+from spectral_stride.torch.map_cache import _to_device, learned_map
 
 # Inside the bounds of every size below, and on no corner of a mask: differences see a smooth map.
 STRIDES = (1.63, 2.21)
@@ -128,6 +128,14 @@ def test_derivatives_from_what_is_kept(name):
     changed.mul_(3)
     found = torch.autograd.grad(changed.sum(), (x, s))
     torch.testing.assert_close(found, tuple(3 * one for one in expected))
+
+
+def test_arrays_go_to_a_device_in_one_piece():
+    arrays = [np.arange(6.0).reshape(2, 3), np.ones((0, 2)), np.arange(4.0)[::2]]
+    found = _to_device(torch.device("cpu"), arrays)
+    for one, other in zip(found, arrays, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other)
+        assert one.untyped_storage().data_ptr() == found[0].untyped_storage().data_ptr()
 
 
 def test_strides_alone_may_learn():

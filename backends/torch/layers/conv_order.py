@@ -74,9 +74,9 @@ def convolved_shape(conv: Convolution, x: torch.Tensor) -> tuple[int, ...]:
 
 
 def resampled_convolution(
-    conv: Convolution, x: torch.Tensor, strides: Strides, plan: Plan
+    conv: Convolution, x: torch.Tensor, strides: Strides, plan: Plan, *, may_wait: bool = False
 ) -> torch.Tensor:
-    """Convolve and resample, in the cheaper order."""
+    """Convolve and resample, in the cheaper order; ``may_wait`` as in `dispatch.resample`."""
     pads = _pads(conv)
     if conv.padding_mode != "zeros":
         x = functional.pad(x, (*pads[1], *pads[0]), mode=conv.padding_mode)
@@ -87,7 +87,7 @@ def resampled_convolution(
             x, pads = functional.pad(x, (*pads[1], *pads[0])), ((0, 0), (0, 0))
         padding = pads[0][0], pads[1][0]
         c = functional.conv2d(x, conv.weight, conv.bias, 1, padding, conv.dilation, conv.groups)
-        return dispatch.resample(c, strides, plan)
+        return dispatch.resample(c, strides, plan, may_wait=may_wait)
     taps = tuple(
         Taps(kernel, dilation, before, size)
         for kernel, dilation, (before, _), size in zip(
@@ -105,8 +105,10 @@ def resampled_convolution(
         return functional.conv2d(z, conv.weight, bias, dilation=plan.out_sizes, groups=conv.groups)
 
     if learns_behind(conv, x, plan):
-        return dispatch.resample_then_convolve(x, strides, plan, taps, convolve_taps, bias)
-    return convolve_taps(dispatch.resample(x, strides, plan, taps), bias)
+        return dispatch.resample_then_convolve(
+            x, strides, plan, taps, convolve_taps, bias, may_wait=may_wait
+        )
+    return convolve_taps(dispatch.resample(x, strides, plan, taps, may_wait=may_wait), bias)
 
 
 def resamples_first(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:

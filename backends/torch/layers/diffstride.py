@@ -237,9 +237,11 @@ class DiffStride(HasStrideSettings, nn.Module):
                 return y
         with checks.named(type(self).__name__):
             strides, plan = self._planned(x, conv)
+            # Where sizes follow, the strides were just read.
+            may_wait = not self._stands_still()
             if conv is None:
-                return resample(x, strides, plan)
-            return resampled_convolution(conv, x, strides, plan)
+                return resample(x, strides, plan, may_wait=may_wait)
+            return resampled_convolution(conv, x, strides, plan, may_wait=may_wait)
 
     def _planned(self, x: torch.Tensor, conv: Convolution | None) -> tuple[Strides, Plan]:
         """Decide with which strides a call computes, and onto which sizes."""
