@@ -3,11 +3,9 @@
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import partial
-from itertools import accumulate
 from threading import Lock
 from typing import Any
 
-import numpy as np
 import torch
 
 from spectral_stride.arrays import working_dtype
@@ -191,20 +189,13 @@ def _built(
 
 def _to_device(there: torch.device, arrays: list[Any]) -> list[torch.Tensor]:
     """Bring many small arrays of NumPy to a device in one copy, for which nobody waits."""
-    ends = list(accumulate(array.size for array in arrays))
-    buffer = torch.empty(
-        ends[-1],
-        dtype=torch.from_numpy(arrays[0]).dtype,
-        device="cpu",
-        pin_memory=there.type == "cuda",
-    )
-    np.concatenate([array.ravel() for array in arrays], out=buffer.numpy())
-    moved = buffer.to(there, non_blocking=True)
-    starts = [0, *ends]
-    return [
-        moved[start:end].view(array.shape)
-        for start, end, array in zip(starts, ends, arrays, strict=False)
-    ]
+    here = [torch.from_numpy(array).reshape(-1) for array in arrays]
+    lengths = [one.numel() for one in here]
+    pinned = there.type == "cuda"  # from other memory the copy would wait
+    buffer = torch.empty(sum(lengths), dtype=here[0].dtype, device="cpu", pin_memory=pinned)
+    torch.cat(here, out=buffer)
+    moved = buffer.to(there, non_blocking=True).split(lengths)
+    return [one.view(array.shape) for one, array in zip(moved, arrays, strict=True)]
 
 
 def constant_map(

@@ -101,7 +101,10 @@ def test_a_layer_gives_what_it_gives_on_the_cpu(build, dtype, memory_format):
     assert_near(passes(layer, x.cuda()), wanted, 2e-5 if dtype == torch.float32 else 1e-12)
     y = layer(x.cuda())
     assert y.device.type == "cuda"
-    if memory_format == torch.channels_last:
+    # In double precision cuDNN does not keep it behind a convolution.
+    if memory_format == torch.channels_last and not (
+        dtype == torch.float64 and isinstance(layer, DiffStrideConv2d)
+    ):
         assert y.is_contiguous(memory_format=memory_format)
 
 
