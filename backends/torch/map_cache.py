@@ -194,7 +194,7 @@ def _to_device(there: torch.device, arrays: list[Any]) -> list[torch.Tensor]:
     pinned = there.type == "cuda"  # from other memory the copy would wait
     buffer = torch.empty(sum(lengths), dtype=here[0].dtype, device="cpu", pin_memory=pinned)
     torch.cat(here, out=buffer)
-    moved = buffer.to(there, non_blocking=True).split(lengths)
+    moved = torch.split(buffer.to(there, non_blocking=True), lengths)
     return [one.view(array.shape) for one, array in zip(moved, arrays, strict=True)]
 
 
