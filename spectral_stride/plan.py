@@ -19,6 +19,10 @@ from spectral_stride import checks
 # samples, 0.44 at 128, 0.51 at 256, 0.71 at 512; of 1024 rows, where both take about a millisecond,
 # 0.68, 0.81, 1.27, 2.17. The table is in benchmarks/README.md.
 LONGEST_MATMUL = 256
+# How far from a whole number is still that number: this part of it, and at most so many samples or
+# bins. A stride in float32 is off by up to 2^-24 of itself. The second bound is for long axes, on
+# which a third of a sample is less than that part.
+ROUNDING, LARGEST_ROUNDING = 2.0**-23, 2.0**-6
 
 
 class PlanOptions(TypedDict, total=False):
@@ -116,7 +120,8 @@ def _support(size: int, stride: float, smoothness: float, ramp: str) -> tuple[in
         samples = strided_size(size, min(max(stride, 1.0), size / 2))
         return samples // 2, samples
     cutoff = min(max(size / (2 * stride), least), most)
-    last = math.ceil(cutoff + smoothness + 1) - 1  # k < edge = c + R + 1
+    edge = cutoff + smoothness + 1
+    last = ceil_unless_rounded(edge, cutoff) - 1  # k < edge
     if last >= size // 2:
         return size // 2, size
     return last, 2 * last
@@ -217,8 +222,20 @@ def without_batch(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
 
 
 def strided_size(size: int, stride: float) -> int:
-    """Samples that a strided convolution leaves: ceil(N/s)."""
-    return math.ceil(size / stride)
+    """Samples that a strided convolution leaves: ceil(N/s), with N/s whole up to rounding."""
+    return ceil_unless_rounded(size / stride, size / stride)
+
+
+def ceil_unless_rounded(value: float, rounded: float) -> int:
+    """Round up, but take a number within float32's error of a whole one as that one.
+
+    ``rounded`` is the part of the number that has that error. 14 samples at a stride of 1.4 are 10,
+    though 1.4 in float32 is 1.39999998.
+    """
+    nearest = round(value)
+    if abs(value - nearest) <= min(ROUNDING * rounded, LARGEST_ROUNDING):
+        return nearest
+    return math.ceil(value)
 
 
 def in_range(strides: Sequence[float]) -> tuple[float, ...]:

@@ -106,6 +106,16 @@ def last_bin(size: int, stride: Number, smoothness: Number, ramp: str) -> int:
     return max(k for k, m in enumerate(mask(size, stride, smoothness, ramp)) if m > 0)
 
 
+def round_up(exact: Fraction, scale: Fraction) -> int:
+    """The next whole number, or that one which is nearer than what float32 resolves at ``scale``.
+
+    That is 2^-23 of it, and never more than 1/64.
+    """
+    below = exact.numerator // exact.denominator
+    off = min(scale / 2**23, Fraction(1, 64))
+    return below + (exact - below > off)
+
+
 def out_size(
     size: int,
     stride: Number,
@@ -118,12 +128,13 @@ def out_size(
     """Output samples n along one axis."""
     if size == 1 or not crop:
         return size
-    kept = last_bin(size, stride, smoothness, ramp)
+    quotient = size / effective_stride(size, stride, smoothness, ramp)
     if ramp == "inside":
-        quotient = size / effective_stride(size, stride, smoothness, ramp)
-        samples = -(-quotient.numerator // quotient.denominator)
+        samples = round_up(quotient, quotient)
     else:
-        samples = size if kept == size // 2 else 2 * kept
+        # The bins below the edge of the mask.
+        kept = round_up(quotient / 2 + Fraction(smoothness) + 1, quotient / 2) - 1
+        samples = size if kept >= size // 2 else 2 * kept
     while samples % multiple_of:
         samples += 1
     return min(samples, size)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spectral_stride as ss
+from spectral_stride.plan import strided_size
 from spectral_stride.testing.cases import cases
 from tests.libraries import assert_array
 
@@ -145,3 +146,33 @@ def test_a_plan_that_was_saved_is_the_plan():
     old = pickle.loads(OLD_PICKLE)
     assert old == plan
     assert (old.sizes, old.methods) == ((32, 300), ("matmul", "fft"))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_quotient_is_whole_up_to_rounding(dtype):
+    """Of every stride N/n there are n samples, and of a decimal one those of the decimal number."""
+    for size in range(2, 161):
+        for n in range(2, size + 1):
+            plan = ss.make_plan((size,), (float(dtype(size / n)),), ramp="inside")
+            assert plan.out_sizes == (n,)
+    for size in range(2, 200):
+        for tenths in range(10, min(5 * size, 80) + 1):
+            plan = ss.make_plan((size,), (float(dtype(tenths / 10)),), ramp="inside")
+            assert plan.out_sizes == (-(-size * 10 // tenths),)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_edge_is_on_a_bin_up_to_rounding(dtype):
+    """With R = 4 and c = N/(2 s), a whole c leaves the bins below c + 5, and so K = c + 4."""
+    for size in range(14, 200):
+        for c in range(1, size // 2 - 4):
+            plan = ss.make_plan((size,), (float(dtype(size / (2 * c))),), ramp="outside")
+            assert plan.out_sizes == (2 * (c + 4),)
+
+
+def test_what_is_not_rounding_is_kept_on_long_axes():
+    assert strided_size(44100, 44100 / 16000) == strided_size(44100, np.float32(2.75625)) == 16000
+    # A third more than a whole number of samples, on axes where float32 hardly resolves it.
+    for size in (100, 2**20, 2**24, 2**26):
+        assert strided_size(size, 1.5) == -(-2 * size // 3)
+        assert strided_size(size, 63 / 62) == -(-62 * size // 63)

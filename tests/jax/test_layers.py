@@ -210,6 +210,18 @@ def test_one_compilation_for_each_distinct_size():
     assert counted.traces == len(sizes) == 5
 
 
+def test_a_stride_of_tenths_has_the_size_of_that_number():
+    """1.4 in float32 is 1.39999998, and 14/1.4 is no 10.0000002 for that."""
+    x = image(1, 14, 14, 3)
+    for layer in (DiffStride((1.4, 2.8), ramp="inside"), SpectralPool((1.4, 2.8))):
+        assert shape_of(layer, x) == (1, 10, 5, 3)
+    layer = DiffStride((1.5, 2.5), ramp="inside")
+    shape_of(layer, x)
+    put(layer, 1.4, 2.8)
+    replan(layer, x)
+    assert shape_of(layer, x) == (1, 10, 5, 3)
+
+
 def test_multiple_of_lets_sizes_rest():
     x, layer = image(1, 32, 32, 1), DiffStride(2.3, ramp="inside", multiple_of=4)
     put(layer, 2.05, 2.6)

@@ -91,6 +91,28 @@ def test_spectral_pool_has_the_sizes_of_a_strided_convolution():
             assert SpectralPool((stride,))(x).shape == conv(x).shape
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda dtype: DiffStride((1.4, 2.8), ramp="inside", dtype=dtype),
+        lambda dtype: DiffStrideConv2d(3, 3, 1, (1.4, 2.8), ramp="inside", dtype=dtype),
+        lambda dtype: SpectralPool((1.4, 2.8)),
+    ],
+    ids=["DiffStride", "DiffStrideConv2d", "SpectralPool"],
+)
+def test_a_stride_of_tenths_has_the_size_of_that_number(layer, dtype):
+    """1.4 in float32 is 1.39999998, and 14/1.4 is no 10.0000002 for that."""
+    made = layer(dtype)
+    x = torch.ones(1, 3, 14, 14, dtype=dtype)
+    assert made(x).shape[-2:] == (10, 5)
+    if isinstance(made, DiffStride):
+        made.hold_sizes()
+        assert made(x).shape[-2:] == (10, 5)
+        made.release_sizes()
+    assert made.eval()(x).shape[-2:] == (10, 5)
+
+
 def test_shared_stride():
     """One parameter for all axes, whose gradient is the sum of theirs."""
     x = image(2, 3, 32, 30)
