@@ -183,9 +183,9 @@ def strides(values: Sequence[float]) -> None:
             )
 
 
-def numbers(name: str, values: Any) -> tuple[float, ...]:
+def numbers(name: str, values: Any, remedy: str | None = None) -> tuple[float, ...]:
     """Return a sequence of Python or NumPy numbers as floats, or refuse it."""
-    remedy = f"write {name}=(2.0, 2.0), or one array of shape (len(axes),)"
+    remedy = remedy or f"write {name}=(2.0, 2.0), or one array of shape (len(axes),)"
     if isinstance(values, str) or not isinstance(values, Sequence):
         allowed = "a sequence of numbers or a one-dimensional real array, one per axis"
         refuse(TypeError, name, f"{values!r} ({type(values).__name__})", allowed, remedy)
@@ -201,19 +201,23 @@ def numbers(name: str, values: Any) -> tuple[float, ...]:
     return tuple(real_number(value) for value in values)
 
 
-def stride_array(name: str, shape: tuple[int, ...], dtype: object) -> None:
+def stride_array(
+    name: str, shape: tuple[int, ...], dtype: object, remedy: str | None = None
+) -> None:
     """Refuse an array of strides that is not one-dimensional, or not of real numbers."""
-    if any(kind in str(dtype) for kind in ("bool", "complex")):
+    if not any(kind in str(dtype) for kind in ("float", "int")):
         allowed = "real numbers, best in a floating-point dtype"
-        remedy = f"write {name}=(2.0, 2.0), or one array of shape (len(axes),)"
-        refuse(TypeError, name, f"dtype {dtype}", allowed, remedy)
+        instead = remedy or f"write {name}=(2.0, 2.0), or one array of shape (len(axes),)"
+        refuse(TypeError, name, f"dtype {dtype}", allowed, instead)
     if len(shape) != 1:
+        one = f"repeat a scalar once per axis, for example {name}=(2.0, 2.0)"
+        many = f"pass one stride per axis, for example {name}=(2.0, 2.0)"
         refuse(
             ValueError,
             name,
             f"an array of shape {shape}",
             "shape (len(axes),): one number per axis",
-            f"repeat a scalar once per axis, for example {name}=(2.0, 2.0)",
+            remedy or (many if shape else one),
         )
 
 
@@ -248,8 +252,11 @@ def stride_scalar(shape: tuple[int, ...]) -> None:
         refuse(ValueError, "stride", f"an array of shape {shape}", "a number or shape ()", remedy)
 
 
-def traced(name: str, error: Exception, options: Mapping[str, Any] | None) -> NoReturn:
-    """Refuse strides without a host value: sizes are planned before tracing."""
+def unreadable_strides(name: str, error: Exception, options: Mapping[str, Any] | None) -> NoReturn:
+    """Refuse strides that cannot be read as numbers, for example inside of `jax.jit`.
+
+    ``options`` are the caller's, and go into the call of `make_plan` that is proposed.
+    """
     given = "".join(f", {option}={value!r}" for option, value in (options or {}).items())
     with_all = "" if given else " with all the options of this call"
     refuse(

@@ -56,10 +56,12 @@ def complexity(strides_per_layer: Iterable[Any]) -> Any:
         checks.refuse(ValueError, "strides_per_layer", "no layer", "1 layer or more", remedy)
     for strides in layers:
         if is_array_api_obj(strides):
-            checks.stride_array("strides_per_layer", tuple(strides.shape), strides.dtype)
+            checks.stride_array(
+                "strides_per_layer", tuple(strides.shape), strides.dtype, remedy=remedy
+            )
             relative_size = relative_size / array_namespace(strides).prod(strides)
         else:
-            values = checks.numbers("strides_per_layer", strides)
+            values = checks.numbers("strides_per_layer", strides, remedy=remedy)
             checks.strides(values)
             relative_size = relative_size / math.prod(values)
         total = total + relative_size

@@ -23,7 +23,7 @@ from spectral_stride.plan import (
     planned_sizes,
     sized_plan,
     stride_range,
-    without_batch,
+    with_batch_of_one,
 )
 
 
@@ -191,8 +191,9 @@ def diffstride(
 ) -> Array:
     """Resample by cropping the spectrum with a soft mask whose size the strides set.
 
-    Along each axis, with X = rfft(x): y = irfft(m X, n), with the mask of `soft_mask` and the size
-    of `make_plan`.
+    Along each axis, with X = rfft(x, norm=norm) on its first n//2 + 1 bins, y = irfft(m X, n,
+    norm=norm): with the mask of `soft_mask`, the size n of `make_plan`, and norm="forward" unless
+    another is asked for.
 
     Parameters
     ----------
@@ -526,7 +527,7 @@ def pool_plan(
     """Plan a hard crop to exactly ``out_sizes`` samples, 1 to N along each axis."""
     wanted = checks.sizes("out_sizes", out_sizes)
     planned = checks.axes(axes, len(wanted), len(shape), "out_sizes", 16)
-    shape = without_batch(shape, planned)
+    shape = with_batch_of_one(shape, planned)
     checks.one_of("norm", norm, checks.NORMS)
     checks.one_of("method", method, checks.METHODS)
     checks.spectral_sizes(shape, planned)

@@ -17,7 +17,7 @@ from spectral_stride.plan import (
     sized_plan,
     stride_range,
     strided_size,
-    without_batch,
+    with_batch_of_one,
 )
 
 
@@ -186,7 +186,7 @@ class StrideSettings:
     def plan_of_sizes(self, shape: Sequence[int], out_sizes: tuple[int, ...]) -> Plan:
         """Plan for output sizes that are known; a compiler can trace this."""
         axes = self.axes_in(len(shape))
-        shape = without_batch(shape, axes)
+        shape = with_batch_of_one(shape, axes)
         return sized_plan(
             shape, axes, out_sizes, self.smoothness, self.ramp, self.norm, self.method
         )

@@ -210,13 +210,13 @@ def replanned(plan: Plan, *, shape: Sequence[int], axes: Sequence[int] | None = 
 @lru_cache(maxsize=4096)
 def for_any_batch(plan: Plan) -> Plan:
     """Return the same plan for one entry on every batch axis: one object for all batches."""
-    return replanned(plan, shape=without_batch(plan.shape, plan.axes))
+    return replanned(plan, shape=with_batch_of_one(plan.shape, plan.axes))
 
 
-def without_batch(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
-    """Return a shape with 1 on every axis but the planned ones: all that a plan depends on.
+def with_batch_of_one(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
+    """Set every size to 1 but those of ``axes``: all batch sizes then share one plan.
 
-    A compiler that traces this fixes the planned sizes as integers, and leaves the others free.
+    A compiler that traces this fixes the sizes of ``axes`` as integers, and leaves the others free.
     """
     return tuple([operator.index(size) if axis in axes else 1 for axis, size in enumerate(shape)])
 
@@ -257,4 +257,4 @@ def host_numbers(name: str, values: Any, options: PlanOptions | None = None) -> 
             return tuple(float(value) for value in values.tolist())
         return tuple(float(values[position]) for position in range(values.shape[0]))
     except Exception as error:  # every tracer has an error of its own
-        checks.traced(name, error, options)
+        checks.unreadable_strides(name, error, options)

@@ -19,7 +19,7 @@ from spectral_stride.layer_settings import (
     popped,
     strides_per_axis,
 )
-from spectral_stride.plan import Plan, without_batch
+from spectral_stride.plan import Plan, with_batch_of_one
 
 
 class FixedStrides(nnx.Variable[jax.Array]):
@@ -176,7 +176,7 @@ class DiffStride(HasStrideSettings, _Layer):
 
     @property
     def settings(self) -> StrideSettings:
-        """What the layer was constructed with, but for the strides; see the class's docstring."""
+        """The options of the layer, as they are now; may be set. See the class's docstring."""
         return self._settings
 
     @settings.setter
@@ -194,7 +194,7 @@ class DiffStride(HasStrideSettings, _Layer):
         if self.observer is not None:
             self.observer(tuple(x.shape[axis] for axis in axes))
         # One plan for every batch size, also for one that an export leaves open.
-        plan = self.plan(without_batch(x.shape, axes), self.planned)
+        plan = self.plan(with_batch_of_one(x.shape, axes), self.planned)
         return diffstride(x, self.effective_strides(), plan=plan)
 
     def effective_strides(self) -> jax.Array:

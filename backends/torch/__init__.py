@@ -3,8 +3,8 @@
 from spectral_stride.torch.functional import diffstride, spectral_pool
 from spectral_stride.torch.layers.diffstride import DiffStride
 from spectral_stride.torch.layers.diffstride_conv import DiffStrideConv2d
-from spectral_stride.torch.layers.hold_sizes import hold_sizes, project_strides, release_sizes
 from spectral_stride.torch.layers.spectral_pool import SpectralPool
+from spectral_stride.torch.layers.whole_network import hold_sizes, project_strides, release_sizes
 from spectral_stride.torch.models.audio_net import audio_net
 from spectral_stride.torch.models.efficientnet import efficientnet_b0
 from spectral_stride.torch.models.mel import LogMel

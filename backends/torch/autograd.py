@@ -54,7 +54,7 @@ class ResampleFunction(torch.autograd.Function):
         """Return y and the coefficients of each ramp."""
         op = differentiable_map(strides, plan, taps) if op is None else op
         y, q = forward(op, x, products_for(x))
-        return writable(y, x), *_present(q)
+        return writable(y, x), *_without_none(q)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
@@ -79,9 +79,9 @@ class ResampleFunction(torch.autograd.Function):
             dx, ds = backward(
                 op,
                 g,
-                _at_ramps(op, q),
+                _one_per_axis(op, q),
                 strides.dtype,
-                dq=_at_ramps(op, dq),
+                dq=_one_per_axis(op, dq),
                 into_x=ctx.needs_input_grad[0],
                 products=products_for(g),
             )
@@ -98,11 +98,11 @@ class ResampleFunction(torch.autograd.Function):
         """Return the tangents of y and of the coefficients."""
         strides, *q = ctx.saved_tensors
         op = differentiable_map(strides, ctx.plan, ctx.taps)
-        dy, dq = push(op, dx, ds, _at_ramps(op, q))
+        dy, dq = push(op, dx, ds, _one_per_axis(op, q))
         if dy is None:
             dy = strides.new_zeros(ctx.shape, dtype=ctx.dtype)
         # PyTorch takes no None for a tangent.
-        pairs = zip(dq, _at_ramps(op, q), strict=True)
+        pairs = zip(dq, _one_per_axis(op, q), strict=True)
         return dy, *(
             torch.zeros_like(kept) if one is None else one
             for one, kept in pairs
@@ -173,13 +173,13 @@ def project(
     return torch.where(outward, torch.zeros_like(g), g)
 
 
-def _present(values: Iterable[Any]) -> list[Any]:
-    """Of one value per axis, those that are there."""
+def _without_none(values: Iterable[Any]) -> list[Any]:
+    """Leave out axes that have no value."""
     return [value for value in values if value is not None]
 
 
-def _at_ramps(op: Resampling, values: Sequence[Any]) -> list[Any]:
-    """Put one value per ramp at the axes that have one, and None at the others."""
+def _one_per_axis(op: Resampling, values: Sequence[Any]) -> list[Any]:
+    """Undo `_without_none`: None again for every axis that has no bins which a stride moves."""
     left = iter(values)
     return [None if one is None or one.ramp is None else next(left) for one in op.maps]
 
@@ -220,7 +220,7 @@ class LearnFromOutput(torch.autograd.Function):
         if how.keeps_samples:
             return (y,)
         seen, op = _as_stored(y, op, stored_order(y))
-        return y, *_present(how.keep(op, seen, products_for(y)))
+        return y, *_without_none(how.keep(op, seen, products_for(y)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
@@ -250,9 +250,9 @@ class LearnFromOutput(torch.autograd.Function):
             dy, ds = how.backward(
                 op,
                 g,
-                kept * len(op.maps) if how.keeps_samples else _at_ramps(op, kept),
+                kept * len(op.maps) if how.keeps_samples else _one_per_axis(op, kept),
                 strides.dtype,
-                dq=None if how.keeps_samples else _at_ramps(op, dq),
+                dq=None if how.keeps_samples else _one_per_axis(op, dq),
                 products=products_for(g),
             )
             if dy is not None and op is not still:

@@ -14,7 +14,7 @@ from spectral_stride.fast.taps import Taps
 from spectral_stride.gradients import backward, forward
 from spectral_stride.mask import count_ramp_bins
 from spectral_stride.operator import apply
-from spectral_stride.plan import Plan, sized_plan, without_batch
+from spectral_stride.plan import Plan, sized_plan, with_batch_of_one
 from spectral_stride.torch.autograd import clamp, project
 from spectral_stride.torch.kernels import products_for
 from spectral_stride.torch.map_cache import AllTaps, constant_map, crop_map, learned_map
@@ -29,7 +29,7 @@ def resample_as_node(
     With ``learn`` the result has first derivatives in the strides, and without it in x alone.
     """
     # Not the plan itself: a node holds numbers and words.
-    shape = without_batch(plan.shape, plan.axes)
+    shape = with_batch_of_one(plan.shape, plan.axes)
     words = (shape, plan.axes, plan.out_sizes, plan.smoothness, plan.ramp, plan.norm, plan.method)
     numbers = [number for one in taps or () for number in one]
     y: torch.Tensor = _resample(x, strides, learn, *words, numbers)[0]

@@ -20,7 +20,7 @@ RENAMED = {
     "optim": "param_groups",
     "pool": "layers.spectral_pool",
     "resnet": "models.resnet",
-    "sizes": "layers.hold_sizes",
+    "sizes": "layers.whole_network",
 }
 
 

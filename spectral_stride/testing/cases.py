@@ -138,10 +138,20 @@ def _on_grid(numerator: Number, denominator: Number) -> list[float]:
 
 
 def corner_strides(size: int, smoothness: float, ramp: str) -> list[float]:
-    """Strides that put a corner of the mask on a bin, and the kinks of the inside ramp's width."""
+    """List the strides where the mask's slope jumps, of those that float32 holds exactly.
+
+    An end of the ramp lies on a bin, or the ramp's width changes its formula.
+    """
+    width = Fraction(smoothness)
+    # Where the ramp "outside" begins, c + 1, or "inside" ends, c + 1/2, is a bin.
     cutoffs = [Fraction(twice, 2) for twice in range(2, size + 1)]
-    cutoffs += [k - Fraction(smoothness) - 1 for k in range(1, size // 2 + 2)]
-    cutoffs += [2 * Fraction(smoothness), Fraction(2)] if ramp == "inside" else []
+    if ramp == "outside":
+        # It ends at a bin: k = c + R + 1.
+        cutoffs += [k - width - 1 for k in range(1, size // 2 + 2)]
+    else:
+        # It begins at a bin: k = c + 1/2 - R. And its width min(R, max(c/2, 1)) has two kinks.
+        cutoffs += [k + width - Fraction(1, 2) for k in range(size // 2 + 1)]
+        cutoffs += [2 * width, Fraction(2)]
     legal = {c for c in cutoffs if 1 <= c <= Fraction(size, 2)}
     return [stride for c in sorted(legal, reverse=True) for stride in _on_grid(size, 2 * c)]
 
@@ -166,8 +176,8 @@ def strides_on(size: int, smoothness: float, ramp: str) -> st.SearchStrategy[flo
     return st.one_of(kinds)
 
 
-def corners_on(size: int, smoothness: float, ramp: str) -> st.SearchStrategy[float]:
-    """Strides on corners of the mask, on their bounds and outside them, and nothing else."""
+def corners_and_bounds_on(size: int, smoothness: float, ramp: str) -> st.SearchStrategy[float]:
+    """Draw one of `corner_strides`, a bound, or a stride outside of the bounds."""
     if size == 1:
         return st.just(1.0)
     low, high = oracles.bounds(size, smoothness, ramp)

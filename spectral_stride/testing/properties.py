@@ -3,6 +3,9 @@
 A property takes a `Call`, runs the implementation, and yields its claims: what must be equal to
 what, and to within how much. It does not compare; whoever runs it does, and keeps the largest
 error. The expected values come from `oracles` or from the implementation itself.
+
+A corner is where the mask begins or ends its ramp. Where it lies on a bin, the mask of that bin has
+a slope to either side, and no other.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +21,7 @@ from spectral_stride.testing import oracles
 from spectral_stride.testing.cases import (
     Case,
     cases,
-    corners_on,
+    corners_and_bounds_on,
     generic_strides_on,
     no_canvas,
 )
@@ -378,7 +381,7 @@ def stride_gradient_is_the_right_derivative(call: Call) -> Claims:
     yield Claim("dstrides", ds, expected, case.stride_atol(x, g), like=call.array(x))
 
 
-@holds("vjp", strides=corners_on)
+@holds("vjp", strides=corners_and_bounds_on)
 def stride_gradient_on_corners_and_bounds_is_that_to_the_right(call: Call) -> Claims:
     """On a corner of the mask the gradient is that towards larger strides; at a bound it lives."""
     yield from stride_gradient_is_the_right_derivative(call)
@@ -435,10 +438,10 @@ def _slopes(
 
 @holds("vjp", strides=generic_strides_on, dtypes=("float64",))
 def stride_gradient_is_a_central_difference_away_from_corners(call: Call) -> Claims:
-    """The slope of <g, A(s) x> between s - h and s + h, where the mask does not bend there."""
+    """Where no bin is near a corner it is the slope of <g, A(s) x> between s - h and s + h."""
     case = call.case
-    rules = zip(case.sizes, case.strides, strict=True)
-    assume(all(oracles.is_smooth(*rule, case.smoothness, case.ramp, 2 * STEP) for rule in rules))
+    pairs = zip(case.sizes, case.strides, strict=True)
+    assume(all(oracles.is_smooth(*pair, case.smoothness, case.ramp, 2 * STEP) for pair in pairs))
     x, g = case.values(case.shape), case.values(case.out_shape, 1)
     _, _, ds = call.vjp(x, g)
     slopes = _slopes(case, x, g, case.strides, STEP, STEP)

@@ -158,22 +158,26 @@ def run(implementation: Implementation, prop: Property, examples: float) -> Row:
 
 
 def _story(prop: Property, case: Case, error: Exception) -> str:
-    """Tell a failure: the property, what came out, and the smallest case that shows it."""
+    """Tell a failure: the property, what came out, the last case, and a call to start from."""
     what = str(error)
     if not isinstance(error, AssertionError):
         frame = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__} at {frame.filename}:{frame.lineno}: {error}"
-    options = ", ".join(f"{name}={value!r}" for name, value in case.options.items())
-    call = "vjp" if "vjp" in prop.needs else "forward"
     lines = [
-        f"{prop.name}: {prop.statement}",
-        f"    {what}",
-        f"    case = {case!r}",
-        "    x, g = case.values(case.shape), case.values(case.out_shape, 1)",
-        f"    {call}(asarray(x, {case.dtype!r}), asarray({case.strides}, {case.dtype!r}), "
-        f"{options}){'[1](asarray(g, ' + repr(case.dtype) + '))' if call == 'vjp' else ''}",
+        "from spectral_stride.testing.cases import Case",
+        f"case = {case!r}",
+        "x = asarray(case.values(case.shape), case.dtype)",
+        "strides = asarray(case.strides, case.dtype)",
     ]
-    return "\n".join(lines)
+    if "vjp" in prop.needs:
+        lines.append("y, pullback = vjp(x, strides, **case.options)")
+        lines.append("pullback(asarray(case.values(case.out_shape, 1), case.dtype))")
+    elif "jvp" in prop.needs:
+        lines.append("dx = asarray(case.values(case.shape, 1), case.dtype)")
+        lines.append("jvp(x, strides, dx, strides, **case.options)")
+    else:
+        lines.append("forward(x, strides, **case.options)")
+    return "\n".join([f"{prop.name}: {prop.statement}", *[f"    {one}" for one in (what, *lines)]])
 
 
 def check_implementation(

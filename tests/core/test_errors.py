@@ -206,8 +206,11 @@ def test_strides_beside_a_plan():
     for strides in ((2.0, 2.0), np.ones(2)):
         refused = refusal(ValueError, ss.diffstride, x, strides, plan=PLAN)
         check(refused, "strides", "2 for a plan over 1 axes (1,)", "one number per", "pass 1 of")
-    refused = refusal(ValueError, ss.diffstride, x, np.ones((1, 1)), plan=PLAN)
-    check(refused, "strides", "an array of shape (1, 1)", "shape (len(axes),)", "repeat a scalar")
+    for shape, remedy in (((1, 1), "pass one stride per axis"), ((), "repeat a scalar")):
+        refused = refusal(ValueError, ss.diffstride, x, np.ones(shape), plan=PLAN)
+        check(refused, "strides", f"an array of shape {shape}", "shape (len(axes),)", remedy)
+    refused = refusal(TypeError, ss.diffstride, x, np.asarray(["2"]), plan=PLAN)
+    check(refused, "strides", "dtype <U1", "real numbers", "write strides=(2.0, 2.0)")
     for dtype in ("bool", "complex64"):
         refused = refusal(TypeError, ss.diffstride, x, np.ones(1, dtype=dtype), plan=PLAN)
         check(refused, "strides", f"dtype {dtype}", "real", "strides")
@@ -377,9 +380,11 @@ X = np.ones((4, 8))
         row("complexity of a number", TypeError, lambda: ss.complexity(5),
             "strides_per_layer", "5", "an iterable of each layer's strides", "[(2.0, 2.0)]"),
         row("complexity of numbers", TypeError, lambda: ss.complexity([2.0, 2.0]),
-            "strides_per_layer", "2.0 (float)", "a sequence of numbers", "strides_per_layer="),
+            "strides_per_layer", "2.0 (float)", "a sequence of numbers", "[(2.0, 2.0)]"),
+        row("complexity of an array", ValueError, lambda: ss.complexity([np.asarray(2.0)]),
+            "strides_per_layer", "shape ()", "shape (len(axes),)", "[(2.0, 2.0)]"),
         row("complexity of words", TypeError, lambda: ss.complexity([("2",)]),
-            "strides_per_layer", "str at position 0", "real numbers", "strides_per_layer="),
+            "strides_per_layer", "str at position 0", "real numbers", "[(2.0, 2.0)]"),
     ],
 )  # fmt: skip
 def test_the_other_functions_refuse(kind, call, message):

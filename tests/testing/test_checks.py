@@ -69,6 +69,42 @@ def test_a_failure_shows_the_smallest_case():
 
 
 @pytest.mark.usefixtures("without_shrinking")
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("strides_move_inside_a_held_plan", "forward"),
+        ("pullback_is_the_adjoint", "vjp"),
+        ("tangent_is_the_sum_of_both_parts", "jvp"),
+    ],
+)
+def test_the_call_that_a_failure_shows_can_be_pasted(name, called):
+    """Also where a plan is held, which prints as no plan can be made."""
+    seen = []
+
+    def wrong(function):
+        def call(x, strides, *others, **options):
+            seen.append((np.array(x), np.array(strides), options))
+            found = function(x, strides, *others, **options)
+            return (2 * found[0], found[1]) if isinstance(found, tuple) else found * 1.001
+
+        return call
+
+    mine = {one: wrong(getattr(ss, one)) for one in ("diffstride", "vjp", "jvp")}
+    kind = {one: mine[one] for one in (called,) if one != "forward"}
+    with pytest.raises(AssertionError) as caught:
+        check_implementation(np.asarray, mine["diffstride"], properties=[name], **kind)
+    x, strides, options = seen[-1]
+    lines = str(caught.value).partition("    from ")[2].splitlines()
+    code = "from " + "\n".join(line.strip() for line in lines)
+    names = {"asarray": np.asarray, "forward": mine["diffstride"], **mine}
+    exec(code, names)
+    assert code.splitlines()[-1].startswith(("forward(", "pullback(", "jvp("))
+    assert seen[-1][2] == options
+    np.testing.assert_array_equal(names["x"], x)
+    np.testing.assert_array_equal(names["strides"], strides)
+
+
+@pytest.mark.usefixtures("without_shrinking")
 def test_what_an_implementation_raises_is_its_failure():
     """The exception, and the line that raised it."""
 

@@ -2,8 +2,8 @@
 
 from spectral_stride.torch.layers.diffstride import DiffStride
 from spectral_stride.torch.layers.diffstride_conv import DiffStrideConv2d
-from spectral_stride.torch.layers.hold_sizes import hold_sizes, project_strides, release_sizes
 from spectral_stride.torch.layers.spectral_pool import SpectralPool
+from spectral_stride.torch.layers.whole_network import hold_sizes, project_strides, release_sizes
 
 __all__ = [
     "DiffStride",

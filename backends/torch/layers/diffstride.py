@@ -18,7 +18,7 @@ from spectral_stride.layer_settings import (
     popped,
     strides_per_axis,
 )
-from spectral_stride.plan import Plan, without_batch
+from spectral_stride.plan import Plan, with_batch_of_one
 from spectral_stride.torch.dispatch import feasible, may_learn, resample
 from spectral_stride.torch.functional import check_tensor
 from spectral_stride.torch.layers.conv_order import (
@@ -206,7 +206,7 @@ class DiffStride(HasStrideSettings, nn.Module):
 
     @property
     def settings(self) -> StrideSettings:
-        """What the layer was constructed with, but for the strides; see the class's Notes."""
+        """The options of the layer, as they are now; may be set. See the class's Notes."""
         return self._settings
 
     @settings.setter
@@ -254,7 +254,7 @@ class DiffStride(HasStrideSettings, nn.Module):
         if stands_still:
             # Nothing is read on the host: a compiler can trace this.
             held = self._held
-            plan = held.plan(without_batch(shape, axes), held.generation)
+            plan = held.plan(with_batch_of_one(shape, axes), held.generation)
             bounds = held.bounds(sizes, held.generation)
             return feasible(self._per_axis(), *bounds), plan
         self._extend_reach(sizes)

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.nn.functional import cross_entropy
 
 from spectral_stride.torch.layers.diffstride import DiffStride
-from spectral_stride.torch.layers.hold_sizes import hold_sizes, project_strides
+from spectral_stride.torch.layers.whole_network import hold_sizes, project_strides
 from spectral_stride.torch.param_groups import param_groups
 from spectral_stride.torch.training.augment import cropped, flipped, mixed, shifted
 from spectral_stride.torch.training.config import Config, complete

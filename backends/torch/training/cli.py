@@ -1,4 +1,4 @@
-"""The tool behind ``spectral-stride``: one line for whatever goes wrong, and an exit code."""
+"""The tool behind ``spectral-stride``: one line for what a user can mend, and an exit code."""
 
 import sys
 from collections.abc import Sequence
@@ -22,7 +22,10 @@ def _fail(message: str, code: int) -> int:
 
 
 def run(words: Sequence[str] | None) -> int:
-    """Run a command line and return its exit code; an interrupt passes through."""
+    """Run a command line, without words that of the process, and return its exit code.
+
+    KeyboardInterrupt is left to the caller.
+    """
     command = typer.main.get_command(app)
     try:
         code = command.main(

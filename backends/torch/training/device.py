@@ -82,8 +82,8 @@ def suitable_threads(macs_per_step: int) -> Iterator[int]:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process of a run that writes files and speaks to the user."""
-    # Lightning sets the first from the environment of whatever has started the process, where that
-    # says it; where a user has started one on each machine, the others say which machine it is.
+    """Whether this is the one process, over all machines, that writes files and prints."""
+    # Lightning takes its rank from RANK, LOCAL_RANK or SLURM_PROCID. Where the second or nothing is
+    # set, that is 0 on every machine: so the machine's own number is asked for too.
     machine = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
     return bool(getattr(rank_zero_only, "rank", 0) == 0) and machine == "0"

@@ -15,7 +15,7 @@ from spectral_stride.torch.training.config import (
 )
 from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.report.run_table import samples_per_second
-from spectral_stride.torch.training.run_folder import CONFIG, ERROR, METRICS, SUMMARY
+from spectral_stride.torch.training.run_folder import CONFIG, ERROR, METRICS, SUMMARY, read_json
 
 # What tells trainings of one section apart. All else is the section's: its data, its network, how
 # long it trained, ...
@@ -130,7 +130,7 @@ class Gathered:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError) as error:
         _refuse_file(path, str(error))
 

@@ -67,7 +67,7 @@ def run_sweep(
                 _say(console, f"Dashboard  {client.dashboard_link}")
                 trials = train_all(client, todo, folder)
                 try:
-                    for outcome in _shown(trials, console, len(outcomes), len(points)):
+                    for outcome in _with_progress(trials, console, len(outcomes), len(points)):
                         outcomes[outcome.name] = outcome
                 except KeyboardInterrupt:
                     _say(console, "Stopping; started again, the sweep goes on.")
@@ -84,10 +84,10 @@ def _say(console: Console, line: str) -> None:
     console.print(line, soft_wrap=True, highlight=False)
 
 
-def _shown(
+def _with_progress(
     outcomes: Iterable[Outcome], console: Console, done: int, total: int
 ) -> Iterator[Outcome]:
-    """Pass outcomes on, each with a line; on a terminal a live one below says how far it is."""
+    """Print a line for every outcome and pass it on; on a terminal, draw a progress bar below."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -98,7 +98,7 @@ def _shown(
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("trials", total=total, completed=done)
         for outcome in outcomes:
-            # One that another process trains comes back until that one is done.
+            # A trial that another process trains is tried again and again: it is named once.
             if outcome.name not in locked or outcome.state != LOCKED:
                 line = f"[bold]{escape(outcome.name)}[/]  {outcome.state}: {escape(outcome.line())}"
                 _say(console, line)

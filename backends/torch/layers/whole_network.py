@@ -17,7 +17,7 @@ def _layers(module: nn.Module) -> Iterator[DiffStride]:
 
 
 def hold_sizes(module: nn.Module) -> bool:
-    """Hold the output sizes of every `DiffStride` in a network until the next call.
+    """Hold the output size of every `DiffStride` in a network, until this is called again.
 
     Each layer reads its strides once, now: n = n(N, s), the rule of `make_plan`, with s as it is.
     From here on a forward pass reads nothing on the host, and `torch.compile` builds one graph that
@@ -38,7 +38,7 @@ def hold_sizes(module: nn.Module) -> bool:
     Raises
     ------
     TypeError
-        For anything but a module.
+        For anything but a module, and for strides that cannot be read, as in a batch of `vmap`.
     ValueError
         For strides that training has made infinite or NaN. Nothing has changed then.
 
@@ -56,8 +56,8 @@ def hold_sizes(module: nn.Module) -> bool:
     In a compiled graph each call of a layer is one node, ``spectral_stride::resample``, which
     computes as eager code does.
 
-    ``load_state_dict`` does not move held sizes: call this after it. Setting one of a layer's
-    settings does, as if they had been held with it.
+    ``load_state_dict`` does not move held sizes: call this after it. Changing one of a layer's
+    settings, such as ``layer.lower = 2``, does so at once.
 
     Every change of sizes costs one compilation, and PyTorch stops after eight for one function:
     where more are to be expected, write ``torch.compile(net, recompile_limit=64)``.
