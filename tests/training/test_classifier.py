@@ -137,9 +137,11 @@ def test_strides_reach_as_far_after_a_resumption():
 
 
 def rates(recipe, steps=100, **words):
-    """Learning rates of weights and strides at every step of a run."""
-    module = Classifier.build(parse({"recipe": recipe, "width": "2", **words}), Digits(8, 0, 32))
-    module._trainer = SimpleNamespace(estimated_stepping_batches=steps)
+    """Learning rates of weights and strides at every step of a run of four epochs."""
+    config = parse({"recipe": recipe, "width": "2", "epochs": "4", **words})
+    module = Classifier.build(config, Digits(8, 0, 32))
+    data = SimpleNamespace(train_dataloader=lambda: range(steps // 4))
+    module._trainer = SimpleNamespace(datamodule=data)
     made = module.configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
     found = []

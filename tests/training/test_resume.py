@@ -8,12 +8,17 @@ import signal
 import socket
 import time
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 import torch
 
 from spectral_stride.__main__ import main
+from spectral_stride.torch.training import fit
+from spectral_stride.torch.training.classifier import Classifier
 from spectral_stride.torch.training.cli import WRONG_USAGE
+from spectral_stride.torch.training.data.open import open_data
+from tests.training.data import made
 from tests.training.processes import command, result, started
 
 WORDS = [
@@ -88,6 +93,49 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_as_if_it_had_not_been(unbroken
     for name in ("after", "test_accuracy", "test_accuracies"):
         assert first[name] == second[name]
     assert second["seconds"] > 0
+
+
+def read_by_workers(killed_in, *words):
+    """A command whose samples do not fit in memory; in an epoch, if one is given, it is killed."""
+    fit.open_data = partial(open_data, memory=0)
+    training_step = Classifier.training_step
+
+    def step(module, batch, index):
+        if module.current_epoch == killed_in and index == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return training_step(module, batch, index)
+
+    if killed_in is not None:
+        Classifier.training_step = step
+    return command(*words)
+
+
+KINDS = {
+    "images": lambda root: made.folder_of_images(root, count=16, shape=(32, 32, 3)),
+    "recordings": lambda root: made.folder_of_recordings(root, count=16),
+}
+
+
+@pytest.mark.parametrize(("kind", "epochs"), [("recordings", (0, 1, 2)), ("images", (2,))])
+def test_killed_while_workers_read_it_ends_as_if_it_had_not_been(kind, epochs, tmp_path):
+    """In the first, a middle and the last epoch: the order of samples is that of each epoch."""
+    data = tmp_path / "data"
+    KINDS[kind](data)
+    words = ["train", "--data", data, "--width", "2", "--batch-size", "8", "--epochs", "3"]
+    words += ["--device", "cpu", "--no-baseline", "--seed", "1"]
+    words += ["--size", "32", "--shift", "0.1"] if kind == "images" else ["--model", "audio"]
+    whole = tmp_path / "whole"
+    result(read_by_workers, None, *words, "--out", whole, folder=tmp_path / "there")
+    losses = [loss for _, loss in steps(whole)]
+    assert len(set(losses)) == len(losses)
+    for epoch in epochs:
+        folder = tmp_path / str(epoch)
+        with started(read_by_workers, epoch, *words, "--out", folder, folder=tmp_path) as process:
+            assert process.wait() == -signal.SIGKILL
+        result(read_by_workers, None, "train", "--resume", folder, folder=tmp_path / "again")
+        assert steps(folder) == steps(whole)
+        expected, found = weights(whole), weights(folder)
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_killed_before_the_test_it_is_tested(unbroken, tmp_path):

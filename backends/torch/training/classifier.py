@@ -210,7 +210,10 @@ class Classifier(lightning.LightningModule):
             optimizer = torch.optim.AdamW(groups, betas=BETAS)
         else:
             optimizer = torch.optim.SGD(groups, momentum=MOMENTUM)
-        steps = int(self.trainer.estimated_stepping_batches)
+        # Not Lightning's estimate: to make it, processes that read samples begin with the first
+        # epoch's, before a checkpoint says which epoch it is.
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        steps = config.epochs * len(data.train_dataloader())
         schedule: torch.optim.lr_scheduler.LRScheduler
         if self.recipe.schedule == "one-cycle":
             schedule = torch.optim.lr_scheduler.OneCycleLR(

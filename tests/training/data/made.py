@@ -82,6 +82,15 @@ def folder_of_images(root, classes=("ant", "bee"), count=5, shape=(6, 8, 3)):
     return root
 
 
+def folder_of_recordings(root, classes=("low", "high"), count=5, rate=8000):
+    for number, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            content = wav(tone(10 * number + index, rate), rate)
+            (root / name / f"{index}.wav").write_bytes(content)
+    return root
+
+
 def refused(name, match, **options):
     """Open what must be refused, and return the one line."""
     with pytest.raises(RefusedError, match=match) as caught:

@@ -100,6 +100,11 @@ class TrainingData(lightning.LightningDataModule):
         sampler: DistributedSampler[Any] = DistributedSampler(
             samples, count, rank, shuffle=True, seed=self.seed << 20
         )
+        if self.trainer is not None:
+            # Lightning tells a sampler the same number when an epoch begins. But processes that
+            # read samples take their first orders before, when it makes an iterator of this.
+            progress: Any = self.trainer.fit_loop.epoch_progress.current
+            sampler.set_epoch(progress.processed)
         # A last batch of one sample would break batch normalization on maps of one pixel.
         return self._loader(samples, self.batch_size, sampler, len(sampler) > self.batch_size)
 
