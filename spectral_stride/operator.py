@@ -95,8 +95,11 @@ def apply_axis(
         return x, None
     axis, dtype, xp = plan.axes[position], x.dtype, array_namespace(x)
     ramp, found = axis_map.ramp if on_ramp else None, None
-    # Some libraries' FFT fails on an empty batch.
-    by_fft = plan.methods[position] == "fft" and axis_map.has_fft and 0 not in x.shape
+    if 0 in x.shape and axis_map.has_fft:
+        # Nothing is computed, but shapes and the way back are there. Some libraries' FFT fails here.
+        y = _emptied(x, axis, axis_map.size if adjoint else axis_map.out_size)
+        return y, None if ramp is None else _emptied(x, axis, 2 * ramp.bins.shape[0])
+    by_fft = plan.methods[position] == "fft" and axis_map.has_fft
     if ramp is not None and (not by_fft or is_chunked(x)):  # chunks are not indexed by an array
         take = axis_map.project if adjoint else axis_map.read
         found, ramp = take(x, axis, products.along), None
@@ -108,6 +111,13 @@ def apply_axis(
         x = xp.astype(x, xp.float32)
     y, read = _by_fft(axis_map, x, axis, ramp, adjoint)
     return cast(y, dtype), found if read is None else cast(read, dtype)
+
+
+def _emptied(x: Array, axis: int, size: int) -> Array:
+    """Give an array without entries another size along one axis."""
+    shape = list(x.shape)
+    shape[axis] = size
+    return array_namespace(x).reshape(x, tuple(shape))
 
 
 def _by_fft(

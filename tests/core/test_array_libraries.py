@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import spectral_stride as ss
+from spectral_stride.axis import AxisMap
 from spectral_stride.testing import known, oracles
 from spectral_stride.testing.cases import Case
 from tests.libraries import (
@@ -233,3 +234,21 @@ def test_a_missing_library_is_a_skip_or_a_failure(monkeypatch):
     monkeypatch.setenv(REQUIRE_ALL, "1")
     with pytest.raises(pytest.fail.Exception, match="no_such_library is not installed"):
         load("no_such_library")
+
+
+@pytest.mark.parametrize("method", ["auto", "matmul"])
+@pytest.mark.parametrize(("shape", "axis"), [((0, 60000), 1), ((2, 0, 60000), 2), ((60000, 0), 0)])
+def test_of_an_empty_batch_nothing_is_built(xp, shape, axis, method, monkeypatch):
+    """On a long axis the matrix would have 1.8 thousand million entries."""
+    monkeypatch.setattr(AxisMap, "build_matrix", lambda *_: pytest.fail("the dense matrix"))
+    monkeypatch.setattr(AxisMap, "build_analysis", lambda *_: pytest.fail("the ramp's rows"))
+    options = {"axes": (axis,), "method": method}
+    x, strides = xp.asarray(np.zeros(shape)), xp.asarray([2.0])
+    out = ss.make_plan(shape, (2.0,), **options).out_shape
+    g = xp.asarray(np.zeros(out))
+    y, dx, ds = xp.vjp(x, strides, g, **options)
+    assert (tuple(y.shape), tuple(dx.shape), tuple(ds.shape)) == (out, shape, (1,))
+    assert float(ds[0]) == 0
+    _, dy = xp.jvp(x, strides, x, strides, **options)
+    assert tuple(dy.shape) == out
+    assert y.dtype == dy.dtype == dx.dtype == x.dtype

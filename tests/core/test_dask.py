@@ -147,6 +147,10 @@ def test_a_hard_crop_has_a_zero_tangent_in_the_chunks_of_its_output():
 
 def test_an_empty_batch_and_no_batch():
     assert ss.diffstride(da.zeros((0, 32)), (2.0,)).compute().shape == (0, 24)
+    long = da.zeros((0, 60000), chunks=(0, 60000))
+    y, pullback = ss.vjp(long, (2.0,))
+    assert y.compute().shape == (0, 30008)
+    assert [one.compute().shape for one in pullback(y)] == [(0, 60000), (1,)]
     x = draw(32)
     y, pullback = ss.vjp(da.from_array(x), (2.0,))
     expected, expected_pullback = ss.vjp(x, (2.0,))
