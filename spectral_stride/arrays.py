@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import array_namespace, is_array_api_obj, is_pydata_sparse_array
 
 from spectral_stride import checks
 
@@ -14,14 +14,21 @@ DType = Any
 
 def namespace_of(name: str, x: Array) -> Namespace:
     """Return the array namespace of ``x``, refusing what is no real floating-point array."""
-    if not is_array_api_obj(x):
+    if not is_array_api_obj(x) or is_pydata_sparse_array(x):
         checks.no_array(name, x)
+    if is_masked(x):
+        checks.masked(name, x)
     xp = array_namespace(x)
     allowed = [kind for kind in checks.DTYPES if hasattr(xp, kind)]
     if not any(x.dtype == getattr(xp, kind) for kind in allowed):
         checks.dtype(name, x.dtype, allowed)
     checks.known_sizes(name, tuple(x.shape))
     return xp
+
+
+def is_masked(x: Array) -> bool:
+    """Whether ``x`` can mark entries as missing, as `numpy.ma` does, and dask of such chunks."""
+    return hasattr(getattr(x, "_meta", x), "mask")
 
 
 def is_half(xp: Namespace, dtype: DType) -> bool:

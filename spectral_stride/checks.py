@@ -280,6 +280,17 @@ def dtype(name: str, got: object, allowed: Sequence[str]) -> NoReturn:
     )
 
 
+def masked(name: str, got: object) -> NoReturn:
+    """Refuse an array with missing entries: each would take part in every sample of the output."""
+    refuse(
+        TypeError,
+        name,
+        f"a masked array ({type(got).__name__})",
+        "an array whose entries are all there",
+        f"fill in what is missing first, for example by {name}.filled(value)",
+    )
+
+
 def no_array(name: str, got: object) -> NoReturn:
     """Refuse what is no array of a known library."""
     refuse(

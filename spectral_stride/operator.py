@@ -96,7 +96,7 @@ def apply_axis(
     axis, dtype, xp = plan.axes[position], x.dtype, array_namespace(x)
     ramp, found = axis_map.ramp if on_ramp else None, None
     if 0 in x.shape and axis_map.has_fft:
-        # Nothing is computed, but shapes and the way back are there. Some libraries' FFT fails here.
+        # Nothing is computed, but shapes and the way back are there. Some FFTs would fail.
         y = _emptied(x, axis, axis_map.size if adjoint else axis_map.out_size)
         return y, None if ramp is None else _emptied(x, axis, 2 * ramp.bins.shape[0])
     by_fft = plan.methods[position] == "fft" and axis_map.has_fft

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, TypedDict
 
 from spectral_stride import checks
+from spectral_stride.arrays import is_masked
 
 # Largest axis on which "auto" takes the matmul form. Forward and backward with both gradients, in
 # float32 on 2 CPU cores under PyTorch, its time over the FFT's was, of 65536 rows, 0.49 at 64
@@ -247,6 +248,8 @@ def host_numbers(name: str, values: Any, options: PlanOptions | None = None) -> 
     """Read strides or their tangent, a sequence or an array of any library, as host floats."""
     if not hasattr(values, "shape"):
         return checks.numbers(name, values)
+    if is_masked(values):
+        checks.masked(name, values)
     checks.stride_array(name, tuple(values.shape), values.dtype)
     try:
         if hasattr(values, "compute"):

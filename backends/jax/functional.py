@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 import spectral_stride as core
 from spectral_stride import checks
+from spectral_stride.arrays import is_masked
 from spectral_stride.axis import resampling
 from spectral_stride.functional import prepare
 from spectral_stride.gradients import forward, push
@@ -46,6 +47,8 @@ def as_array(x: Any) -> jax.Array:
     if not (isinstance(x, get_args(ArrayLike)) or hasattr(x, "__jax_array__")):
         remedy = "convert it first: jnp.asarray(x)"
         checks.refuse(TypeError, "x", type(x).__name__, "a jax.Array or a numpy.ndarray", remedy)
+    if is_masked(x):
+        checks.masked("x", x)
     return jnp.asarray(x)
 
 

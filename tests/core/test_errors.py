@@ -412,3 +412,36 @@ def test_cotangents_and_tangents_of_another_library():
     check(refusal(TypeError, pullback, torch), "g", "Tensor", "x's library", "convert g first")
     refused = refusal(TypeError, ss.jvp, np.ones((4, 4)), (2.0,), torch, None)
     check(refused, "dx", "Tensor", "x's library", "convert dx first")
+
+
+def masked(values, size):
+    """An array of numpy.ma with one missing entry, under which another number lies."""
+    array = np.ma.array(np.full((4, size), values))
+    array[1, 2] = np.ma.masked
+    return array
+
+
+@pytest.mark.parametrize("size", [32, 300])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: ss.diffstride(x, (2.0,)),
+        lambda x: ss.vjp(x, (2.0,)),
+        lambda x: ss.jvp(x, (2.0,), x, (1.0,)),
+        lambda x: ss.spectral_pool(x, (8,)),
+    ],
+    ids=["diffstride", "vjp", "jvp", "spectral_pool"],
+)
+def test_what_is_missing_is_not_taken_for_data(call, size):
+    """On short axes, by matrices, and on long ones, by the FFT of whatever lies under the mask."""
+    check(
+        refusal(TypeError, call, masked(1.0, size)),
+        "x", "a masked array (MaskedArray)", "all there", "x.filled(value)",
+    )  # fmt: skip
+    chunked = load("dask.array").from_array(masked(1.0, size), chunks=(2, -1))
+    check(refusal(TypeError, call, chunked), "x", "a masked array (Array)", "all there", "filled")
+
+
+def test_strides_are_not_missing():
+    refused = refusal(TypeError, ss.diffstride, X, np.ma.array([2.0], mask=[True]))
+    check(refused, "strides", "a masked array (MaskedArray)", "all there", "strides.filled(value)")

@@ -378,6 +378,8 @@ def test_refuses_other_arrays(function):
         message = re.escape(f"x: got {name}; allowed: a jax.Array or a numpy.ndarray; instead: con")
         with pytest.raises(TypeError, match=message):
             function(other, (2,))
+    with pytest.raises(TypeError, match=r"x: got a masked array \(MaskedArray\); allowed"):
+        function(np.ma.array(np.ones((2, 8)), mask=False), (2,))
 
 
 @pytest.mark.parametrize(
