@@ -126,6 +126,9 @@ def _begin(function, words, folder, variables, files):
     importlib.import_module("dask").config.refresh()
     rank = importlib.import_module("lightning.fabric.utilities.rank_zero")
     rank.rank_zero_only.rank = rank._get_rank() or 0
+    # A forked process would start others as it was started itself. So kept alive by a server of
+    # their own, processes that read samples would outlive a training that is killed.
+    multiprocessing.set_start_method(None, force=True)
     os.chdir(folder)
     if hasattr(os, "setsid"):
         os.setsid()  # as a terminal does it: a process and all that it starts are one group
