@@ -1,6 +1,7 @@
-"""Every function that is offered for arrays of any library: what it takes, checks and returns.
+"""The functions that are offered for arrays of any library: what each takes, checks and returns.
 
-The maths behind them is in `mask`, `axis` and `gradients`, the sizes in `plan`.
+All but `complexity`, which is about a network and no array. The maths behind them is in `mask`,
+`axis` and `gradients`, the sizes in `plan`.
 """
 
 from collections.abc import Callable, Sequence

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from spectral_stride.axis import Resampling
+from spectral_stride.axis import Resampling, hard_crop
 from spectral_stride.fast.taps import Taps
 from spectral_stride.gradients import backward, forward
 from spectral_stride.mask import count_ramp_bins
@@ -51,7 +51,8 @@ class _Node(NamedTuple):
     def built(self, x: torch.Tensor, strides: torch.Tensor | None) -> Resampling:
         """Build the map, or find the one that was built for the same strides."""
         if strides is None:
-            return crop_map(self.plan, x)
+            # A compiler that records CUDA graphs may have given memory that is not to be kept.
+            return crop_map(self.plan, x) if x.device.type == "cpu" else hard_crop(x, self.plan)
         if self.learn:
             return learned_map(strides, self.plan, self.taps, from_output=False)[0]
         return constant_map(strides, self.plan, self.taps, x)
@@ -101,7 +102,7 @@ def _resample(
     if not learn:
         return [_own(apply(op, stored, products=products), stored, order)]
     y, q = forward(op, stored, products)
-    return [_own(y, stored, order), *[one.contiguous() for one in q if one is not None]]
+    return [_own(y, stored, order), *[_own(one, stored, None) for one in q if one is not None]]
 
 
 @_resample.register_fake
@@ -183,7 +184,9 @@ def _(
 
 def _own(y: torch.Tensor, x: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
     """Return y in logical order, as a tensor that shares no memory with x: a node has to."""
-    y = y.clone(memory_format=torch.contiguous_format) if y is x else y.contiguous()
+    # Of an empty x all is a view.
+    shared = y is x or y.numel() == 0
+    y = y.clone(memory_format=torch.contiguous_format) if shared else y.contiguous()
     return logical_order(y, tuple(order)) if order else y
 
 
@@ -233,12 +236,12 @@ def _feasible(
 
 @_feasible.register_fake
 def _(strides: torch.Tensor, *bounds: Sequence[float]) -> torch.Tensor:
-    """Return what has their shape."""
+    """Return an empty tensor of the strides' shape, for a compiler."""
     return torch.empty_like(strides, memory_format=torch.contiguous_format)
 
 
 def _setup_projection(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-    """Save what tells on which side a stride is."""
+    """Save the strides and their bounds, for the projection of their gradient."""
     strides, _, _, ctx.low, ctx.high = inputs
     ctx.save_for_backward(strides)
 

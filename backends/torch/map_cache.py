@@ -22,9 +22,10 @@ AllTaps = tuple[Taps, ...] | None
 # A map, and how its strides learn where that is from its output.
 LearnedMap = tuple[Resampling, FromOutput | None]
 
-# Largest axis for which NumPy builds the rows of a CPU tensor's map: its calls take half as long as
-# PyTorch's (a layer of two axes, forward and backward, 0.9 in place of 1.7 ms for 32 samples, 2.3
-# in place of 3.3 for 224). The products are PyTorch's: NumPy would wake threads of its own.
+# Largest axis for which NumPy builds a map's rows, where the strides can be read. Its calls take
+# half as long as PyTorch's on a CPU (a layer of two axes, forward and backward, 0.9 in place of 1.7
+# ms for 32 samples, 2.3 in place of 3.3 for 224). The products are PyTorch's: NumPy would wake
+# threads of its own.
 LONGEST_ON_HOST = 256
 # Numbers in the arrays of all maps that are kept, some 16 MiB: of feature maps, more than a network
 # has layers.
@@ -142,12 +143,17 @@ def learned_map(
     plan, there = for_any_batch(plan), point.device
     if there.type != "cpu":
         point = point.cpu()
-    key = tuple(point.numpy().tolist()), plan, taps, point.dtype, from_output, there
+    key = tuple(point.numpy().tolist()), plan, taps, point.dtype, from_output, _place(there)
     found: LearnedMap | None = learned.find(key)
     if found is None:
         found = _built(point, plan, taps, there, from_output=from_output)
         learned.keep(key, _array_entries(plan, taps), found)
     return found
+
+
+def _place(device: torch.device) -> Hashable:
+    """Where a kept map may be used: what one stream of a device has, another need not have yet."""
+    return device, torch.cuda.current_stream(device) if device.type == "cuda" else None
 
 
 def is_readable(point: torch.Tensor, may_wait: bool) -> bool:
@@ -220,7 +226,9 @@ def constant_map(
         point = torch.tensor(values, dtype=dtype, device="cpu")
         return _built(point, plan, taps, x.device, learn=False)[0]
 
-    return _once_for_all(("strides", values, plan, taps, dtype, x.device), plan, taps, build)
+    return _once_for_all(
+        ("strides", values, plan, taps, dtype, _place(x.device)), plan, taps, build
+    )
 
 
 def crop_map(plan: Plan, x: torch.Tensor) -> Resampling:
@@ -228,7 +236,7 @@ def crop_map(plan: Plan, x: torch.Tensor) -> Resampling:
     if not is_plain_eager() or type(x) not in (torch.Tensor, torch.nn.Parameter):
         return hard_crop(x, plan)
     plan = for_any_batch(plan)
-    key = "crop", plan, working_dtype(torch, x.dtype), x.device
+    key = "crop", plan, working_dtype(torch, x.dtype), _place(x.device)
     return _once_for_all(key, plan, None, lambda: hard_crop(x, plan))
 
 

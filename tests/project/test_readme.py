@@ -121,7 +121,7 @@ def test_swaps_keep_the_size(before, after):
 
 
 def test_the_swap_table_is_read():
-    assert len(swaps()) == 8
+    assert len(swaps()) == 9
 
 
 def test_sizes_of_the_ramps():

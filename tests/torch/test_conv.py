@@ -503,6 +503,15 @@ def test_what_the_constructor_refuses(options, message):
         DiffStrideConv2d(3, 8, **arguments)
 
 
+def test_other_axes_are_refused_later_too():
+    layer = DiffStrideConv2d(3, 4, 3, padding=1)
+    with pytest.raises(TypeError, match=r"^DiffStrideConv2d: axes: got \(1, 2\); allowed: .*last"):
+        layer.axes = (1, 2)
+    assert layer.axes == (-2, -1)
+    layer.multiple_of = 4
+    assert layer(torch.ones(1, 3, 9, 9)).shape[-1] % 4 in (0, 1)
+
+
 def test_one_number_in_a_tuple_is_for_both_axes():
     x = torch.randn(2, 3, 12, 14)
     pair = DiffStrideConv2d(3, 8, 3, padding=(2, 2), dilation=(2, 2))

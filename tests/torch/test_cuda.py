@@ -21,12 +21,16 @@ from spectral_stride.torch import (
 )
 from tests.libraries import unavailable
 
-# The compiler says that it traces functions that are cached; and it asks every tensor that enters a
-# graph for its gradient.
+# The compiler says that it traces functions that are cached, asks every tensor that enters a graph
+# for its gradient, and would have TF32. PyTorch says that what finds waits is a prototype, and that
+# gradients are summed on another stream than that which a graph was recorded on.
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
+    pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*AccumulateGrad node's stream:UserWarning"),
 ]
 IMAGES = (4, 6, 33, 28)
 LAYERS = {
@@ -56,6 +60,8 @@ def _exact_and_fresh():
     if not torch.cuda.is_available():
         unavailable("PyTorch finds no CUDA device")
     torch._dynamo.reset()
+    map_cache.learned.clear()
+    map_cache.constant.clear()
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     yield

@@ -41,7 +41,7 @@ def _pads(conv: Convolution) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _pair(values: Sequence[int]) -> tuple[int, int]:
-    """Of height and of width; like PyTorch's own function, one number in a tuple is for both."""
+    """Return the entries for height and for width; a single one is for both, as in PyTorch."""
     height, width = (*values, *values) if len(values) == 1 else values
     return height, width
 

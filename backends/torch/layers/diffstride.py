@@ -211,11 +211,15 @@ class DiffStride(HasStrideSettings, nn.Module):
 
     @settings.setter
     def settings(self, settings: StrideSettings) -> None:
-        self._settings.check_successor(settings)
+        self._check_successor(settings)
         self._extend_reach_to_met()
         self._settings = settings
         self._held.renew(settings, settings.clip(self._held.strides))
         self._note_strides()
+
+    def _check_successor(self, settings: StrideSettings) -> None:
+        """Refuse settings that this layer cannot come to have."""
+        self._settings.check_successor(settings)
 
     def forward(self, x: torch.Tensor, conv: Convolution | None = None) -> torch.Tensor:
         """Resample ``x``; its shape follows the present strides, or is held.

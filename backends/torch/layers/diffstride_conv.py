@@ -1,12 +1,13 @@
 """The convolution whose stride is learned, at about the price of a strided one."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, cast
 
 import torch
 from torch import nn
 
 from spectral_stride import checks
+from spectral_stride.layer_settings import StrideSettings
 from spectral_stride.torch.layers.conv_order import check_convolution
 from spectral_stride.torch.layers.diffstride import DiffStride
 
@@ -95,8 +96,7 @@ class DiffStrideConv2d(DiffStride):
                 remedy = "write strides=2.0: it is what the layer learns"
                 checks.refuse(TypeError, "stride", got, "strides, a number or two", remedy)
             for name in {"axes", "ndim"} & options.keys():
-                allowed = "the axes of a two-dimensional convolution, which are the last two"
-                checks.refuse(TypeError, name, repr(options[name]), allowed, f"leave {name} out")
+                self._refuse_axes(name, options[name])
         super().__init__(strides, ndim=2, axes=(-2, -1), **options)
         where = {name: options[name] for name in ("device", "dtype") if name in options}
         # It checks its arguments, starts its weights, and knows what each padding means.
@@ -119,6 +119,17 @@ class DiffStrideConv2d(DiffStride):
         self.kernel_size, self.dilation, self.groups = conv.kernel_size, conv.dilation, groups
         self.padding, self.padding_mode = conv.padding, padding_mode
         self._reversed_padding_repeated_twice = conv._reversed_padding_repeated_twice
+
+    def _check_successor(self, settings: StrideSettings) -> None:
+        """Refuse other axes than those of the kernel, too, as the constructor does."""
+        if settings.axes != (-2, -1):
+            self._refuse_axes("axes", settings.axes)
+        super()._check_successor(settings)
+
+    @staticmethod
+    def _refuse_axes(name: str, got: Any) -> NoReturn:
+        allowed = "the axes of a two-dimensional convolution, which are the last two"
+        checks.refuse(TypeError, name, repr(got), allowed, f"leave {name} out")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # it has its own
         """Convolve and resample ``x``; its shape follows the present strides, or is held."""

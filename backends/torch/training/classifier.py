@@ -179,7 +179,7 @@ class Classifier(lightning.LightningModule):
         checkpoint["met"] = [(one._start, one._reach) for one in self._layers()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from it."""
+        """Restore what `on_save_checkpoint` has kept."""
         self.seconds, self._median_before = checkpoint["seconds"], checkpoint["step_seconds"]
         self._met = checkpoint["met"]
 

@@ -137,7 +137,7 @@ class EpochBatches(BatchSampler):
     """Batches of indices, whose order is told the epoch as that of single ones would be."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Pass it on to the sampler."""
+        """Tell the sampler which epoch comes next: it decides the order."""
         if isinstance(self.sampler, DistributedSampler):
             self.sampler.set_epoch(epoch)
 
