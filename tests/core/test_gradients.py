@@ -86,6 +86,21 @@ def cases_with_dtypes(draw, **options):
     return draw(cases(max_axes=2, **options)), draw(st.sampled_from([None, "float32", "float64"]))
 
 
+def test_each_stride_has_the_tangent_of_its_own_axis(xp):
+    """<g, dy> along one stride is that stride's gradient."""
+    x = xp.asarray(np.random.default_rng(1).normal(size=(2, 14, 17)))
+    strides = xp.asarray([1.8, 2.6])
+    g = xp.asarray(np.random.default_rng(2).normal(size=(2, 8, 7)))
+    options = {"ramp": "inside"}
+    _, _, ds = xp.vjp(x, strides, g, **options)
+    still = xp.asarray(np.zeros((2, 14, 17)))
+    for position in range(2):
+        along = xp.asarray([float(position == one) for one in range(2)])
+        _, dy = xp.jvp(x, strides, still, along, **options)
+        found = float(np.sum(to_numpy(dy) * to_numpy(g)))
+        assert found == pytest.approx(float(ds[position]), rel=1e-9)
+
+
 @for_all(cases_with_dtypes, share=0.2)
 def test_stride_gradients_have_the_dtype_of_the_strides(xp, drawn):
     """That of an array of strides; for numbers that of x, at least float32."""

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+import spectral_stride as core
 from spectral_stride import make_plan
 from spectral_stride.torch import (
     DiffStride,
@@ -863,6 +864,29 @@ def test_what_is_kept_from_inference_serves_in_training():
     (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
     dx.square().sum().backward()
     assert x.grad.isfinite().all()
+
+
+def test_a_map_that_is_too_large_pushes_no_other_out(monkeypatch):
+    monkeypatch.setattr(map_cache, "MOST_KEPT", 6000)
+    map_cache.constant.clear()
+    with torch.no_grad():
+        SpectralPool(2.0)(torch.ones(1, 24, 24))
+        (kept,) = map_cache.constant._maps
+        SpectralPool(2.0)(torch.ones(1, 240, 240))
+    assert list(map_cache.constant._maps) == [kept]
+
+
+def test_a_map_of_single_precision_does_not_serve_double():
+    """At the same strides, in either order."""
+    x = torch.randn(2, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    expected = core.diffstride(x.double().numpy(), (2.5, 1.75), ramp="inside")
+    for dtypes in ((torch.float32, torch.float64), (torch.float64, torch.float32)):
+        map_cache.learned.clear()
+        for dtype in dtypes:
+            layer = DiffStride((2.5, 1.75), ramp="inside", dtype=dtype)
+            y = layer(x.to(dtype)).detach()
+            assert y.dtype == dtype
+            assert (y.double().numpy() - expected).std() < (1e-14 if dtype.itemsize > 4 else 1e-6)
 
 
 def test_large_matrices_are_not_kept(monkeypatch):
