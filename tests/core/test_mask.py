@@ -120,19 +120,22 @@ def test_a_bin_on_the_edge_is_not_on_the_ramp(smoothness):
     assert abs(pullback(wave)[1][0]) < 1e-12
 
 
-@pytest.mark.parametrize(("ramp", "kept"), [("outside", 6), ("inside", 6)])
-def test_a_hard_edge_is_between_two_bins(ramp, kept):
-    """The bins below c + 1, or c + 1/2; c = 4.8 and 5.3."""
-    stride = 32 / (2 * {"outside": 4.8, "inside": 5.3}[ramp])
+@pytest.mark.parametrize(
+    ("ramp", "c", "kept"),
+    [("outside", 4.8, 6), ("outside", 5.05, 7), ("inside", 5.3, 6), ("inside", 5.55, 7)],
+)
+def test_a_hard_edge_is_between_two_bins(ramp, c, kept):
+    """It lets the bins below c + 1 pass, or below c + 1/2."""
+    stride = 32 / (2 * c)
     mask = ss.soft_mask(32, stride, smoothness=0, ramp=ramp)
     np.testing.assert_array_equal(mask, [1] * kept + [0] * (17 - kept))
 
 
 @pytest.mark.parametrize("ramp", ["outside", "inside"])
 @pytest.mark.parametrize("smoothness", [0.5, 1.7, 2.5, 4.0])
-def test_a_stride_moves_the_bins_on_its_ramp_alone(smoothness, ramp):
+@pytest.mark.parametrize("size", [12, 40])
+def test_a_stride_moves_the_bins_on_its_ramp_alone(size, smoothness, ramp):
     """On the whole canvas, where the bins beyond the ramp are too: dm_k/ds of every bin."""
-    size = 40
     for stride in np.arange(21, 144, 6) / 16:
         slopes = oracles.mask_slope(size, stride, smoothness, ramp)
         for k in range(1, size // 2):
