@@ -163,12 +163,12 @@ def resampling(
         c = cutoff(strides[position], size, plan.smoothness, plan.ramp, stop)
         bins = xp.arange(out_size // 2 + 1, dtype=strides.dtype, device=device(strides))
         mask = mask_on(bins, c, plan.smoothness, plan.ramp)
-        ramp = _ramp(c, size, out_size, plan) if learn and plan.smoothness > 0 else None
-        maps.append(AxisMap(mask, ramp, size, out_size, plan.norm))
+        on_ramp = _on_ramp(c, size, out_size, plan) if learn and plan.smoothness > 0 else None
+        maps.append(AxisMap(mask, on_ramp, size, out_size, plan.norm))
     return Resampling(plan, tuple(maps))
 
 
-def _ramp(c: Array, size: int, out_size: int, plan: Plan) -> Ramp:
+def _on_ramp(c: Array, size: int, out_size: int, plan: Plan) -> Ramp:
     """Find the bins on the ramp of a cutoff, and their slope d = w dm/ds gain/N."""
     bins = ramp_bins(c, size, out_size // 2, plan.smoothness, plan.ramp)
     slope = slope_on(array_namespace(c).astype(bins, c.dtype), c, size, plan.smoothness, plan.ramp)

@@ -47,13 +47,13 @@ def backward(
     not computed, and None.
     """
     total: Array | None = None
-    for position, (axis, kept) in enumerate(zip(op.maps, q, strict=True)):
+    for position, (axis_map, kept) in enumerate(zip(op.maps, q, strict=True)):
         back = None if dq is None else dq[position]
         if not into_x and position == len(op.maps) - 1:
             # Of the last axis only its coefficients are wanted.
             p = None
-            if g is not None and axis is not None and axis.ramp is not None:
-                p = axis.project(g, op.plan.axes[position], products.along)
+            if g is not None and axis_map is not None and axis_map.ramp is not None:
+                p = axis_map.project(g, op.plan.axes[position], products.along)
             g = back = None
         else:
             g, p = (
@@ -61,11 +61,11 @@ def backward(
                 if g is None
                 else apply_axis(op, g, position, adjoint=True, products=products)
             )
-        if p is not None and kept is not None and axis is not None:
-            one = products.pair(cast(p, dtype), cast(kept, dtype), op.plan.axes) * axis.scale
+        if p is not None and kept is not None and axis_map is not None:
+            one = products.pair(cast(p, dtype), cast(kept, dtype), op.plan.axes) * axis_map.scale
             total = add(total, at_place(one, position, len(op.maps)))
-        if back is not None and axis is not None:
-            g = add(g, axis.read_adjoint(back, op.plan.axes[position], products.along))
+        if back is not None and axis_map is not None:
+            g = add(g, axis_map.read_adjoint(back, op.plan.axes[position], products.along))
     return g, None if total is None else sum_over_batch(total)
 
 
@@ -75,14 +75,14 @@ def push(
     """Tangents along (dx, ds) of what `forward` returns; None stands for zeros."""
     dq: list[Array | None] = [None] * len(op.maps)
     for position in reversed(range(len(op.maps))):
-        axis, kept = op.maps[position], q[position]
+        axis_map, kept = op.maps[position], q[position]
         if dx is not None:
             dx, dq[position] = apply_axis(op, dx, position)
-        if ds is not None and kept is not None and axis is not None:
+        if ds is not None and kept is not None and axis_map is not None:
             # The tangent goes with q and not with the rows: transposed, that is the sum of p q in
             # working precision, and no product over the whole batch.
             moved = cast(cast(kept, ds.dtype) * ds[position], kept.dtype)
-            dx = add(dx, axis.spread(moved, op.plan.axes[position], PLAIN.along))
+            dx = add(dx, axis_map.spread(moved, op.plan.axes[position], PLAIN.along))
     return dx, dq
 
 

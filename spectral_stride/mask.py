@@ -82,26 +82,26 @@ def slope_on(bins: Array, c: Array, size: int, smoothness: float, ramp: str) -> 
     return xp.where(on_ramp, fall / width * (-2 / size * c * c), xp.zeros_like(u))
 
 
-def count_ramp_bins(size: int, kept: int, smoothness: float, ramp: str) -> int:
-    """Count the bins among 0 .. kept that are enough for the ramp of any stride.
+def count_ramp_bins(size: int, last_bin: int, smoothness: float, ramp: str) -> int:
+    """Count the bins among 0 .. last_bin that are enough for the ramp of any stride.
 
     A half-open interval of ``width`` bins holds at most ceil(width) integers, and DC is never among
     them.
     """
     widest = smoothness if ramp == "outside" else min(smoothness, max(size / 4, 1.0))
-    return min(math.ceil(widest), kept)
+    return min(math.ceil(widest), last_bin)
 
 
-def ramp_bins(c: Array, size: int, kept: int, smoothness: float, ramp: str) -> Array:
-    """Return the integer bins among 0 .. kept that hold the whole ramp.
+def ramp_bins(c: Array, size: int, last_bin: int, smoothness: float, ramp: str) -> Array:
+    """Return the integer bins among 0 .. last_bin that hold the whole ramp.
 
     Their number is static, so that shapes are; their start follows the cutoff.
     """
     xp = array_namespace(c)
     foot, _, _ = ramp_span(c, smoothness, ramp)
-    count = count_ramp_bins(size, kept, smoothness, ramp)
+    count = count_ramp_bins(size, last_bin, smoothness, ramp)
     offsets = xp.arange(count, device=device(c))
     # Not xp.clip, which in CuPy waits for the device.
-    start, last = xp.ceil(foot), xp.full_like(foot, kept + 1 - count)
+    start, last = xp.ceil(foot), xp.full_like(foot, last_bin + 1 - count)
     start = xp.where(start < last, start, last)
     return offsets + xp.astype(start, offsets.dtype)

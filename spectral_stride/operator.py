@@ -138,9 +138,9 @@ def _by_fft(
         found = _coefficients_in(spectrum, ramp, axis, weighted=adjoint)
         found = found if adjoint else found * (size / axis_map.scale)
     if adjoint:
-        kept = xp.arange(size // 2 + 1, device=device(mask))
+        bins = xp.arange(size // 2 + 1, device=device(mask))
         # The transform onto N samples applies the weights of N; those of n are wanted.
-        ratio = bin_weights(kept, size, mask.dtype) / bin_weights(kept, out_size, mask.dtype)
+        ratio = bin_weights(bins, size, mask.dtype) / bin_weights(bins, out_size, mask.dtype)
         level = gain(norm, out_size, size) * mask * ratio
     else:
         level = gain(norm, size, out_size) * mask

@@ -2,7 +2,9 @@
 
 import importlib
 import os
+import sys
 from enum import Enum
+from pathlib import Path
 
 import array_api_compat
 import numpy as np
@@ -34,6 +36,15 @@ def flat_vjp(x, strides, g, **options):
     """The output and both gradients, in one function of arrays."""
     y, pullback = ss.vjp(x, strides, **options)
     return y, *pullback(g)
+
+
+def block_fast(monkeypatch):
+    """Let every import of `spectral_stride.fast` fail from now on."""
+    folder = Path(ss.__file__).parent / "fast"
+    names = {f"spectral_stride.fast.{path.stem}" for path in folder.glob("*.py")}
+    for name in {"spectral_stride.fast", *names}:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delattr(ss, "fast", raising=False)
 
 
 class Backend(Enum):

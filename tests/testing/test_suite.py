@@ -10,7 +10,7 @@ from spectral_stride.testing import PROPERTIES
 from spectral_stride.testing.agreement import check_agreement
 from spectral_stride.testing.known import KNOWN, UnavailableError, planned
 from spectral_stride.testing.suite import run
-from tests.libraries import load, unavailable
+from tests.libraries import block_fast, load, unavailable
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -30,8 +30,13 @@ def load_or_skip(known):
 
 @pytest.mark.parametrize("prop", PROPERTIES, ids=str)
 @pytest.mark.parametrize("known", EVERYONE)
-def test_every_implementation_has_every_property(known, prop):
-    """One suite: the core on each library, and the adapters under their own autodiff."""
+def test_every_implementation_has_every_property(known, prop, monkeypatch):
+    """One suite: the core on each library, and the adapters under their own autodiff.
+
+    The core alone has it without what only speed needs.
+    """
+    if not known.name.startswith("spectral_stride."):
+        block_fast(monkeypatch)
     # Half as many as of other tests: each of these is two dozen properties on eight libraries.
     row = run(load_or_skip(known), prop, settings().max_examples / 2 * known.share)
     assert not row.failure, row.failure
