@@ -78,3 +78,15 @@ def test_an_earlier_runs_choices_are_completed_in_the_order_of_the_table():
     del choices["epochs"]
     with pytest.raises(KeyError, match="epochs"):
         complete(choices)
+
+
+@pytest.mark.parametrize("word", ["white", "#ff8000", "rgb(1, 2, 3)", "none"])
+def test_a_background_is_a_colour_or_none(word):
+    assert parse({"background": word}).background == word
+
+
+@pytest.mark.parametrize("word", ["whte", "", "#12", 3])
+def test_a_background_that_is_no_colour_is_refused(word):
+    match = r"--background: got .*; allowed: a colour such as white or #ff8000, or none; instead: "
+    with pytest.raises(RefusedError, match=match):
+        parse({"background": word})

@@ -7,6 +7,8 @@ from dataclasses import MISSING, asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from PIL import ImageColor
+
 from spectral_stride import checks
 from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS
 from spectral_stride.torch.training.networks import MODELS
@@ -42,6 +44,9 @@ MOST_PROCESSES = 1024
 
 Pair = tuple[float, float]
 
+# In place of a colour.
+NO_BACKGROUND = "none"
+
 # Headings of the help.
 DATA, NETWORK, TRAINING, DEVICE = "Data", "Network", "Training", "Where to compute"
 
@@ -69,6 +74,20 @@ class _Smoothness(Real):
             allowed = f"0 (a hard crop), or at least {checks.NARROWEST_RAMP:g} DFT bins"
             refuse(flag, repr(word), allowed, f"write {flag} {default:g}")
         return number
+
+
+class _Background(Text):
+    """What transparent images are laid on: a colour that Pillow knows, or nothing."""
+
+    def check(self, flag: str, word: Any, default: Any) -> str:
+        """Return the colour."""
+        try:
+            if word != NO_BACKGROUND:
+                ImageColor.getrgb(word)
+        except (ValueError, TypeError):
+            allowed = f"a colour such as white or #ff8000, or {NO_BACKGROUND}"
+            refuse(flag, repr(word), allowed, f"write {flag} {default}")
+        return str(word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +127,15 @@ class Config:
         Integer(0, LARGEST_SIDE, " (0 leaves images as they are)", "PIXELS"),
         "Bring images to this height and width; 0 leaves them as they are.",
         panel=DATA,
+    )
+    background: str = option(
+        "white",
+        _Background("COLOUR"),
+        f"What transparent images are laid on; {NO_BACKGROUND} takes the colours under what is "
+        "transparent.",
+        panel=DATA,
+        # For most images it says nothing, and reports are to compare such runs with those of now.
+        before="white",
     )
     seconds: float = option(
         0.0,

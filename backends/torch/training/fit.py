@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.config import OPTIONS, Config
+from spectral_stride.torch.training.config import NO_BACKGROUND, OPTIONS, Config
 from spectral_stride.torch.training.data.datamodule import TrainingData
 from spectral_stride.torch.training.data.open import open_data
 from spectral_stride.torch.training.device import find_device, is_first_process, suitable_threads
@@ -175,6 +175,7 @@ def make_data(config: Config) -> TrainingData:
         config.seed,
         config.limit or None,
         size=config.size or None,
+        background=None if config.background == NO_BACKGROUND else config.background,
         seconds=config.seconds or None,
         input_column=config.input or None,
         labels=[name for name in config.labels.split(",") if name] or None,

@@ -21,13 +21,74 @@ def test_greyscale_images_keep_one_channel_and_mixed_ones_become_rgb(tmp_path):
     np.testing.assert_array_equal(data.train_set.tensors[0][2, 0], pixels(2, (6, 8)))
     assert data.notes == ()
     odd = [grey[0], png(pixels(1), "P"), png(pixels(2, (6, 8, 4))), png(pixels(3))]
-    data = open_data(write(tmp_path / "m", train=image_table(odd), test=image_table(grey)), 2, 0)
+    name = write(tmp_path / "m", train=image_table(odd), test=image_table(grey))
+    data = open_data(name, 2, 0, background=None)
     assert data.sample_shape == data.test_set[0][0].shape == (3, 6, 8)
-    assert data.notes == ("Images of Pillow's mode L, P, RGBA were converted to RGB.",)
+    assert data.notes == (
+        "Images of Pillow's mode L, P, RGBA were converted to RGB.",
+        "Images with transparent parts were taken with the colours under them: see --background.",
+    )
     np.testing.assert_array_equal(data.train_set[0][0], pixels(0, (6, 8))[None].repeat(3, 0))
     np.testing.assert_array_equal(
         data.train_set[2][0].permute(1, 2, 0), pixels(2, (6, 8, 4))[..., :3]
     )
+
+
+def see_through(mode, kind="PNG"):
+    """A drawing of which the left half is transparent, one column half so; black lies below it."""
+    alpha = np.zeros((6, 8), dtype=np.uint8)
+    alpha[:, 4:] = 255
+    file = io.BytesIO()
+    if mode in ("RGBA", "LA"):
+        shown = np.where(alpha, 200, 0).astype(np.uint8)
+        alpha[:, 3] = 128
+        bands = [shown] * (len(mode) - 1) + [alpha]
+        image = Image.merge(mode, [Image.fromarray(band) for band in bands])
+        image.save(file, kind)
+    elif mode == "P":
+        image = Image.fromarray((alpha // 255).astype(np.uint8), "P")
+        image.putpalette([0, 0, 0, 200, 200, 200])
+        image.save(file, kind, transparency=0)
+    else:  # a colour that stands for transparent
+        image = Image.fromarray(np.where(alpha, 200, 0).astype(np.uint8)).convert(mode)
+        image.save(file, kind, transparency=0 if mode == "L" else (0, 0, 0))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("memory", [2**30, 0], ids=["in memory", "by workers"])
+@pytest.mark.parametrize(("background", "level"), [("white", 255), ("#404040", 64), (None, 0)])
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        *((mode, "PNG") for mode in ("RGBA", "LA", "P", "RGB", "L")),
+        *((mode, "WEBP") for mode in ("RGBA",)),
+        ("P", "GIF"),
+    ],
+)
+def test_what_is_transparent_shows_the_background(mode, kind, background, level, memory, tmp_path):
+    """Also where a palette or a colour says what is transparent."""
+    contents = [see_through(mode, kind)] * 4
+    name = write(tmp_path / "x", train=image_table(contents), test=image_table(contents))
+    size = {} if memory else {"size": 6}
+    data = open_data(name, 2, 0, background=background, memory=memory, **size)
+    image, _ = data.train_set[1]
+    assert image.shape == (1 if mode in ("L", "LA") else 3, 6, 8 if memory else 6)
+    left, right = image[..., :2], image[..., -3:]
+    tolerance = 3 if kind == "WEBP" else 0  # which is lossy
+    assert (left.int() - level).abs().max() <= tolerance or (kind == "WEBP" and background is None)
+    assert (right.int() - 200).abs().max() <= tolerance
+    if mode in ("RGBA", "LA") and kind == "PNG" and memory:
+        assert image[0, 0, 3] == round((1 - 128 / 255) * level) or background is None
+    on = f"laid on {background}" if background else "taken with the colours under them"
+    assert f"Images with transparent parts were {on}: see --background." in data.notes
+
+
+def test_an_image_that_hides_all_of_its_background_is_as_it_was(tmp_path):
+    rgba = np.concatenate([pixels(0), np.full((6, 8, 1), 255, dtype=np.uint8)], axis=2)
+    name = write(tmp_path / "x", train=image_table([png(rgba)] * 4), test=image_table(colours(2)))
+    data = open_data(name, 2, 0, background="red")
+    np.testing.assert_array_equal(data.train_set[0][0].permute(1, 2, 0), pixels(0))
+    assert data.notes == ("Images of Pillow's mode RGBA were converted to RGB.",)
 
 
 def test_a_photograph_is_turned_as_its_camera_was_held(tmp_path):

@@ -122,6 +122,7 @@ def test_recordings_have_no_size(tmp_path):
     table = audio_table([wav(tone(0))] * 4)
     name = write(tmp_path / "x", train=table, test=table)
     refused(name, "--size: got 4; .* which holds recordings", size=4)
+    refused(name, "--background: got .red.; .* which holds recordings", background="red")
 
 
 def test_nothing_is_written_to_the_screen_and_what_was_set_is_set_again(tmp_path, capfd):

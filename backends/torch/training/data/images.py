@@ -46,15 +46,21 @@ class ImageReader:
         Name of the image whose shape that is.
     channels : int or None
         1 or 3; None gives greyscale images 1 and others 3.
+    background : str or None
+        Colour that transparent images are laid on; None leaves out how transparent they are.
     modes : set of str
         Modes, in Pillow's words, that have been read.
+    transparent : bool
+        Whether an image has been read that shows a background.
     """
 
     size: int | None = None
     shape: tuple[int, int] | None = None
     like: str = ""
     channels: int | None = None
+    background: str | None = "white"
     modes: set[str] = field(default_factory=set)
+    transparent: bool = False
 
     def __call__(self, content: bytes) -> torch.Tensor:
         """Read one image.
@@ -73,6 +79,8 @@ class ImageReader:
             raise BadFileError(wrong, "all in colour, or none", "convert the images")
         self.modes.add(image.mode)
         grey = image.mode in GREY and self.channels != RGB
+        if image.has_transparency_data:
+            image = self._on_background(image)
         image = image.convert("L" if grey else "RGB")
         if self.size is not None:
             square = (self.size, self.size)
@@ -86,6 +94,16 @@ class ImageReader:
             raise BadFileError(wrong, f"one size, or {SIZE} to bring images to one", remedy)
         pixels = torch.from_numpy(np.array(image))
         return pixels[None] if grey else pixels.permute(2, 0, 1)
+
+    def _on_background(self, image: Image.Image) -> Image.Image:
+        """Lay an image on the background, where that can be seen through it."""
+        whole = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
+        if whole.getchannel("A").getextrema() == (LEVELS - 1, LEVELS - 1):
+            return image
+        self.transparent = True
+        if self.background is None:
+            return image
+        return Image.alpha_composite(Image.new("RGBA", whole.size, self.background), whole)
 
 
 def _open(content: bytes) -> Image.Image:
@@ -153,6 +171,8 @@ class Images(TrainingData):
     size : int, optional
         Resize the shorter side to this and crop the centre; needed where sizes differ, and where
         images do not fit in memory.
+    background : str, optional
+        Colour that transparent images are laid on; None leaves out how transparent they are.
     memory : int, optional
         Bytes of decoded images, at three channels, that may be kept.
     notes : tuple of str, optional
@@ -173,6 +193,7 @@ class Images(TrainingData):
         test: RawSamples,
         tasks: dict[str, int],
         size: int | None = None,
+        background: str | None = "white",
         memory: int = MEMORY,
         notes: tuple[str, ...] = (),
     ) -> None:
@@ -183,7 +204,7 @@ class Images(TrainingData):
         (first,) = decode(train.take(np.array([0])), ImageReader(size))
         height, width = first.shape[1:]
         count = len(train) + len(test)
-        reader = ImageReader(size, (height, width), train.name(0))
+        reader = ImageReader(size, (height, width), train.name(0), background=background)
         if RGB * height * width * count <= memory:
             channels = self._load(train, test, reader)
         elif size is None:
@@ -205,6 +226,9 @@ class Images(TrainingData):
                 *notes,
                 f"Images of Pillow's mode {', '.join(unusual)} were converted to {to}.",
             )
+        if reader.transparent:
+            on = f"laid on {background}" if background else "taken with the colours under them"
+            notes = (*notes, f"Images with transparent parts were {on}: see --background.")
         self.notes = notes
 
     def _load(self, train: RawSamples, test: RawSamples, reader: ImageReader) -> int:

@@ -24,6 +24,7 @@ def open_data(
     limit: int | None = None,
     *,
     size: int | None = None,
+    background: str | None = "white",
     seconds: float | None = None,
     labels: Sequence[str] | None = None,
     input_column: str | None = None,
@@ -47,6 +48,9 @@ def open_data(
         Use only so many samples of either part; for trials.
     size : int, optional
         Pixels, for images: resize the shorter side to this and crop the centre.
+    background : str, optional
+        Colour, in a word or number of CSS, that transparent images are laid on. None takes the
+        colours that lie under what is transparent, often black.
     seconds : float, optional
         Length of recordings, 1.0 by default.
     labels : sequence of str, optional
@@ -78,6 +82,7 @@ def open_data(
     _check_numbers(size, seconds)
     own = {
         "--size": size,
+        "--background": background if background not in ("white", None) else None,
         "--seconds": seconds,
         "--labels": labels or None,
         "--input": input_column,
@@ -105,8 +110,9 @@ def open_data(
         _refuse_given(own, ["--seconds"], f"no such option for {name}, which holds images")
         from spectral_stride.torch.training.data.images import Images
 
-        return Images(batch_size, seed, limit, size=size, **given)
-    _refuse_given(own, ["--size"], f"no such option for {name}, which holds recordings")
+        return Images(batch_size, seed, limit, size=size, background=background, **given)
+    recordings = f"no such option for {name}, which holds recordings"
+    _refuse_given(own, ["--size", "--background"], recordings)
     from spectral_stride.torch.training.data.recordings import SECONDS, Audio
 
     return Audio(batch_size, seed, limit, seconds=SECONDS if seconds is None else seconds, **given)
