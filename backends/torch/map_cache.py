@@ -143,17 +143,13 @@ def learned_map(
     plan, there = for_any_batch(plan), point.device
     if there.type != "cpu":
         point = point.cpu()
-    key = tuple(point.numpy().tolist()), plan, taps, point.dtype, from_output, _place(there)
+    key = tuple(point.numpy().tolist()), plan, taps, point.dtype, from_output, there
     found: LearnedMap | None = learned.find(key)
     if found is None:
         found = _built(point, plan, taps, there, from_output=from_output)
+        _wait_until_built(there)
         learned.keep(key, _array_entries(plan, taps), found)
     return found
-
-
-def _place(device: torch.device) -> Hashable:
-    """Where a kept map may be used: what one stream of a device has, another need not have yet."""
-    return device, torch.cuda.current_stream(device) if device.type == "cuda" else None
 
 
 def is_readable(point: torch.Tensor, may_wait: bool) -> bool:
@@ -194,13 +190,9 @@ def _built(
 
 
 def _to_device(there: torch.device, arrays: list[Any]) -> list[torch.Tensor]:
-    """Bring many small arrays of NumPy to a device in one copy, for which nobody waits."""
+    """Bring many small arrays of NumPy to a device in one copy."""
     here = [torch.from_numpy(array).reshape(-1) for array in arrays]
-    lengths = [one.numel() for one in here]
-    pinned = there.type == "cuda"  # from other memory the copy would wait
-    buffer = torch.empty(sum(lengths), dtype=here[0].dtype, device="cpu", pin_memory=pinned)
-    torch.cat(here, out=buffer)
-    moved = torch.split(buffer.to(there, non_blocking=True), lengths)
+    moved = torch.split(torch.cat(here).to(there), [one.numel() for one in here])
     return [one.view(array.shape) for one, array in zip(moved, arrays, strict=True)]
 
 
@@ -226,9 +218,8 @@ def constant_map(
         point = torch.tensor(values, dtype=dtype, device="cpu")
         return _built(point, plan, taps, x.device, learn=False)[0]
 
-    return _once_for_all(
-        ("strides", values, plan, taps, dtype, _place(x.device)), plan, taps, build
-    )
+    key = "strides", values, plan, taps, dtype, x.device
+    return _once_for_all(key, plan, taps, build, x.device)
 
 
 def crop_map(plan: Plan, x: torch.Tensor) -> Resampling:
@@ -236,12 +227,16 @@ def crop_map(plan: Plan, x: torch.Tensor) -> Resampling:
     if not is_plain_eager() or type(x) not in (torch.Tensor, torch.nn.Parameter):
         return hard_crop(x, plan)
     plan = for_any_batch(plan)
-    key = "crop", plan, working_dtype(torch, x.dtype), _place(x.device)
-    return _once_for_all(key, plan, None, lambda: hard_crop(x, plan))
+    key = "crop", plan, working_dtype(torch, x.dtype), x.device
+    return _once_for_all(key, plan, None, lambda: hard_crop(x, plan), x.device)
 
 
 def _once_for_all(
-    key: Hashable, plan: Plan, taps: AllTaps, build: Callable[[], Resampling]
+    key: Hashable,
+    plan: Plan,
+    taps: AllTaps,
+    build: Callable[[], Resampling],
+    there: torch.device,
 ) -> Resampling:
     """Return the constant map of a key, built with its matrices when it is first asked for."""
     found: Resampling | None = constant.find(key)
@@ -252,5 +247,19 @@ def _once_for_all(
             for axis_map, method in zip(found.maps, plan.methods, strict=True):
                 if axis_map is not None and method == "matmul":
                     axis_map.matrix  # noqa: B018  # asked for, so that it is built
+        if _is_recorded(there):
+            return found  # its arrays hold nothing before the graph is replayed
+        _wait_until_built(there)
         constant.keep(key, _array_entries(plan, taps), found)
     return found
+
+
+def _is_recorded(there: torch.device) -> bool:
+    """Whether a CUDA graph is being recorded, so that nothing is computed now."""
+    return there.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def _wait_until_built(there: torch.device) -> None:
+    """Wait for a device's arrays, which are kept for all of its streams, and not this one alone."""
+    if there.type == "cuda":
+        torch.cuda.current_stream(there).synchronize()

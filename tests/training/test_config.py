@@ -85,7 +85,7 @@ def test_a_background_is_a_colour_or_none(word):
     assert parse({"background": word}).background == word
 
 
-@pytest.mark.parametrize("word", ["whte", "", "#12", 3])
+@pytest.mark.parametrize("word", ["whte", "", "#12", 3, ["white"]])
 def test_a_background_that_is_no_colour_is_refused(word):
     match = r"--background: got .*; allowed: a colour such as white or #ff8000, or none; instead: "
     with pytest.raises(RefusedError, match=match):

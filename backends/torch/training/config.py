@@ -84,7 +84,7 @@ class _Background(Text):
         try:
             if word != NO_BACKGROUND:
                 ImageColor.getrgb(word)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, AttributeError):
             allowed = f"a colour such as white or #ff8000, or {NO_BACKGROUND}"
             refuse(flag, repr(word), allowed, f"write {flag} {default}")
         return str(word)
