@@ -1,7 +1,9 @@
 """Fixtures and Hypothesis profiles; HYPOTHESIS_PROFILE names one of dev, ci and nightly."""
 
 import os
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,12 @@ from tests.libraries import Backend
 # Compiling is most of what tests of JAX do. What it compiles is kept in files: each worker, each
 # process that a test starts, and the next run takes what another has compiled. And it optimizes
 # nothing, which takes half the time: it is not XLA that is tested here.
+XLA_FLAGS = "--xla_backend_optimization_level=0"
+with suppress(PackageNotFoundError):
+    if version("jaxlib").startswith("0.10."):  # another one may not know it, and end the process
+        XLA_FLAGS += " --xla_cpu_use_fusion_emitters=false"
 for name, value in {
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "XLA_FLAGS": XLA_FLAGS,
     "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".jax_cache"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

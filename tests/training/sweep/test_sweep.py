@@ -17,7 +17,7 @@ from rich.console import Console
 
 import spectral_stride
 from spectral_stride.torch.training.sweep import cluster, trials
-from spectral_stride.torch.training.sweep.run import _shown
+from spectral_stride.torch.training.sweep.run import _with_progress
 from spectral_stride.torch.training.sweep.trials import Outcome
 
 GRID = "{downsampling: [diffstride, strided], penalty: [0.1, 0.3], seed: [0, 1]}"
@@ -171,7 +171,7 @@ def test_a_live_line_says_how_far_it_is():
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100, no_color=True)
     outcomes = [Outcome("a", "done", 0.5, 10), Outcome("b", "failed", error="no [memory]")]
-    assert list(_shown(outcomes, console, 3, 8)) == outcomes
+    assert list(_with_progress(outcomes, console, 3, 8)) == outcomes
     shown = screen.getvalue()
     assert "b  failed: no [memory]" in re.sub(r"\x1b\[[\d;]*m", "", shown)
     assert re.search(r"trials, 1 failed .*5/8", re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown))
