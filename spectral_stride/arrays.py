@@ -28,7 +28,8 @@ def namespace_of(name: str, x: Array) -> Namespace:
 
 def is_masked(x: Array) -> bool:
     """Whether ``x`` can mark entries as missing, as `numpy.ma` does, and dask of such chunks."""
-    return hasattr(getattr(x, "_meta", x), "mask")
+    mask = getattr(getattr(x, "_meta", x), "mask", None)
+    return mask is not None and not callable(mask)  # a table has a method of that name
 
 
 def is_half(xp: Namespace, dtype: DType) -> bool:

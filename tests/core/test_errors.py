@@ -442,6 +442,14 @@ def test_what_is_missing_is_not_taken_for_data(call, size):
     check(refusal(TypeError, call, chunked), "x", "a masked array (Array)", "all there", "filled")
 
 
+def test_a_column_of_a_table_is_no_masked_array():
+    """It has a method of the name "mask", and numbers that are all there."""
+    strides = load("pandas").Series([2.0])
+    np.testing.assert_array_equal(ss.diffstride(X, strides), ss.diffstride(X, (2.0,)))
+    refused = refusal(TypeError, ss.diffstride, strides, (2.0,))
+    check(refused, "x", "Series", "an array of a library", "numpy.asarray(x")
+
+
 def test_strides_are_not_missing():
     refused = refusal(TypeError, ss.diffstride, X, np.ma.array([2.0], mask=[True]))
     check(refused, "strides", "a masked array (MaskedArray)", "all there", "strides.filled(value)")

@@ -74,7 +74,7 @@ def test_what_is_transparent_shows_the_background(mode, kind, background, level,
     image, _ = data.train_set[1]
     assert image.shape == (1 if mode in ("L", "LA") else 3, 6, 8 if memory else 6)
     left, right = image[..., :2], image[..., -3:]
-    tolerance = 3 if kind == "WEBP" else 0  # which is lossy
+    tolerance = 3 if kind == "WEBP" else 0  # which is lossy, and keeps no colour under nothing
     assert (left.int() - level).abs().max() <= tolerance or (kind == "WEBP" and background is None)
     assert (right.int() - 200).abs().max() <= tolerance
     if mode in ("RGBA", "LA") and kind == "PNG" and memory:
