@@ -31,7 +31,7 @@ pytest_plugins = ["spectral_stride.testing.plugin"]
 
 # No deadlines: the first call of a library, or of a size under a compiler, takes long.
 settings.register_profile("dev", max_examples=20, deadline=None)
-settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile("ci", max_examples=30, deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
