@@ -1,5 +1,6 @@
 """Sources that `datasets` opens: what it is asked for, and what is made of its errors."""
 
+import json
 import logging
 import re
 
@@ -7,7 +8,7 @@ import datasets
 import pytest
 
 from spectral_stride.torch.training.data.open import open_data
-from tests.training.data.made import colours, image_table, refused, write
+from tests.training.data.made import colours, image_table, pixels, refused, write
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line_with_the_id():
@@ -85,3 +86,48 @@ def test_the_logs_of_datasets_say_nothing(tmp_path):
         logger.removeHandler(handler)
     assert records == []
     assert logger.level == level
+
+
+@pytest.mark.parametrize("name", ["birds[1]", "b*", "b?rds1"])
+@pytest.mark.parametrize("form", ["files", "file", "configurations", "metadata"])
+def test_a_path_is_no_pattern(tmp_path, name, form):
+    for folder, start in (("birds1", 50), (name, 0)):
+        place = tmp_path / folder
+        place.mkdir()
+        if form == "metadata":
+            for row, content in enumerate(colours(10, start)):
+                (place / f"{row}.png").write_bytes(content)
+            entries = [
+                {"file_name": f"{row}.png", "animal": "ant" if row % 2 else "bee"}
+                for row in range(10)
+            ]
+            (place / "metadata.jsonl").write_text("\n".join(map(json.dumps, entries)))
+        else:
+            image_table(colours(10, start)).to_parquet(place / "train.parquet")
+        if form == "configurations":
+            lines = ["---", "configs:", "- config_name: one", "  data_files: train.parquet", "---"]
+            (place / "README.md").write_text("\n".join(lines))
+    path = tmp_path / name
+    labels = ["animal"] if form == "metadata" else None
+    data = open_data(str(path / "train.parquet" if form == "file" else path), 4, 0, labels=labels)
+    read = [image for part in (data.train_set, data.test_set) for image in part.tensors[0]]
+    want = {pixels(seed).tobytes() for seed in range(10)}
+    assert {image.permute(1, 2, 0).numpy().tobytes() for image in read} == want
+
+
+@pytest.mark.parametrize("name", ["a::b", "$BIRDS"])
+def test_a_path_that_would_be_read_as_another_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("BIRDS", "birds")
+    for place in ("other", "birds"):
+        write(tmp_path / place, train=image_table(colours(10)))
+    folder = (tmp_path / "other").rename(tmp_path / name)
+    for path in (str(folder), f"{folder}/data/train-00000-of-00001.parquet"):
+        refused(path, f"got {re.escape(path)}; allowed: paths without")
+
+
+def test_a_damaged_file_is_named_where_its_path_could_be_a_pattern(tmp_path):
+    table = image_table(colours(4))
+    name = write(tmp_path / "x[1]", train=table, test=table)
+    file = tmp_path / "x[1]" / "data" / "test-00000-of-00001.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
+    refused(name, rf"got {re.escape(str(file))} \(it cannot be read: ArrowInvalid")

@@ -1,6 +1,8 @@
 """A source opened with Hugging Face's `datasets`, as one table for each split, without a word."""
 
+import glob
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -82,6 +84,7 @@ def open_folder(
     RefusedError
         For what `datasets` cannot make a table of, and classes with other names in another file.
     """
+    _refuse_unreadable(folder)
     tables = _load(source, str(folder.resolve()), folder, name=config)
     return by_name(tables, _footers(folder, config), labels)
 
@@ -92,7 +95,7 @@ def _footers(place: Path, config: str | None) -> dict[str, list[Footer]]:
 
     if place.is_file():
         return {"train": [read_footer(place)]}
-    with quiet_datasets():
+    with quiet_datasets(), _literal(place):
         builder = datasets.load_dataset_builder(str(place.resolve()), name=config)
     return {
         str(split): [read_footer(file) for file in files if str(file).endswith(".parquet")]
@@ -108,14 +111,47 @@ def open_parquet(source: str, file: Path) -> dict[str, Any]:
     RefusedError
         For a file that is damaged or no parquet.
     """
-    return _load(source, "parquet", file, data_files={"train": str(file)})
+    _refuse_unreadable(file)
+    return _load(source, "parquet", file, data_files={"train": glob.escape(str(file))})
+
+
+@contextmanager
+def _literal(folder: Path | None) -> Iterator[None]:
+    """Have a folder found by its own path, and not by every path that fits its path as a pattern.
+
+    `datasets` puts the folder's path before the pattern that it looks for inside of it, so that
+    "birds[1]" would be read from its neighbour "birds1".
+    """
+    from datasets import data_files
+
+    resolve = data_files.resolve_pattern
+
+    def resolve_below(pattern: str, base_path: str, *rest: Any, **choices: Any) -> list[str]:
+        return resolve(pattern, glob.escape(base_path), *rest, **choices)
+
+    if folder is None or glob.escape(str(folder.resolve())) == str(folder.resolve()):
+        yield
+        return
+    data_files.resolve_pattern = resolve_below
+    try:
+        yield
+    finally:
+        data_files.resolve_pattern = resolve
+
+
+def _refuse_unreadable(place: Path) -> None:
+    """Refuse a path that `datasets` reads as another: it fills in variables, and splits at '::'."""
+    path = str(place.resolve())
+    if "::" in path or os.path.expandvars(path) != path:
+        allowed = "paths without '::' and without '$' before the name of a variable"
+        refuse(OPTION, path, allowed, "rename it, or name it by a link in another folder")
 
 
 def _load(source: str, path: str, place: Path | None = None, **choices: Any) -> dict[str, Any]:
     import datasets
 
     try:
-        with quiet_datasets():
+        with quiet_datasets(), _literal(place):
             return dict(datasets.load_dataset(path, **choices))
     # The library has no class of its own for what it cannot open: damaged files come as errors of
     # Arrow, of the file system, of the network, or as a plain ValueError.
@@ -175,7 +211,7 @@ def _damaged_file(place: Path) -> Path | None:
         try:
             with quiet_datasets():
                 rows = datasets.load_dataset(
-                    "parquet", data_files=str(file), split="train", streaming=True
+                    "parquet", data_files=glob.escape(str(file)), split="train", streaming=True
                 )
                 for _ in rows.with_format("arrow").iter(batch_size=1000):
                     pass
