@@ -69,9 +69,10 @@ def unbroken(tmp_path_factory):
 
 
 def test_killed_in_the_middle_of_an_epoch_it_ends_as_if_it_had_not_been(unbroken, tmp_path):
-    folder = tmp_path / "run"
+    name = "file:/run[1] *?"  # neither an address nor a pattern
+    folder = tmp_path / name
     checkpoint = folder / "diffstride" / "checkpoints" / "last.ckpt"
-    with started(command, "train", *WORDS, "--out", folder, folder=tmp_path) as process:
+    with started(command, "train", *WORDS, "--out", name, folder=tmp_path) as process:
         process.wait_for(checkpoint.exists)
         time.sleep(0.2)  # some steps into the next epoch
         os.kill(process.pid, signal.SIGKILL)
@@ -81,7 +82,7 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_as_if_it_had_not_been(unbroken
     done = torch.load(checkpoint, weights_only=True)["epoch"] + 1
     assert done < 4
     assert not (folder / "summary.json").exists()
-    run("--resume", folder, folder=tmp_path)
+    run("--resume", name, folder=tmp_path)
     expected = weights(unbroken)
     found = weights(folder)
     assert found.keys() == expected.keys()

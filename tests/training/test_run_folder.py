@@ -8,7 +8,7 @@ import pytest
 from spectral_stride.torch.training import device
 from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.refusal import RefusedError
-from spectral_stride.torch.training.run_folder import resumed, write_config
+from spectral_stride.torch.training.run_folder import make_folder, resumed, write_config
 
 
 @pytest.mark.parametrize(
@@ -119,3 +119,12 @@ def test_a_path_is_whole_and_may_name_one_of_its_configurations(tmp_path, monkey
         folder.mkdir()
         write_config(folder, parse({"data": data}), "cpu")
         assert resumed(str(folder)).data == str(tmp_path / data.removeprefix("../"))
+
+
+@pytest.mark.parametrize("name", ["a::b", "$MINE", "${MINE}/run"])
+def test_a_folder_that_would_be_read_as_another_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("MINE", "yours")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RefusedError, match=r"^--out: got .*; allowed: paths without '::' and"):
+        make_folder(name, parse({}))
+    assert not list(tmp_path.iterdir())

@@ -19,7 +19,7 @@ from spectral_stride.torch.training.device import find_device, is_first_process,
 from spectral_stride.torch.training.lightning_ui import Bar, interruptible, quiet_lightning
 from spectral_stride.torch.training.macs import Survey, survey
 from spectral_stride.torch.training.options import IMAGES, flag_of
-from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.refusal import RefusedError, refuse_other_reading
 from spectral_stride.torch.training.report.run_picture import draw
 from spectral_stride.torch.training.report.run_table import result_table
 from spectral_stride.torch.training.run_folder import (
@@ -139,6 +139,7 @@ def train_one(
     -------
     Result
     """
+    folder = folder.absolute()  # a relative one with a colon would be taken for an address
     checkpoint = folder / CHECKPOINT
     with quiet_lightning():
         lightning.seed_everything(config.seed, verbose=False)
@@ -271,6 +272,7 @@ def run_job(
     """
     device = find_device(config.device)
     folder = make_folder(out, config) if resume is None else Path(resume)
+    refuse_other_reading("--out" if resume is None else "--resume", folder)
     first = is_first_process()
     if not first:
         console = Console(quiet=True)

@@ -26,7 +26,7 @@ from spectral_stride import checks
 from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config, complete, parse
 from spectral_stride.torch.training.device import hardware, is_first_process
 from spectral_stride.torch.training.options import flag_of
-from spectral_stride.torch.training.refusal import RefusedError, refuse
+from spectral_stride.torch.training.refusal import RefusedError, refuse, refuse_other_reading
 
 RUNS = Path("runs")
 CONFIG = "config.json"
@@ -80,6 +80,7 @@ def make_folder(out: str | None, config: Config) -> Path:
         allowed = "a folder that all machines see"
         refuse("--out", f"none, for {config.nodes} nodes", allowed, "write --out FOLDER")
     path = _default_folder(config) if out is None else Path(out)
+    refuse_other_reading("--out", path)
     free = f"write --out {path}-2" if out else "write --out with a folder of your own"
     try:
         if path.is_dir() and any(file.name != LOCK for file in path.iterdir()):

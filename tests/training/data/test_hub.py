@@ -122,7 +122,7 @@ def test_a_path_that_would_be_read_as_another_is_refused(tmp_path, monkeypatch, 
         write(tmp_path / place, train=image_table(colours(10)))
     folder = (tmp_path / "other").rename(tmp_path / name)
     for path in (str(folder), f"{folder}/data/train-00000-of-00001.parquet"):
-        refused(path, f"got {re.escape(path)}; allowed: paths without")
+        refused(path, f"got {re.escape(repr(path))}; allowed: paths without")
 
 
 def test_a_damaged_file_is_named_where_its_path_could_be_a_pattern(tmp_path):

@@ -219,6 +219,12 @@ def test_a_folder_that_is_a_file(sweep, tmp_path):
     assert "allowed: a folder that can be written" in shown.refusal
 
 
+def test_a_folder_that_would_be_read_as_another(sweep, tmp_path):
+    shown = sweep("seed: 0", "--out", str(tmp_path / "a::b"))
+    assert shown.code == 2
+    assert "allowed: paths without '::'" in shown.refusal
+
+
 @pytest.fixture
 def mute():
     """An address where something listens and never speaks."""

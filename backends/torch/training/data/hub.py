@@ -2,7 +2,6 @@
 
 import glob
 import logging
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from spectral_stride.torch.training.data.parquet_classes import (
     refuse_unlike,
 )
 from spectral_stride.torch.training.data.samples import OPTION
-from spectral_stride.torch.training.refusal import refuse
+from spectral_stride.torch.training.refusal import refuse, refuse_other_reading
 
 _LOGGERS = ("datasets", "huggingface_hub")
 ALLOWED = (
@@ -84,7 +83,7 @@ def open_folder(
     RefusedError
         For what `datasets` cannot make a table of, and classes with other names in another file.
     """
-    _refuse_unreadable(folder)
+    refuse_other_reading(OPTION, folder.resolve())
     tables = _load(source, str(folder.resolve()), folder, name=config)
     return by_name(tables, _footers(folder, config), labels)
 
@@ -111,7 +110,7 @@ def open_parquet(source: str, file: Path) -> dict[str, Any]:
     RefusedError
         For a file that is damaged or no parquet.
     """
-    _refuse_unreadable(file)
+    refuse_other_reading(OPTION, file)
     return _load(source, "parquet", file, data_files={"train": glob.escape(str(file))})
 
 
@@ -137,14 +136,6 @@ def _literal(folder: Path | None) -> Iterator[None]:
         yield
     finally:
         data_files.resolve_pattern = resolve
-
-
-def _refuse_unreadable(place: Path) -> None:
-    """Refuse a path that `datasets` reads as another: it fills in variables, and splits at '::'."""
-    path = str(place.resolve())
-    if "::" in path or os.path.expandvars(path) != path:
-        allowed = "paths without '::' and without '$' before the name of a variable"
-        refuse(OPTION, path, allowed, "rename it, or name it by a link in another folder")
 
 
 def _load(source: str, path: str, place: Path | None = None, **choices: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from spectral_stride.torch.training.refusal import refuse
+from spectral_stride.torch.training.refusal import refuse, refuse_other_reading
 from spectral_stride.torch.training.sweep.cluster import train_all
 from spectral_stride.torch.training.sweep.grid import Point
 from spectral_stride.torch.training.sweep.trials import (
@@ -52,6 +52,7 @@ def run_sweep(
     RefusedError
         For a folder that cannot be written or holds other trials, and as `cluster.train_all`.
     """
+    refuse_other_reading("--out", folder)
     folder = folder.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
