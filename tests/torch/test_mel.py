@@ -1,6 +1,7 @@
 """The log-mel spectrogram, against its published definition written as loops, and librosa's."""
 
 import cmath
+import copy
 import hashlib
 import math
 import re
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectral_stride.torch import LogMel
+from spectral_stride.torch import LogMel, audio_net
 from spectral_stride.torch.models.mel import SILENCE, hz_to_mel, mel_filters, mel_to_hz
 
 # librosa.mel_frequencies(n_mels=40), from librosa's documentation: 0 to 11025 Hz, evenly in mel.
@@ -208,6 +209,32 @@ def test_nothing_of_it_is_in_a_checkpoint_or_learned():
     assert not layer.state_dict()
     assert not list(layer.parameters())
     assert "window_size=200, hop_size=80" in repr(layer)
+
+
+def onto_memory_and_loaded(net, values):
+    net.to_empty(device="cpu")
+    net.load_state_dict(values)
+
+
+def loaded_with_its_memory(net, values):
+    net.load_state_dict(values, assign=True)
+
+
+@pytest.mark.parametrize("load", [onto_memory_and_loaded, loaded_with_its_memory])
+def test_a_network_that_was_built_without_values(load, monkeypatch):
+    # What new memory holds is not left to chance.
+    empty_like = torch.empty_like
+    monkeypatch.setattr(torch, "empty_like", lambda *a, **k: empty_like(*a, **k).fill_(7))
+    net = audio_net(3, width=2, ramp="inside").eval()
+    with torch.device("meta"):
+        other = audio_net(3, width=2, ramp="inside").eval()
+    assert all(tensor.is_meta for tensor in (*other.parameters(), *other.buffers()))
+    load(other, net.state_dict())
+    waves = draw(2, 4000)
+    assert torch.equal(other(waves), net(waves))
+    assert torch.equal(
+        copy.deepcopy(other).to_empty(device="cpu").frontend.filters, net.frontend.filters
+    )
 
 
 @pytest.mark.parametrize(

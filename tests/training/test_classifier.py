@@ -185,3 +185,15 @@ def test_one_cycle_goes_up_and_down_once():
         assert 25 <= peak <= 35
         assert (found[: peak + 1, column].diff() > 0).all()
         assert (found[peak:, column].diff() < 0).all()
+
+
+def test_a_classifier_that_was_built_without_values(monkeypatch):
+    module = Watched(monkeypatch).module.eval()
+    with torch.device("meta"):
+        others = [Watched(monkeypatch).module.eval() for _ in range(2)]
+    others[0].to_empty(device="cpu").load_state_dict(module.state_dict())
+    others[1].load_state_dict(module.state_dict(), assign=True)
+    x = torch.rand(COUNT, *SHAPE)
+    for other in others:
+        for ours, theirs in zip(other(x), module(x), strict=True):
+            assert torch.equal(ours, theirs)

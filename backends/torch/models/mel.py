@@ -3,9 +3,9 @@
 import math
 
 import torch
-from torch import nn
 
 from spectral_stride import checks
+from spectral_stride.torch.models.constants import Constants
 
 # The mel scale of Slaney's Auditory Toolbox: linear up to a frequency, logarithmic above it.
 LINEAR_HZ_PER_MEL = 200.0 / 3.0
@@ -78,7 +78,7 @@ def mel_filters(sample_rate: int, window_size: int, bands: int) -> torch.Tensor:
     return torch.minimum(rise, fall).clamp(min=0.0) * (2.0 / (high - low))
 
 
-class LogMel(nn.Module):
+class LogMel(Constants):
     """Log-compressed mel spectrogram of waveforms.
 
     y[t, b] = log(1 + p[t, b] / 1e-6), with p the power |STFT|^2 of frame t through the mel filter
@@ -140,18 +140,21 @@ class LogMel(nn.Module):
             allowed = f"bands that each hold one of the window's {len(filters)} bins"
             remedy = "take fewer bands or a longer window"
             checks.refuse(ValueError, "bands", bands, allowed, remedy)
-        # Built anew wherever the layer is: a checkpoint need not hold them.
-        taper = torch.hann_window(self.window_size, dtype=torch.float64)
-        self.register_buffer("window", taper.float(), persistent=False)
-        # They were made on the CPU, to be looked at.
-        filters = filters.to(taper.device, torch.float32)
-        self.register_buffer("filters", filters, persistent=False)
+        self.register_constants()
+
+    def constants(self) -> dict[str, torch.Tensor]:
+        """Compute the window and the filters, in float64 first."""
+        window = torch.hann_window(self.window_size, dtype=torch.float64, device="cpu")
+        filters = mel_filters(self.sample_rate, self.window_size, self.bands)
+        return {"window": window.float(), "filters": filters.float()}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the spectrogram, time before frequency."""
         if x.ndim != 2:
             allowed, remedy = "(batch, samples)", "write x[None] for one waveform"
             checks.refuse(ValueError, "x", f"shape {tuple(x.shape)}", allowed, remedy)
+        if self.window.is_meta:
+            self.settle_constants(x.device)
         dtype = torch.promote_types(x.dtype, torch.float32)
         # Loud bands have more power than float16 has numbers.
         with torch.autocast(x.device.type, enabled=False):

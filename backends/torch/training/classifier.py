@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from spectral_stride.torch.layers.diffstride import DiffStride
 from spectral_stride.torch.layers.whole_network import hold_sizes, project_strides
+from spectral_stride.torch.models.constants import Constants
 from spectral_stride.torch.param_groups import param_groups
 from spectral_stride.torch.training.augment import cropped, flipped, mixed, shifted
 from spectral_stride.torch.training.config import Config, complete
@@ -33,7 +34,7 @@ WARM_UP = 0.3
 DIVISOR, DIVISIONS = 10.0, (0.5, 0.75)
 
 
-class Classifier(lightning.LightningModule):
+class Classifier(Constants, lightning.LightningModule):
     """A network that learns classes and strides: cross entropies + penalty * complexity.
 
     A checkpoint holds the arguments, so ``Classifier.load_from_checkpoint(path)`` needs nothing
@@ -75,8 +76,7 @@ class Classifier(lightning.LightningModule):
         self.config = Config(**complete(config))
         self.recipe = RECIPES[self.config.recipe]
         self.tasks = tasks
-        self.register_buffer("mean", torch.tensor(mean), persistent=False)
-        self.register_buffer("std", torch.tensor(std), persistent=False)
+        self.register_constants()
         self.model = build_model(
             self.config.model,
             num_classes=list(tasks.values()),
@@ -100,6 +100,13 @@ class Classifier(lightning.LightningModule):
         self._median_before = math.nan
         # Of each layer with strides, where an earlier process had them: see `on_train_start`.
         self._met: list[tuple[list[float], list[float] | None]] = []
+
+    def constants(self) -> dict[str, torch.Tensor]:
+        """Return what samples are normalized with, as the arguments have it."""
+        return {
+            name: torch.tensor(self.hparams[name], device="cpu", dtype=torch.float32)
+            for name in ("mean", "std")
+        }
 
     @classmethod
     def build(cls, config: Config, data: Any) -> "Classifier":
@@ -232,6 +239,8 @@ class Classifier(lightning.LightningModule):
         return self.recipe.compiles and self.device.type == "cuda"
 
     def _normalized(self, x: torch.Tensor) -> torch.Tensor:
+        if self.mean.is_meta:
+            self.settle_constants(x.device)
         x = (x.float() - self.mean) / self.std
         if self.recipe.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
