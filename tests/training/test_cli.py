@@ -53,8 +53,10 @@ def test_help_says_whose_width_it_is(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     main(["train", "--help"])
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "as published 64 for resnet18, 16 for resnet56" in shown
-    assert "By the recipe: 8 small, as published paper, as published fast." in shown
+    assert "0 is as published: 64 for resnet18, 16 for resnet56" in shown
+    assert "Without it 0; for --data digits by the recipe small 8." in shown
+    assert "Without it 0; for --data digits by the recipe small 0.2." in shown
+    assert "2,2,1,2,1,2 for audio. For --data digits a poor choice, on purpose: 1,1,3,2,3" in shown
 
 
 def test_every_choice_is_an_option_with_its_default(asked):
@@ -83,6 +85,7 @@ def test_options_reach_the_run(asked):
         seed=7,
         device="cpu",
         baseline=False,
+        spectral=False,
     )
     assert asked == [(expected, "here")]
     assert expected.stride_pairs == [(1, 1), (3, 2), (2, 2), (2, 2)]
@@ -122,7 +125,7 @@ WRONG = {
     "--weight-decay": ["-1", "nan"],
     "--crop": ["1", "-0.1", "nan", "x"],
     "--size": ["-1", "1000000", "x"],
-    "--width": ["0", "513", "x"],
+    "--width": ["-1", "513", "x"],
     "--seed": ["-1", "4294967296", "x"],
     "--device": ["tpu"],
 }

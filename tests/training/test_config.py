@@ -1,13 +1,21 @@
 """Words of a user as a configuration: what is settled, and what is refused."""
 
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from spectral_stride.__main__ import main
 from spectral_stride.torch.training import fit
-from spectral_stride.torch.training.config import LEARNED_ONLY, OPTIONS, complete, has_effect, parse
+from spectral_stride.torch.training.config import (
+    LEARNED_ONLY,
+    OPTIONS,
+    complete,
+    has_effect,
+    parse,
+    starts_poorly,
+)
+from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.refusal import RefusedError
 
 
@@ -16,7 +24,40 @@ from spectral_stride.torch.training.refusal import RefusedError
     [("diffstride", "1,1,2,2,2", True), ("spectral", "1,1,2.5,2,2", False), ("strided", "", False)],
 )
 def test_the_baseline_is_trained_where_it_can_be(downsampling, strides, baseline):
-    assert parse({"downsampling": downsampling, "strides": strides}).baseline is baseline
+    config = parse({"downsampling": downsampling, "strides": strides})
+    assert (config.baseline, config.spectral) == (baseline, baseline)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_only_the_demo_starts_where_there_is_something_to_learn(model, tmp_path):
+    kind = MODELS[model]
+    own = parse({"data": str(tmp_path), "model": model})
+    assert own.strides == kind.good_strides
+    assert (own.width, own.penalty, own.baseline, own.spectral) == (kind.width, 0.0, True, False)
+    assert not starts_poorly(own)
+    assert not starts_poorly(replace(own, strides=kind.poor_strides))
+    demo = parse({"model": model})
+    assert demo.strides == kind.poor_strides
+    assert (demo.width, demo.penalty, demo.baseline, demo.spectral) == (8, 0.2, True, True)
+    assert starts_poorly(demo)
+    assert not starts_poorly(parse({"model": model, "strides": kind.good_strides}))
+    assert parse({"model": model, "width": "0"}).width == kind.width
+
+
+@pytest.mark.parametrize(
+    ("words", "spectral"),
+    [
+        ({"baseline": False}, False),
+        ({"baseline": False, "spectral": True}, True),
+        ({"spectral": False}, False),
+        ({"downsampling": "strided", "spectral": True}, True),
+        ({"downsampling": "strided"}, False),
+        ({"downsampling": "spectral", "spectral": True}, False),
+    ],
+    ids=str,
+)
+def test_spectral_pooling_is_trained_beside_the_demo(words, spectral):
+    assert parse(words).spectral is spectral
 
 
 @pytest.mark.parametrize(

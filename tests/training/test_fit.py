@@ -51,8 +51,9 @@ def test_all_files_are_there(finished):
         "strides.png",
         "diffstride",
         "strided",
+        "spectral",
     }
-    for kind in ("diffstride", "strided"):
+    for kind in ("diffstride", "strided", "spectral"):
         assert (folder / kind / "metrics.csv").is_file()
         assert [path.name for path in (folder / kind / "checkpoints").iterdir()] == ["last.ckpt"]
         assert list(folder.glob(f"{kind}/events.out.tfevents.*"))
@@ -61,24 +62,28 @@ def test_all_files_are_there(finished):
 
 def test_the_strides_have_moved_and_the_cost_with_them(finished):
     _, summary, _ = finished
-    learned, strided = summary["runs"]
+    learned, strided, spectral = summary["runs"]
     for before, after in zip(learned["before"]["layers"], learned["after"]["layers"], strict=True):
         assert before["stride"] != after["stride"]
     assert learned["after"]["macs"] < learned["before"]["macs"]
     assert learned["after"]["complexity"] < learned["before"]["complexity"]
     assert strided["before"] == strided["after"]
+    assert spectral["before"] == spectral["after"]
 
 
-def test_the_baseline_starts_at_the_same_strides_and_maps(finished):
+def test_what_is_beside_it_starts_at_the_same_strides_and_maps(finished):
     _, summary, _ = finished
-    learned, strided = (run["before"]["layers"] for run in summary["runs"])
-    assert learned == strided
+    learned, strided, spectral = (run["before"]["layers"] for run in summary["runs"])
+    assert learned == strided == spectral
 
 
 def test_the_screen_shows_the_table_and_where_the_files_are(finished):
     folder, summary, shown = finished
     for word in ("stem", "stage4", "diffstride:", "strided:", "test accuracy", "MACs per sample"):
         assert word in shown
+    assert "spectral:" in shown
+    poor = "The strides start at 1,1,3,2,3: a poor choice on purpose, so that there is something to"
+    assert f"{poor} learn. The usual ones: --strides 1,1,2,2,2" in " ".join(shown.split())
     for run in summary["runs"]:
         assert f"{100 * run['test_accuracy']:.2f} %" in shown
         assert f"{run['before']['macs'] / 1e6:.2f} M" in shown
@@ -114,7 +119,7 @@ def test_the_configuration_repeats_the_run(finished, tmp_path):
     folder, summary, _ = finished
     stored = json.loads((folder / "config.json").read_text())
     words = shlex.split(stored["command"])[2:]
-    switches = {"--baseline": True, "--no-flip": False}
+    switches = {"--baseline": True, "--spectral": True, "--no-flip": False}
     assert switches.keys() <= set(words)
     pairs = [word for word in words if word not in switches]
     options = dict(zip(pairs[::2], pairs[1::2], strict=True))
@@ -135,7 +140,7 @@ def test_the_configuration_names_the_versions(finished):
     assert {"python", "spectral-stride", "lightning", "scikit-learn", "scipy"} <= set(versions)
 
 
-@pytest.mark.parametrize("kind", ["diffstride", "strided"])
+@pytest.mark.parametrize("kind", ["diffstride", "strided", "spectral"])
 def test_a_checkpoint_loads_into_a_new_network_with_the_same_accuracy(finished, kind):
     folder, summary, _ = finished
     path = folder / kind / "checkpoints" / "last.ckpt"

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.config import OPTIONS, parse
+from spectral_stride.torch.training.config import BESIDE, OPTIONS, complete, parse
 from spectral_stride.torch.training.fit import run_job
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report.comparison import sections
@@ -108,9 +108,9 @@ def test_a_checkpoint_from_before_an_option_loads(tmp_path):
 def test_every_option_is_known_to_them_or_says_what_they_did():
     """A new option of the table needs a value for the runs before it."""
     there = json.loads((OLD / "finished" / "config.json").read_text())["config"]
-    assert resumed(str(OLD / "finished")) == parse(there)
+    assert resumed(str(OLD / "finished")) == parse(complete(there))
     (run, *_) = gather([OLD / "finished"]).runs
-    assert run.config.keys() == OPTIONS.keys() - {"baseline"}
+    assert run.config.keys() == OPTIONS.keys() - BESIDE.keys()
     assert asdict(resumed(str(OLD / "finished"))).items() >= there.items()
 
 

@@ -77,8 +77,8 @@ def test_the_published_resnet56_has_its_parameters():
 def test_without_a_word_the_recipe_is_that_of_the_defaults():
     assert parse({}) == parse({"recipe": "small"})
     defaults, found = asdict(Config()), asdict(parse({}))
-    settled = {"strides": "1,1,3,2,3", "baseline": True}
-    assert found == defaults | settled
+    demo = {"strides": "1,1,3,2,3", "width": 8, "penalty": 0.2}
+    assert found == defaults | demo | {"baseline": True, "spectral": True}
 
 
 def test_options_change_a_recipe():

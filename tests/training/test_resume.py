@@ -180,7 +180,7 @@ def test_a_checkpoint_that_is_cut_off_is_refused_in_one_line(unbroken, tmp_path,
 
 def test_two_processes_share_a_run(tmp_path):
     folder = tmp_path / "run"
-    words = [*WORDS, "--devices", "2", "--epochs", "1", "--baseline", "--batch-size", "20"]
+    words = [*WORDS, "--devices", "2", "--epochs", "1", "--no-spectral", "--batch-size", "20"]
     words = [word for word in words if word != "--no-baseline"]
     shown = run(*words, "--out", folder, folder=tmp_path)
     assert shown.count("test accuracy") == 1  # one of them speaks

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from rich.console import Console
 
 import spectral_stride
-from spectral_stride.torch.training.config import OPTIONS, has_effect, parse
+from spectral_stride.torch.training.config import DIGITS, OPTIONS, has_effect, parse
 from spectral_stride.torch.training.options import Option, flag_of
 from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.refusal import refuse
@@ -56,15 +57,21 @@ def _tool(context: typer.Context, version: Version = False) -> None:
 
 
 def _by_recipe(name: str, one: Option) -> str:
-    """Say what an option is by each recipe; nothing where no recipe names it."""
-    if not any(name in recipe.defaults for recipe in RECIPES.values()):
-        return ""
+    """Say what an option is by each recipe; nothing where all have the same."""
     values = {each: recipe.defaults.get(name, one.default) for each, recipe in RECIPES.items()}
-    said: dict[Any, str] = {None: "as published"}
-    if one.is_switch:
-        said |= {True: "yes", False: "no"}
+    if len(set(values.values())) == 1:
+        return ""
+    said: dict[Any, str] = {True: "yes", False: "no"} if one.is_switch else {}
     numbers = [f"{said.get(value, value)} {recipe}" for recipe, value in values.items()]
     return f" By the recipe: {', '.join(numbers)}."
+
+
+def _in_the_demo(name: str, one: Option) -> str:
+    """Say what an option is for the built-in digits, where that is something else."""
+    if one.demo is MISSING:
+        return ""
+    free = " or ".join(each for each, recipe in RECIPES.items() if name not in recipe.defaults)
+    return f" Without it {one.default:g}; for --data {DIGITS} by the recipe {free} {one.demo:g}."
 
 
 def _parameter(name: str, one: Option) -> inspect.Parameter:
@@ -73,12 +80,15 @@ def _parameter(name: str, one: Option) -> inspect.Parameter:
     Words stay text: `config.parse` refuses all values in one form.
     """
     flag, by_recipe = flag_of(name), _by_recipe(name, one)
-    about: dict[str, Any] = {"help": one.help + by_recipe, "rich_help_panel": one.panel}
+    words = one.help + by_recipe + _in_the_demo(name, one)
+    about: dict[str, Any] = {"help": words, "rich_help_panel": one.panel}
     if one.is_switch:
         kind: Any = Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", **about)]
     else:
         kind = Annotated[str | None, typer.Option(flag, metavar=one.kind.metavar, **about)]
-    shown = None if by_recipe or one.default in (None, "") else str(one.default)
+    # A default that is not always the same is for `config.parse` to fill in.
+    varies = by_recipe or one.demo is not MISSING or one.default in (None, "")
+    shown = None if varies else str(one.default)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=kind)
 
 
@@ -97,7 +107,8 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 def train(context: typer.Context, *, out: Out = None, resume: Resume = None, **words: Any) -> None:
     """Train a network that learns its strides, and show what they became and what they cost.
 
-    Without options: band-limited digits, and a residual network that starts at poor strides.
+    Without options a demo: band-limited digits, and a narrow residual network that starts at poor
+    strides, beside the same one with fixed strides.
     """
     given = [name for name in context.params if _was_given(context, name)]
     if resume is not None and given != ["resume"]:

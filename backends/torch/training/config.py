@@ -95,9 +95,9 @@ class Config:
     """The choices of one training run, each under the name of its option: the table of options.
 
     A field says all that there is to say of an option; the command line, grids, ``config.json`` and
-    reports read it here. A recipe may have other defaults: see `recipes`. The defaults here are the
-    main job: small, band-limited images, and a network that starts at the poor strides of the
-    paper's experiments.
+    reports read it here. A recipe may have other defaults: see `recipes`. So may the demo, which
+    learns the built-in digits: a narrow network, which starts at the poor strides of the paper's
+    experiments.
 
     See Also
     --------
@@ -162,7 +162,9 @@ class Config:
         "Where the strides start: one for each place where the network gets smaller, or one of "
         "each axis, height x width or time x frequency, as in 1,1,3x2,2,2. "
         "At a stride of 1 the first stage of resnet18 and resnet18_imagenet begins with an "
-        "identity, and learns none. Without it a poor choice: "
+        "identity, and learns none. Without it the usual ones: "
+        + "; ".join(f"{kind.good_strides} for {name}" for name, kind in MODELS.items())
+        + f". For --data {DIGITS} a poor choice, on purpose: "
         + "; ".join(f"{kind.poor_strides} for {name}" for name, kind in MODELS.items())
         + ".",
         panel=NETWORK,
@@ -183,11 +185,12 @@ class Config:
         only=LEARNED_STRIDES,
     )
     penalty: float = option(
-        0.2,
+        0.0,
         Real(),
         "Weight of the network's complexity in the loss.",
         panel=TRAINING,
         only=LEARNED_STRIDES,
+        demo=0.2,
     )
     recipe: str = option(
         "small",
@@ -241,12 +244,13 @@ class Config:
         "32", Choice(("32", "bf16")), "Of products; bf16 is autocast.", panel=TRAINING
     )
     width: int = option(
-        8,
-        Integer(1, WIDEST),
-        f"Channels of the stem, 1 to {WIDEST}; as published "
+        0,
+        Integer(0, WIDEST, " (0 is the published one)"),
+        f"Channels of the stem, up to {WIDEST}; 0 is as published: "
         + ", ".join(f"{kind.width} for {name}" for name, kind in MODELS.items())
         + ".",
         panel=NETWORK,
+        demo=8,
     )
     seed: int = option(
         0,
@@ -274,6 +278,14 @@ class Config:
         "Without either: if these are whole numbers.",
         panel=TRAINING,
     )
+    spectral: bool | None = option(
+        None,
+        Switch(),
+        "Also train the same network with spectral pooling, fixed at the same strides. "
+        f"Without either: beside a baseline for --data {DIGITS}.",
+        panel=TRAINING,
+        before=False,
+    )
 
     @property
     def stride_pairs(self) -> list[Pair]:
@@ -294,6 +306,10 @@ class Config:
 
 # Every option of `train`, in the order of the table.
 OPTIONS = options_of(Config)
+# What decides on the defaults of others.
+_DECIDING = ("recipe", "model", "data")
+# What is trained beside a network, for the same command: a grid names each training by itself.
+BESIDE = {"baseline": "strided", "spectral": "spectral"}
 # What a training has no use for where its strides are not learned.
 LEARNED_ONLY = tuple(name for name, one in OPTIONS.items() if one.only == LEARNED_STRIDES)
 
@@ -322,17 +338,30 @@ def shown_value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def default_of(name: str, recipe: str, model: str) -> Any:
+def default_of(name: str, recipe: str, model: str, data: str) -> Any:
     """Return the value of an option where a user gives none.
 
     Examples
     --------
     >>> from spectral_stride.torch.training.config import default_of
-    >>> default_of("width", "small", "resnet56"), default_of("width", "paper", "resnet56")
-    (8, 16)
+    >>> default_of("width", "small", "resnet56", "digits")
+    8
+    >>> default_of("width", "small", "resnet56", "pictures")
+    16
     """
-    value = RECIPES[recipe].defaults.get(name, OPTIONS[name].default)
-    return MODELS[model].width if name == "width" and value is None else value
+    one, by_recipe = OPTIONS[name], RECIPES[recipe].defaults
+    own = one.demo if data == DIGITS and one.demo is not MISSING else one.default
+    return _settled(name, by_recipe.get(name, own), model)
+
+
+def _settled(name: str, value: Any, model: str) -> Any:
+    """Put the published width of a network in the place of 0."""
+    return MODELS[model].width if name == "width" and value == 0 else value
+
+
+def starts_poorly(config: Config) -> bool:
+    """Whether the strides are those that the demo starts from on purpose."""
+    return config.data == DIGITS and config.strides == MODELS[config.model].poor_strides
 
 
 def parse_strides(text: str) -> list[Pair]:
@@ -362,12 +391,13 @@ def _are_integers(pairs: list[Pair]) -> bool:
 
 def _check_strides(config: Config) -> str:
     """Return the strides to use, refusing what the chosen model cannot take."""
-    poor = MODELS[config.model].poor_strides
-    text = config.strides or poor
-    pairs, count = parse_strides(text), len(poor.split(","))
+    kind = MODELS[config.model]
+    usual = kind.poor_strides if config.data == DIGITS else kind.good_strides
+    text = config.strides or usual
+    pairs, count = parse_strides(text), kind.places
     if len(pairs) != count:
         allowed = f"{count} for --model {config.model}: one for each place where it gets smaller"
-        refuse("--strides", f"{len(pairs)} strides {text!r}", allowed, f"write --strides {poor}")
+        refuse("--strides", f"{len(pairs)} strides {text!r}", allowed, f"write --strides {usual}")
     if config.downsampling == "strided" and not _are_integers(pairs):
         remedy = "write whole numbers, or --downsampling diffstride (or spectral)"
         refuse("--strides", repr(text), "whole numbers for --downsampling strided", remedy)
@@ -390,7 +420,7 @@ def parse(words: Mapping[str, Any]) -> Config:
     Returns
     -------
     Config
-        With strides, width and baseline settled.
+        With strides, width, and what is trained beside it settled.
 
     Raises
     ------
@@ -409,15 +439,21 @@ def parse(words: Mapping[str, Any]) -> Config:
             near = get_close_matches(name, OPTIONS, 1)
             remedy = f"write {near[0]}" if near else "leave it out"
             refuse("options", repr(name), ", ".join(OPTIONS), remedy)
-    # These two first: others have their defaults from them.
-    values = {name: _value(name, words, OPTIONS[name].default) for name in ("recipe", "model")}
-    for name in OPTIONS:
-        values[name] = _value(name, words, default_of(name, values["recipe"], values["model"]))
+    # These first: others have their defaults from them.
+    first = {name: _value(name, words, OPTIONS[name].default) for name in _DECIDING}
+    values = {
+        name: _settled(name, _value(name, words, default_of(name, **first)), first["model"])
+        for name in OPTIONS
+    }
     values["strides"] = _check_strides(Config(**values))
     if values["downsampling"] == "strided":
         values["baseline"] = False  # it would be the same training twice
     elif values["baseline"] is None:
         values["baseline"] = _are_integers(parse_strides(values["strides"]))
+    if values["downsampling"] == "spectral":
+        values["spectral"] = False
+    elif values["spectral"] is None:
+        values["spectral"] = values["data"] == DIGITS and values["baseline"]
     return Config(**values)
 
 

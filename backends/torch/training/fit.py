@@ -12,12 +12,19 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.config import NO_BACKGROUND, OPTIONS, Config
+from spectral_stride.torch.training.config import (
+    BESIDE,
+    NO_BACKGROUND,
+    OPTIONS,
+    Config,
+    starts_poorly,
+)
 from spectral_stride.torch.training.data.datamodule import TrainingData
 from spectral_stride.torch.training.data.open import open_data
 from spectral_stride.torch.training.device import find_device, is_first_process, suitable_threads
 from spectral_stride.torch.training.lightning_ui import Bar, interruptible, quiet_lightning
 from spectral_stride.torch.training.macs import Survey, survey
+from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.options import IMAGES, flag_of
 from spectral_stride.torch.training.refusal import RefusedError, refuse_other_reading
 from spectral_stride.torch.training.report.run_picture import draw
@@ -192,7 +199,7 @@ def train(
     progress: bool = True,
     tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Train the configured network and, if wanted, the same one with strided convolutions.
+    """Train the configured network and, if wanted, the same one with fixed strides.
 
     Parameters
     ----------
@@ -214,8 +221,11 @@ def train(
         The summary, as written to ``summary.json``.
     """
     configs = [config]
-    if config.baseline:
-        configs.append(replace(config, downsampling="strided"))
+    configs += [
+        replace(config, downsampling=kind)
+        for option, kind in BESIDE.items()
+        if getattr(config, option)
+    ]
     results = []
     data = make_data(config)
     for note in data.notes:
@@ -223,6 +233,12 @@ def train(
     idle = [name for name, one in OPTIONS.items() if one.only == IMAGES and getattr(config, name)]
     if data.sample_rate is not None and idle:
         tell(f"Without effect on recordings: {', '.join(map(flag_of, idle))}.")
+    if starts_poorly(config):
+        usual = MODELS[config.model].good_strides
+        tell(
+            f"The strides start at {config.strides}: a poor choice on purpose, so that there is "
+            f"something to learn. The usual ones: --strides {usual}"
+        )
     for number, each in enumerate(configs, 1):
         tell(f"Training {number} of {len(configs)}: {each.model}, {each.downsampling}")
         inner = folder / each.downsampling

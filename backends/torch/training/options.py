@@ -155,6 +155,8 @@ class Option:
     before : object
         Its value for runs that were made before there was the option: what repeats what they did.
         Without it every run folder has to name the option.
+    demo : object
+        Its value for the built-in digits, where that is another than ``default``.
     """
 
     default: Any
@@ -163,6 +165,7 @@ class Option:
     panel: str
     only: str
     before: Any
+    demo: Any
 
     @property
     def is_switch(self) -> bool:
@@ -178,6 +181,7 @@ def option(
     panel: str,
     only: str = "",
     before: Any = MISSING,
+    demo: Any = MISSING,
 ) -> Value:
     """Declare an option, as a field of a dataclass: see `Option`.
 
@@ -186,7 +190,7 @@ def option(
     object
         For the type checker the default; in truth the field.
     """
-    declared = Option(default, kind, help, panel, only, before)
+    declared = Option(default, kind, help, panel, only, before, demo)
     return field(default=default, metadata={"option": declared})
 
 

@@ -26,8 +26,7 @@ class Recipe:
     compiles : bool
         On a GPU, by `torch.compile`, with output sizes held for an epoch.
     defaults : mapping of str to object
-        Options whose default is another one than in the table, `config.Config`; a width of None is
-        the published one of the model, `ModelKind.width`.
+        Options whose default is another one than in the table, `config.Config`.
     """
 
     about: str
@@ -60,7 +59,7 @@ RECIPES = {
             "lr": 0.1,
             "stride_lr": 0.1,
             "weight_decay": 1e-2,
-            "width": None,
+            "width": 0,
             "penalty": 0.0,
             "shift": 0.125,
             "flip": True,
@@ -78,7 +77,7 @@ RECIPES = {
             "lr": 0.4,
             "stride_lr": 0.1,
             "weight_decay": 5e-4,
-            "width": None,
+            "width": 0,
             "penalty": 0.0,
             "label_smoothing": 0.1,
             "shift": 0.125,

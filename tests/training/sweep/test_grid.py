@@ -91,6 +91,7 @@ def test_numbers_may_be_written_in_any_way(tmp_path, text):
         ("devices: 2", ["devices", "one worker for each device"]),
         ("3: 4", ["an option '3'"]),
         ("baseline: true", ["got baseline", "write downsampling: [diffstride, strided]"]),
+        ("spectral: true", ["got spectral", "write downsampling: [diffstride, spectral]"]),
         ("seed: []", ["no value for seed"]),
         ("seed:", ["got null for seed"]),
         ("seed: true", ["got true for seed"]),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from spectral_stride.torch.training.config import (
+    BESIDE,
     LEARNED,
     LEARNED_ONLY,
     Config,
@@ -144,7 +145,8 @@ def _settled(config: Mapping[str, Any], downsampling: str) -> dict[str, Any]:
     """Return the choices of one training, with defaults where they have no effect."""
     default = Config()
     own = complete(config) | {"downsampling": downsampling}
-    del own["baseline"]
+    for option in BESIDE:
+        del own[option]
     for option in own:
         if not has_effect(option, downsampling):
             own[option] = getattr(default, option)

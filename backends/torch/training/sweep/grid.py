@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from spectral_stride.torch.training.config import (
+    BESIDE,
     DIGITS,
     OPTIONS,
     Config,
@@ -23,8 +24,8 @@ from spectral_stride.torch.training.config import (
 )
 from spectral_stride.torch.training.refusal import RefusedError, refuse
 
-# Each point is one training, so that a baseline is a point of its own.
-SWEPT = tuple(option for option in OPTIONS if option != "baseline")
+# Each point is one training: what is to be beside it is a point of its own.
+SWEPT = tuple(option for option in OPTIONS if option not in BESIDE)
 
 _EXAMPLE = "downsampling: [diffstride, strided]"
 # Words that say by themselves what they choose; every other value follows its option's name.
@@ -98,9 +99,9 @@ def _values(option: str, value: Any) -> list[Any]:
 def _option(name: Any) -> str:
     """Return the field of `Config` that a key names; it may be written as on the command line."""
     option = str(name).replace("-", "_")
-    if option == "baseline":
-        allowed = "options of spectral-stride train but baseline: each point is one training"
-        refuse("grid", "baseline", allowed, "write downsampling: [diffstride, strided]")
+    if option in BESIDE:
+        allowed = f"options of spectral-stride train but {option}: each point is one training"
+        refuse("grid", option, allowed, f"write downsampling: [diffstride, {BESIDE[option]}]")
     if option in ("devices", "nodes"):
         allowed = "trainings in one process each"
         refuse("grid", option, allowed, "start one worker for each device: --workers, --scheduler")
@@ -127,7 +128,7 @@ def _choices(number: int, content: Any) -> dict[str, list[Any]]:
 
 def _parse(words: Mapping[str, Any], folder: Path) -> Config:
     """Parse one combination of values; a path in it is that of the grid's folder."""
-    settled = {**words, "baseline": False}
+    settled = {**words, **dict.fromkeys(BESIDE, False)}
     data = words.get("data", DIGITS)
     if data != DIGITS:
         # Whole, for the processes that train may have been started anywhere.
