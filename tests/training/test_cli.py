@@ -1,6 +1,7 @@
 """The words of ``spectral-stride``: what they do, and what each wrong one gets."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -57,6 +58,12 @@ def test_help_says_whose_width_it_is(capsys, monkeypatch):
     assert "Without it 0; for --data digits by the recipe small 8." in shown
     assert "Without it 0; for --data digits by the recipe small 0.2." in shown
     assert "2,2,1,2,1,2 for audio. For --data digits a poor choice, on purpose: 1,1,3,2,3" in shown
+
+
+def test_help_has_four_parts_in_the_order_of_a_plan(capsys):
+    main(["train", "--help"])
+    headings = re.findall(r"╭─ (\w[\w ]*) ─", capsys.readouterr().out)
+    assert headings == ["Options", "Data", "Network", "Training", "Run"]
 
 
 def test_every_choice_is_an_option_with_its_default(asked):
@@ -230,7 +237,7 @@ def test_a_wrong_value_in_a_process_of_its_own():
     reason="whoever runs these tests has them ignore SIGINT, and so every process that they start",
 )
 def test_an_interrupt_is_one_line_and_code_130(tmp_path):
-    out = tmp_path / "run"
+    out = tmp_path / "my [bold] run"
     small = ["--width", "1", "--limit", "32", "--batch-size", "16", "--epochs", "100000"]
     words = ["train", "--no-baseline", *small, "--out"]
     with processes.started(processes.command, *words, out, folder=tmp_path) as process:
@@ -238,3 +245,7 @@ def test_an_interrupt_is_one_line_and_code_130(tmp_path):
         os.kill(process.pid, signal.SIGINT)
         assert process.wait() == cli.INTERRUPTED
     assert process.err.splitlines() == ["spectral-stride: error: interrupted"]
+    # It goes on where it stopped; a path with a space is written so that it can be pasted.
+    remedy = f"Stopped. It goes on with: spectral-stride train --resume '{out}'"
+    assert process.out.splitlines()[-1] == remedy
+    assert re.search(r"^Epoch      1/100000: loss \d\.\d{4}, ", process.out, re.MULTILINE)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shlex
 from copy import deepcopy
 from functools import partial
@@ -21,6 +22,7 @@ from spectral_stride.torch.training.fit import run_job, train
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report.run_picture import draw
 from spectral_stride.torch.training.report.run_table import result_table
+from spectral_stride.torch.training.run_folder import resumed
 
 LIMIT = 96
 TINY = {
@@ -84,6 +86,8 @@ def test_the_screen_shows_the_table_and_where_the_files_are(finished):
     assert "spectral:" in shown
     poor = "The strides start at 1,1,3,2,3: a poor choice on purpose, so that there is something to"
     assert f"{poor} learn. The usual ones: --strides 1,1,2,2,2" in " ".join(shown.split())
+    for epoch in ("1/2", "2/2"):
+        assert len(re.findall(rf"^Epoch {epoch}: loss \d\.\d{{4}}, accuracy 0", shown, re.M)) == 3
     for run in summary["runs"]:
         assert f"{100 * run['test_accuracy']:.2f} %" in shown
         assert f"{run['before']['macs'] / 1e6:.2f} M" in shown
@@ -214,8 +218,14 @@ def test_what_is_refused_leaves_the_folder_free(tmp_path):
     with pytest.raises(RefusedError, match="--model: got 'audio'"):
         run_job(config, str(folder), console)
     assert list(folder.iterdir()) == []
-    run_job(parse(TINY | {"epochs": "1", "limit": "32", "baseline": False}), str(folder), console)
+    words = {"epochs": "1", "limit": "32", "baseline": False}
+    run_job(parse(TINY | words), str(folder), console)
     assert (folder / "summary.json").exists()
+    told = Console(record=True, file=io.StringIO(), width=200)
+    run_job(resumed(str(folder)), None, told, resume=str(folder))
+    shown = told.export_text()
+    assert "Trained before: 1 of 1: resnet18, diffstride" in shown
+    assert "Epoch" not in shown
 
 
 def test_recordings_are_not_changed_and_it_says_so(tmp_path):

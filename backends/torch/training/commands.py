@@ -10,15 +10,12 @@ import typer
 from rich.console import Console
 
 import spectral_stride
-from spectral_stride.torch.training.config import DIGITS, OPTIONS, has_effect, parse
+from spectral_stride.torch.training.config import DIGITS, OPTIONS, RUN, has_effect, parse
 from spectral_stride.torch.training.options import Option, flag_of
 from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.refusal import refuse
 
 app = typer.Typer(add_completion=False, help="Train networks that learn their strides.")
-
-# A heading of the help, beside those of the table.
-FOLDER = "Run folder"
 
 
 def _option(help_text: str, metavar: str, panel: str | None = None) -> Any:
@@ -28,11 +25,11 @@ def _option(help_text: str, metavar: str, panel: str | None = None) -> Any:
 
 Out = Annotated[
     str | None,
-    _option("New or empty folder for the results; without it one under runs.", "FOLDER", FOLDER),
+    _option("New or empty folder for the results; without it one under runs.", "FOLDER", RUN),
 ]
 Resume = Annotated[
     str | None,
-    _option("Go on with the run in this folder, after its last whole epoch.", "FOLDER", FOLDER),
+    _option("Go on with the run in this folder, after its last whole epoch.", "FOLDER", RUN),
 ]
 
 
@@ -211,6 +208,5 @@ def report(runs: Runs, out: ReportOut = "report") -> None:
     from spectral_stride.torch.training.report.document import write_report
 
     markdown, html = write_report([Path(run) for run in runs], Path(out))
-    console = Console()
-    console.print(f"Markdown  {markdown}", soft_wrap=True, highlight=False)
-    console.print(f"HTML      {html}", soft_wrap=True, highlight=False)
+    typer.echo(f"Markdown  {markdown}")
+    typer.echo(f"HTML      {html}")

@@ -48,7 +48,7 @@ Pair = tuple[float, float]
 NO_BACKGROUND = "none"
 
 # Headings of the help.
-DATA, NETWORK, TRAINING, DEVICE = "Data", "Network", "Training", "Where to compute"
+DATA, NETWORK, TRAINING, RUN = "Data", "Network", "Training", "Run"
 
 
 class _Source(Text):
@@ -258,18 +258,18 @@ class Config:
         "Of the first weights and the order of images.",
         panel=TRAINING,
     )
-    device: str = option("auto", Choice(DEVICES), "Where to compute.", panel=DEVICE)
+    device: str = option("auto", Choice(DEVICES), "Where to compute.", panel=RUN)
     devices: int = option(
         1,
         Integer(1, MOST_PROCESSES),
         "Processes on each machine, each on a device.",
-        panel=DEVICE,
+        panel=RUN,
     )
     nodes: int = option(
         1,
         Integer(1, MOST_PROCESSES),
         "Machines; start the command on each, as Lightning's docs show.",
-        panel=DEVICE,
+        panel=RUN,
     )
     baseline: bool | None = option(
         None,

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import lightning
@@ -22,7 +24,12 @@ from spectral_stride.torch.training.config import (
 from spectral_stride.torch.training.data.datamodule import TrainingData
 from spectral_stride.torch.training.data.open import open_data
 from spectral_stride.torch.training.device import find_device, is_first_process, suitable_threads
-from spectral_stride.torch.training.lightning_ui import Bar, interruptible, quiet_lightning
+from spectral_stride.torch.training.lightning_ui import (
+    Bar,
+    EpochLines,
+    interruptible,
+    quiet_lightning,
+)
 from spectral_stride.torch.training.macs import Survey, survey
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.options import IMAGES, flag_of
@@ -81,15 +88,15 @@ class Result:
     threads: int
 
 
-def _trainer(config: Config, folder: Path, device: str, progress: bool) -> lightning.Trainer:
-    """Make the trainer of one network, with its checkpoint, its log and its bar."""
+def _trainer(
+    config: Config, folder: Path, device: str, progress: bool, tell: Callable[[str], None]
+) -> lightning.Trainer:
+    """Make the trainer of one network, with its checkpoint, its log, and its bar or lines."""
     checkpoint = folder / CHECKPOINT
     # Written over at the end of every epoch. There is no best one: nothing is chosen by a look at
     # the test samples.
     keep = ModelCheckpoint(checkpoint.parent, checkpoint.stem, enable_version_counter=False)
-    callbacks: list[lightning.Callback] = [keep]
-    if progress:
-        callbacks.append(Bar(refresh_rate=4))
+    shown = Bar(refresh_rate=4) if progress else EpochLines(tell)
     return lightning.Trainer(
         accelerator=device,
         devices=config.devices,
@@ -97,7 +104,7 @@ def _trainer(config: Config, folder: Path, device: str, progress: bool) -> light
         strategy="ddp" if config.devices * config.nodes > 1 else "auto",
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         max_epochs=config.epochs,
-        callbacks=callbacks,
+        callbacks=[keep, shown],
         plugins=[WholeCheckpoints()],
         # Both write into the folder itself, not into numbered versions below it.
         logger=[
@@ -124,7 +131,13 @@ def _build(config: Config, data: TrainingData) -> tuple[Classifier, Survey]:
 
 
 def train_one(
-    config: Config, data: TrainingData, folder: Path, device: str, *, progress: bool = True
+    config: Config,
+    data: TrainingData,
+    folder: Path,
+    device: str,
+    *,
+    progress: bool = True,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Result:
     """Train and test one network, or go on where an earlier process stopped.
 
@@ -141,6 +154,8 @@ def train_one(
         From `device.find_device`.
     progress : bool, optional
         Show a progress bar.
+    tell : callable, optional
+        Called with a line after each epoch, where there is no bar.
 
     Returns
     -------
@@ -151,7 +166,7 @@ def train_one(
     with quiet_lightning():
         lightning.seed_everything(config.seed, verbose=False)
         module, before = _build(config, data)
-        trainer = _trainer(config, folder, device, progress)
+        trainer = _trainer(config, folder, device, progress, tell)
         start = checkpoint if checkpoint.exists() else None
         if start is not None:
             keep_metrics(trainer, start)
@@ -213,7 +228,7 @@ def train(
     progress : bool, optional
         Show progress bars.
     tell : callable, optional
-        Called with a line before each training.
+        Called with a line before each training and, without bars, after each epoch.
 
     Returns
     -------
@@ -240,12 +255,15 @@ def train(
             f"something to learn. The usual ones: --strides {usual}"
         )
     for number, each in enumerate(configs, 1):
-        tell(f"Training {number} of {len(configs)}: {each.model}, {each.downsampling}")
+        what = f"{number} of {len(configs)}: {each.model}, {each.downsampling}"
         inner = folder / each.downsampling
         if (inner / RESULT).exists():
+            tell(f"Trained before: {what}")
             results.append(read_json(inner / RESULT))
         else:
-            results.append(asdict(train_one(each, data, inner, device, progress=progress)))
+            tell(f"Training {what}")
+            result = train_one(each, data, inner, device, progress=progress, tell=tell)
+            results.append(asdict(result))
     summary = {
         "config": asdict(config),
         "sample_shape": list(data.sample_shape),
@@ -292,21 +310,26 @@ def run_job(
     first = is_first_process()
     if not first:
         console = Console(quiet=True)
+    # As it is: a name in brackets is no style.
+    tell = partial(console.print, soft_wrap=True, highlight=False, markup=False)
     with locked(folder) if first else nullcontext():
         if first and not (folder / CONFIG).exists():
             write_config(folder, config, device)
         if not config.baseline and config.downsampling != "strided":
-            console.print("No baseline of strided convolutions.")
+            tell("No baseline of strided convolutions.")
         progress = console.is_terminal
         try:
-            summary = train(config, folder, device, progress=progress, tell=console.print)
+            summary = train(config, folder, device, progress=progress, tell=tell)
         except RefusedError:
             if first and resume is None:
                 discard(folder)
             raise
+        except KeyboardInterrupt:
+            tell(f"Stopped. It goes on with: spectral-stride train --resume {quote(str(folder))}")
+            raise
         if first:
             draw(folder, summary)
     console.print(result_table(summary))
-    console.print(f"Picture  {folder / PICTURE}", soft_wrap=True, highlight=False)
-    console.print(f"Files    {folder}", soft_wrap=True, highlight=False)
+    tell(f"Picture  {folder / PICTURE}")
+    tell(f"Files    {folder}")
     return folder, summary

@@ -1,9 +1,11 @@
-"""What a user sees of Lightning, and can stop: its bar, cut down; no side remarks; Ctrl-C."""
+"""What a user sees of Lightning, and can stop: a bar or lines; no side remarks; Ctrl-C."""
 
 import logging
 import signal
+import time
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,8 +31,53 @@ _IRRELEVANT = (
 )
 
 
+def _epoch(trainer: lightning.Trainer) -> str:
+    """Name the present epoch, from "Epoch 1/60" to "Epoch 60/60"."""
+    count = str(trainer.max_epochs)
+    return f"Epoch {trainer.current_epoch + 1:{len(count)}}/{count}"
+
+
+# What the training step logs and a line shows.
+_SHOWN = ("loss", "accuracy")
+
+
+class EpochLines(lightning.Callback):
+    """One line for each epoch, for where there is no terminal that a bar could be drawn on.
+
+    Parameters
+    ----------
+    tell : callable
+        Called with the line: the means of loss and accuracy over the epoch's steps, and its time.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell = tell
+        self._sums: Counter[str] = Counter()
+        self._start = 0.0
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Begin a line."""
+        self._sums.clear()
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Add what the step has logged; it stays on its device."""
+        self._sums.update({name: trainer.callback_metrics[f"train/{name}"] for name in _SHOWN})
+        self._sums["steps"] += 1
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Tell the line."""
+        steps = self._sums["steps"]
+        means = ", ".join(f"{name} {float(self._sums[name]) / steps:.4f}" for name in _SHOWN)
+        self.tell(f"{_epoch(trainer)}: {means}, {time.perf_counter() - self._start:.1f} s")
+
+
 class Bar(RichProgressBar):
     """The progress bar, on a line of 80 characters: epoch, steps, loss and accuracy."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Count epochs from 1; Lightning ends at 59 of 60."""
+        return _epoch(self.trainer)
 
     def configure_columns(self, trainer: lightning.Trainer) -> list[Any]:
         """Return what stands before the metrics; a time left of one epoch would tell nothing."""
