@@ -21,6 +21,7 @@ from spectral_stride.plan import (
     PlanOptions,
     host_numbers,
     in_range,
+    new_plan,
     planned_sizes,
     sized_plan,
     stride_range,
@@ -536,7 +537,8 @@ def pool_plan(
         checks.out_size(axis, size, 1, shape[axis], "spectral pooling never enlarges")
         for axis, size in zip(planned, wanted, strict=True)
     )
-    return sized_plan(shape, planned, sizes, 0.0, "inside", norm, method)
+    # Not from the cache: a compiler that traces this warns of each that it sees.
+    return new_plan(shape, planned, sizes, 0.0, "inside", norm, method)
 
 
 def prepare(

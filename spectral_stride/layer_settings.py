@@ -277,7 +277,8 @@ class PoolSettings:
         if self.strides is None:
             assert self.out_sizes is not None
             return self.out_sizes
-        sizes = map(shape.__getitem__, _counted_axes(self.axes, len(shape)))
+        # Not from the cache: a compiler that traces this warns of each that it sees.
+        sizes = map(shape.__getitem__, checks.axes(self.axes, self.ndim, len(shape)))
         return tuple(map(strided_size, sizes, self.strides))
 
 

@@ -150,9 +150,7 @@ def _axis_out_size(
     return min(-(-samples // multiple_of) * multiple_of, size)
 
 
-# Plans repeat while strides move: the cache holds one object per set of sizes.
-@lru_cache(maxsize=4096)
-def sized_plan(
+def new_plan(
     shape: tuple[int, ...],
     axes: tuple[int, ...],
     out_sizes: tuple[int, ...],
@@ -167,6 +165,10 @@ def sized_plan(
     if method == "auto":
         methods = tuple(["matmul" if size <= LONGEST_MATMUL else "fft" for size in sizes])
     return Plan(shape, axes, out_sizes, smoothness, ramp, norm, method, sizes, methods)
+
+
+# Plans repeat while strides move: the cache holds one object per set of sizes.
+sized_plan = lru_cache(maxsize=4096)(new_plan)
 
 
 def planned_sizes(

@@ -3,6 +3,7 @@
 import copy
 import shutil
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from spectral_stride.torch import (
     hold_sizes,
     release_sizes,
     resnet18,
+    spectral_pool,
 )
 from tests.changed_settings import CHANGES, START, STRIDES
 
@@ -184,6 +186,17 @@ def test_a_held_network_compiles_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         compiled(draw(2, 3, 16, 16))
+
+
+@pytest.mark.parametrize(
+    "pool", [SpectralPool(2.0), partial(spectral_pool, out_sizes=(8, 8))], ids=["layer", "function"]
+)
+def test_spectral_pooling_compiles_without_a_warning(pool):
+    x = torch.ones(2, 3, 16, 16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        y = torch.compile(pool, fullgraph=True, backend="eager")(x)
+    assert torch.equal(y, pool(x))
 
 
 def test_more_plans_than_the_usual_recompile_limit():
