@@ -537,7 +537,6 @@ def pool_plan(
         checks.out_size(axis, size, 1, shape[axis], "spectral pooling never enlarges")
         for axis, size in zip(planned, wanted, strict=True)
     )
-    # Not from the cache: a compiler that traces this warns of each that it sees.
     return new_plan(shape, planned, sizes, 0.0, "inside", norm, method)
 
 

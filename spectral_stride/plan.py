@@ -150,7 +150,9 @@ def _axis_out_size(
     return min(-(-samples // multiple_of) * multiple_of, size)
 
 
-def new_plan(
+# Plans repeat while strides move: the cache holds one object per set of sizes.
+@lru_cache(maxsize=4096)
+def sized_plan(
     shape: tuple[int, ...],
     axes: tuple[int, ...],
     out_sizes: tuple[int, ...],
@@ -167,8 +169,8 @@ def new_plan(
     return Plan(shape, axes, out_sizes, smoothness, ramp, norm, method, sizes, methods)
 
 
-# Plans repeat while strides move: the cache holds one object per set of sizes.
-sized_plan = lru_cache(maxsize=4096)(new_plan)
+# The same without the cache, for what a compiler traces: it warns of each cache that it sees.
+new_plan = sized_plan.__wrapped__
 
 
 def planned_sizes(

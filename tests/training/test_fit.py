@@ -94,6 +94,13 @@ def test_the_screen_shows_the_table_and_where_the_files_are(finished):
     assert str(folder / "strides.png") in shown
 
 
+def test_three_trainings_are_whole_on_a_usual_terminal(finished):
+    _, summary, _ = finished
+    console = Console(record=True, width=80, file=io.StringIO())
+    console.print(result_table(summary))
+    assert "…" not in console.export_text()
+
+
 def test_the_screen_says_why_a_stage_that_keeps_its_size_is_not_listed(finished):
     _, summary, shown = finished
     said = "No stage1: at a stride of 1 it begins with an identity, and has no stride to learn."

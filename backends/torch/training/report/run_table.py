@@ -57,12 +57,14 @@ def samples_per_second(config: Mapping[str, Any], train_samples: int, step_secon
     return float(processes * batch / step_seconds)
 
 
-def _layer_cells(run: dict[str, Any], position: int) -> list[str]:
+def _layer_cells(run: dict[str, Any], position: int, columns: int) -> list[str]:
+    """Write the stride of a layer and, in a second column, the map that it gives."""
     before, after = run["before"]["layers"][position], run["after"]["layers"][position]
-    return [
+    cells = [
         change(pair(before["stride"]), pair(after["stride"])),
         change(_size(before["size_out"]), _size(after["size_out"])),
     ]
+    return cells[:columns]
 
 
 def _total_cells(run: dict[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
@@ -100,15 +102,25 @@ def result_table(summary: dict[str, Any]) -> Table:
         caption += f".\n{_NO_STAGE}"
     table = Table(title=f"Start -> end; strides and maps are {' x '.join(axes)}", caption=caption)
     table.add_column("layer", no_wrap=True)
-    for run in runs:
+    # What stays as the first one starts has maps that are there already.
+    first = runs[0]["before"]["layers"]
+    columns = [1 if run["after"]["layers"] == first and run is not runs[0] else 2 for run in runs]
+    for run, count in zip(runs, columns, strict=True):
         table.add_column(f"{run['downsampling']}:\nstride", no_wrap=True)
-        table.add_column("\nmap", no_wrap=True)
+        if count == 2:
+            table.add_column("\nmap", no_wrap=True)
     for position, layer in enumerate(runs[0]["before"]["layers"]):
         table.add_row(
-            layer["name"], *(cell for run in runs for cell in _layer_cells(run, position))
+            layer["name"],
+            *(
+                cell
+                for run, count in zip(runs, columns, strict=True)
+                for cell in _layer_cells(run, position, count)
+            ),
         )
     table.add_section()
     totals = [_total_cells(run, summary) for run in runs]
     for name in totals[0]:
-        table.add_row(name, *(cell for total in totals for cell in (total[name], "")))
+        cells = [[total[name], ""][:count] for total, count in zip(totals, columns, strict=True)]
+        table.add_row(name, *(cell for some in cells for cell in some))
     return table
