@@ -80,7 +80,7 @@ class Refusals:
 
 
 def readable(name: str) -> str:
-    r"""Write a file's name for a message: bytes that are no UTF-8 as escapes.
+    r"""Write the name of a file so that it can be shown: bytes that are no UTF-8 as escapes.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def readable(name: str) -> str:
 
 
 def refuse_unreadable(faults: Refusals, path: str, name: str | None = None) -> None:
-    """Keep it as a fault where a name is no UTF-8: tables, reports and notes hold nothing else.
+    """Keep it as a fault where a name is no UTF-8: tables of data, and notes, hold nothing else.
 
     Parameters
     ----------

@@ -144,6 +144,14 @@ def test_images_that_do_not_fit_in_memory_are_decoded_when_asked_for(tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+def test_images_that_are_looked_at_for_the_others_are_all_told(tmp_path):
+    contents = colours(6)
+    contents[2] = contents[4] = b"no image"
+    name = write(tmp_path / "x", train=image_table(contents), test=image_table(contents))
+    lines = refused(name, "row 2 of split 'train'", faults=2, size=5, memory=100).splitlines()
+    assert "row 4 of split 'train'" in lines[1]
+
+
 def test_images_decoded_when_asked_for_all_have_the_channels_of_the_first_ones(tmp_path):
     grey = [png(pixels(seed, (6, 8))) for seed in range(4)]
     some = image_table([*colours(3), grey[0]])
