@@ -14,6 +14,7 @@ from spectral_stride.torch.training.data.samples import (
     BadFileError,
     LazySamples,
     RawSamples,
+    UnlikeError,
     check_limit,
     decode_first,
     in_memory,
@@ -96,7 +97,7 @@ class ImageReader:
                 f"{' x '.join(map(str, self.shape or ()))}"
             )
             remedy = f"write {SIZE} 224, or another size"
-            raise BadFileError(wrong, f"one size, or {SIZE} to bring images to one", remedy)
+            raise UnlikeError(wrong, f"one size, or {SIZE} to bring images to one", remedy)
         pixels = torch.from_numpy(np.array(image))
         return pixels[None] if grey else pixels.permute(2, 0, 1)
 

@@ -147,6 +147,10 @@ def _open(
         if config is None and not has_tables(path):
             folders = read_class_folders(path)
             return folders.tables, [LABEL], folders.notes
+        # `datasets` is told of the whole path, also of one that was written as a relative one.
+        for place in (path.resolve(), *sorted(path.rglob("*.parquet"))):
+            refuse_unreadable(faults, str(place))
+        faults.tell()
         tables = open_folder(name, path, config, labels or None)
         if config is None and list(tables) == ["train"]:
             refuse_capitals(path)

@@ -35,7 +35,7 @@ _UNKNOWN = 2**31 - 2**25
 BLOCK = 2**16
 # Bytes of a page's header, and the bit in its sixth that marks the last page.
 _OGG_HEADER, _OGG_LAST = 27, 0x04
-_ALLOWED = "whole WAV, FLAC, OGG or MP3 files with finite samples"
+_ALLOWED = "whole WAV, AIFF, FLAC, OGG or MP3 files, or others of libsndfile's, with finite samples"
 _REMEDY = "replace the file or leave it out"
 
 

@@ -170,6 +170,10 @@ class BadFileError(Exception):
         self.wrong, self.allowed, self.remedy = wrong, allowed, remedy
 
 
+class UnlikeError(BadFileError):
+    """A file that an option would bring to the form of the others: one such tells of all."""
+
+
 class WorkerRefusedError(RefusedError):
     """A refusal that keeps its one line on the way from a process that reads samples.
 
@@ -221,6 +225,8 @@ def decode(parts: Sequence[RawSamples], reader: Reader) -> Iterator[torch.Tensor
                 if isinstance(sample, BadFileError):
                     got = f"{raw.name(place)}, {sample.wrong}"
                     faults.add(got, sample.allowed, sample.remedy)
+                    if isinstance(sample, UnlikeError):
+                        faults.tell()
                 elif not faults.lines:
                     yield sample
     faults.tell()
