@@ -169,6 +169,27 @@ def test_words_that_do_not_fit_get_one_line(words, part, capsys, asked):
     assert asked == []
 
 
+@pytest.mark.parametrize("words", [["train", "--data"], ["train", "--out"], ["report"]])
+def test_names_that_are_no_utf_8_get_one_line(words, capsys, asked):
+    line = refusal(capsys, [*words, os.fsdecode(b"caf\xe9/x")])
+    assert r"got caf\xe9/x, whose name is no UTF-8; allowed: names in UTF-8; instead: " in line
+    assert asked == []
+
+
+def test_faults_that_are_told_at_once_get_a_line_each(capsys, tmp_path):
+    for name in ("ant", "bee"):
+        (tmp_path / "x" / name).mkdir(parents=True)
+        for index in range(5):
+            (tmp_path / "x" / name / f"{index}.png").write_bytes(b"")
+    words = ["train", "--data", str(tmp_path / "x"), "--out", str(tmp_path / "out")]
+    assert main(words) == cli.WRONG_USAGE
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 11
+    for line in lines[:10]:
+        assert line.startswith(f"spectral-stride: error: --data: got {tmp_path}/x/")
+    assert lines[10].startswith("spectral-stride: error: --data: got 10 faults, and looked no ")
+
+
 def test_an_unknown_command_gets_one_line(capsys):
     assert "trian" in refusal(capsys, ["trian"])
 

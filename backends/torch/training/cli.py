@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import typer
 
 from spectral_stride.torch.training.commands import app
-from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.refusal import Refusals, RefusedError, refuse_unreadable
 
 NAME = "spectral-stride"
 
@@ -15,9 +15,10 @@ WRONG_USAGE = 2
 INTERRUPTED = 130
 
 
-def _fail(message: str, code: int) -> int:
-    line = " ".join(message.split())
-    print(f"{NAME}: error: {line}", file=sys.stderr)
+def _fail(code: int, *messages: str) -> int:
+    for message in messages:
+        line = " ".join(message.split())
+        print(f"{NAME}: error: {line}", file=sys.stderr)
     return code
 
 
@@ -28,14 +29,19 @@ def run(words: Sequence[str] | None) -> int:
     """
     command = typer.main.get_command(app)
     try:
+        faults = Refusals("command line")
+        for word in sys.argv[1:] if words is None else words:
+            refuse_unreadable(faults, word)
+        faults.tell()
         code = command.main(
             None if words is None else list(words), prog_name=NAME, standalone_mode=False
         )
-    except (typer.TyperException, RefusedError) as error:
-        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        return _fail(message, WRONG_USAGE)
+    except typer.TyperException as error:
+        return _fail(WRONG_USAGE, error.format_message())
+    except RefusedError as error:
+        return _fail(WRONG_USAGE, *error.args)
     except OSError as error:
-        return _fail(str(error), FAILED)
+        return _fail(FAILED, str(error))
     if code == INTERRUPTED:  # Typer has caught it
         raise KeyboardInterrupt
     return int(code or 0)

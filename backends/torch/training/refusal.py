@@ -6,14 +6,109 @@ from typing import NoReturn
 
 from spectral_stride import checks
 
+# Faults of one kind that are told at once.
+MOST = 10
+
 
 class RefusedError(ValueError):
-    """What the tool cannot work with. Its message is the one line that the user gets."""
+    """What the tool cannot work with: the line that the user gets, or a line for each fault."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 def refuse(option: str, got: object, allowed: str, remedy: str) -> NoReturn:
     """Raise `RefusedError` with the message "option: got ...; allowed: ...; instead: ..."."""
     checks.refuse(RefusedError, option, got, allowed, remedy)
+
+
+class Refusals:
+    """Faults of one option, kept until all has been looked at, and then told together.
+
+    Parameters
+    ----------
+    option : str
+
+    Attributes
+    ----------
+    lines : list of str
+        One for each fault.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.refusal import Refusals
+    >>> faults = Refusals("--data")
+    >>> faults.tell()
+    >>> faults.add("a.png, which is empty", "files with content", "leave it out")
+    >>> faults.add("b.png, which is empty", "files with content", "leave it out")
+    >>> faults.tell()
+    Traceback (most recent call last):
+        ...
+    spectral_stride.torch.training.refusal.RefusedError: --data: got a.png, which is empty; ...
+    """
+
+    def __init__(self, option: str) -> None:
+        self.option = option
+        self.lines: list[str] = []
+
+    def add(self, got: object, allowed: str, remedy: str) -> None:
+        """Keep one fault.
+
+        Raises
+        ------
+        RefusedError
+            With the tenth: who has so many mends those first.
+        """
+        self._keep(got, allowed, remedy)
+        if len(self.lines) == MOST:
+            self._keep(f"{MOST} faults, and looked no further", "none", "mend these first")
+            self.tell()
+
+    def _keep(self, got: object, allowed: str, remedy: str) -> None:
+        try:
+            refuse(self.option, got, allowed, remedy)
+        except RefusedError as error:
+            self.lines += error.args
+
+    def tell(self) -> None:
+        """Refuse what has been kept, a line for each fault; do nothing where there is none.
+
+        Raises
+        ------
+        RefusedError
+        """
+        if self.lines:
+            raise RefusedError(*self.lines)
+
+
+def readable(name: str) -> str:
+    r"""Write the name of a file so that it can be shown: bytes that are no UTF-8 as escapes.
+
+    Examples
+    --------
+    >>> import os
+    >>> from spectral_stride.torch.training.refusal import readable
+    >>> print(readable(os.fsdecode(b"caf\xe9.png")))
+    caf\xe9.png
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def refuse_unreadable(faults: Refusals, path: str, name: str | None = None) -> None:
+    """Keep it as a fault where a name is no UTF-8: tables of data, and notes, hold nothing else.
+
+    Parameters
+    ----------
+    faults : Refusals
+    path : str
+    name : str, optional
+        The part of the path that is looked at; without it all.
+    """
+    name = path if name is None else name
+    if readable(name) != name:
+        allowed = "names in UTF-8"
+        remedy = "rename it, as `convmv -r -f latin1 -t utf8 --notest FOLDER` does"
+        faults.add(f"{readable(path)}, whose name is no UTF-8", allowed, remedy)
 
 
 def refuse_other_reading(option: str, path: Path) -> None:

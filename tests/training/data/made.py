@@ -22,10 +22,10 @@ def pixels(seed, shape=(6, 8, 3)):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def png(array, mode=None):
+def png(array, mode=None, kind="PNG", **options):
     file = io.BytesIO()
     image = Image.fromarray(array)
-    (image.convert(mode) if mode else image).save(file, "PNG")
+    (image.convert(mode) if mode else image).save(file, kind, **options)
     return file.getvalue()
 
 
@@ -33,9 +33,9 @@ def colours(count, start=0):
     return [png(pixels(start + seed)) for seed in range(count)]
 
 
-def wav(samples, rate=RATE, subtype="PCM_16", kind="WAV"):
+def wav(samples, rate=RATE, subtype="PCM_16", kind="WAV", endian=None):
     file = io.BytesIO()
-    soundfile.write(file, samples, rate, subtype=subtype, format=kind)
+    soundfile.write(file, samples, rate, subtype=subtype, format=kind, endian=endian)
     return file.getvalue()
 
 
@@ -91,11 +91,12 @@ def folder_of_recordings(root, classes=("low", "high"), count=5, rate=8000):
     return root
 
 
-def refused(name, match, **options):
-    """Open what must be refused, and return the one line."""
+def refused(name, match, faults=1, **options):
+    """Open what must be refused, and return the one line, or one for each fault."""
     with pytest.raises(RefusedError, match=match) as caught:
         open_data(str(name), 4, 0, **options)
-    line = str(caught.value)
-    assert "\n" not in line
-    assert re.fullmatch(r"--[a-z-]+: got .+; allowed: .+; instead: .+", line)
-    return line
+    lines = str(caught.value).split("\n")
+    assert len(lines) == faults
+    for line in lines:
+        assert re.fullmatch(r"--[a-z-]+: got .+; allowed: .+; instead: .+", line)
+    return str(caught.value)

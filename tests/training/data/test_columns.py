@@ -2,6 +2,7 @@
 
 import datasets
 import pytest
+from PIL import Image
 
 from spectral_stride.torch.training.data.open import open_data
 from tests.training.data.made import (
@@ -10,6 +11,8 @@ from tests.training.data.made import (
     colours,
     folder_of_images,
     image_table,
+    pixels,
+    png,
     refused,
     tone,
     wav,
@@ -58,6 +61,63 @@ def test_bytes_without_a_type_are_looked_at(tmp_path, form):
         values = {"content": form(contents), "note": [b"?"] * 10, "kind": ["a", "b"] * 5}
         datasets.Dataset.from_dict(values).to_parquet(file)
         assert open_data(str(file), 2, 0, labels=["kind"]).sample_shape == shape
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_first_row_without_a_type_may_be_anything(tmp_path, monkeypatch):
+    """The one to be refused, then, is that row."""
+    file = tmp_path / "x.parquet"
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
+    bomb, large, broken = (png(pixels(0, (size, size, 3))) for size in (12, 10, 6))
+    broken = broken[:16] + bytes(8) + broken[24:]  # of no pixels
+    for first, said in (
+        (bomb, r"row 0 .*, which cannot be decoded \(Image size \(144 pixels\) exceeds limit"),
+        (large, r"row 1 .*, of 6 x 8 pixels, while .* row 0 .* has 10 x 10"),
+        (broken, "row 0 .*, which (cannot be decoded|is no image)"),
+        (None, "row 0 .*, which is empty"),
+        (b"no image", "row 0 .*, which is no image"),
+    ):
+        values = {"content": [first, *colours(9)], "kind": ["a", "b"] * 5}
+        datasets.Dataset.from_dict(values).to_parquet(file)
+        refused(file, said, labels=["kind"])
+
+
+# That which `datasets` reads such a file with.
+@pytest.mark.filterwarnings("ignore:.*metadata.csv:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.parametrize("missing", ["", "nan"])
+def test_an_empty_cell_among_whole_numbers_is_named(tmp_path, missing):
+    """As tables of text have no integers beside it, its column becomes one of real numbers."""
+    kinds = ["7", "9", "7", missing, "9", "9", "7", "9", "7", "7"]
+    for row, content in enumerate(colours(10)):
+        (tmp_path / f"{row}.png").write_bytes(content)
+    lines = [f"{row}.png,{kind}" for row, kind in enumerate(kinds)]
+    file = tmp_path / "metadata.csv"
+    file.write_text("\n".join(["file_name,kind", *lines]))
+    refused(tmp_path, "write --labels kind$")
+    wanted = r"/3.png, which has no label in column 'kind'; allowed: a label in every row; "
+    refused(tmp_path, wanted, labels=["kind"])
+    (tmp_path / "3.png").unlink()
+    file.write_text("\n".join(["file_name,kind", *lines[:3], *lines[4:]]))
+    data = open_data(str(tmp_path), 4, 0, labels=["kind"])
+    assert (data.tasks, len(data.train_set)) == ({"kind": 2}, 7)
+
+
+def test_real_numbers_that_are_whole_are_classes(tmp_path):
+    def table(values):
+        made = image_table(colours(len(values)), kind=(datasets.Value("float64"), values))
+        return made.remove_columns("label")
+
+    test = table([5.0, 3.0])
+    name = write(tmp_path / "x", train=table([5.0, 3.0, 5.0, 3.0]), test=test)
+    labels = open_data(name, 2, 0, labels=["kind"]).test_set.tensors[1]
+    assert labels.flatten().tolist() == [1, 0]
+    name = write(tmp_path / "y", train=table([5.0, float("nan"), 3.0, None, 5.0]), test=test)
+    wanted = "row 1 of split 'train', which has no label"
+    refused(name, wanted, faults=2, labels=["kind"])
+    for odd in (0.5, float("inf")):
+        name = write(tmp_path / f"{odd}", train=table([odd, 3.0, odd, 3.0]), test=test)
+        refused(name, r"--labels: got 'kind' \(float64\)", labels=["kind"])
 
 
 def test_one_class_is_refused(tmp_path):

@@ -1,13 +1,14 @@
 """Images from files: pixels, sizes, channels, and files that cannot be used."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from spectral_stride.torch.training.data.images import mean_and_std
+from spectral_stride.torch.training.data.images import ImageReader, mean_and_std
 from spectral_stride.torch.training.data.open import open_data
 from spectral_stride.torch.training.data.samples import LazySamples
 from spectral_stride.torch.training.refusal import RefusedError
@@ -107,10 +108,10 @@ def test_a_photograph_is_turned_as_its_camera_was_held(tmp_path):
 
 def test_mixed_sizes_are_refused_by_row_and_brought_to_one_by_size(tmp_path):
     contents = colours(5)
-    contents[3] = png(pixels(3, (8, 12, 3)))
+    contents[3] = contents[4] = png(pixels(3, (8, 12, 3)))
     name = write(tmp_path / "x", train=image_table(contents), test=image_table(colours(2)))
     line = refused(name, r"row 3 of split 'train', of 8 x 12 pixels, while .*row 0 .* has 6 x 8")
-    assert "instead: write --size" in line
+    assert "instead: write --size" in line  # once, for it brings all of them to one size
     data = open_data(name, 2, 0, size=4)
     assert data.sample_shape == data.train_set[3][0].shape == (3, 4, 4)
 
@@ -143,6 +144,14 @@ def test_images_that_do_not_fit_in_memory_are_decoded_when_asked_for(tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+def test_images_that_are_looked_at_for_the_others_are_all_told(tmp_path):
+    contents = colours(6)
+    contents[2] = contents[4] = b"no image"
+    name = write(tmp_path / "x", train=image_table(contents), test=image_table(contents))
+    lines = refused(name, "row 2 of split 'train'", faults=2, size=5, memory=100).splitlines()
+    assert "row 4 of split 'train'" in lines[1]
+
+
 def test_images_decoded_when_asked_for_all_have_the_channels_of_the_first_ones(tmp_path):
     grey = [png(pixels(seed, (6, 8))) for seed in range(4)]
     some = image_table([*colours(3), grey[0]])
@@ -155,6 +164,61 @@ def test_images_decoded_when_asked_for_all_have_the_channels_of_the_first_ones(t
     assert data.mean.shape == (1, 1, 1)
     with pytest.raises(RefusedError, match="row 0 of split 'test', in colour"):
         data.test_set[0]
+
+
+DEEP = np.array([[0, 128, 129, 385, 386, 32767, 65406, 65407]], np.uint16).repeat(6, axis=0)
+
+
+def tiff(levels, bits, white):
+    """A greyscale TIFF of one row, of bits and with a white that Pillow itself does not write."""
+    data = np.array(levels, "<u2").tobytes()
+    if bits == 12:
+        data = bytes.fromhex("".join(f"{level:03x}" for level in levels))
+    entries = {256: len(levels), 257: 1, 258: bits, 259: 1, 262: white, 277: 1, 278: 1}
+    entries |= {273: 122, 279: len(data)}
+    words = b"".join(struct.pack("<HHII", tag, 4, 1, entries[tag]) for tag in sorted(entries))
+    return struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + words + bytes(4) + data
+
+
+@pytest.mark.parametrize(
+    ("content", "mode"),
+    [
+        (png(DEEP), "I;16"),
+        (png(DEEP, kind="TIFF"), "I;16"),
+        (png(DEEP.astype(">u2"), kind="TIFF"), "I;16B"),
+        (png(DEEP, kind="PPM"), "I"),
+        (png(DEEP, kind="JPEG2000"), "I;16"),
+    ],
+)
+@pytest.mark.parametrize("memory", [2**30, 0], ids=["in memory", "by workers"])
+def test_images_of_16_bits_become_the_nearest_of_8(tmp_path, content, mode, memory):
+    """Pillow would make 255 of all that is above it."""
+    table = image_table([content] * 4)
+    name = write(tmp_path / "x", train=table, test=table)
+    data = open_data(name, 2, 0, memory=memory, **({} if memory else {"size": 6}))
+    assert data.notes == (f"Images of Pillow's mode {mode} were converted to 8-bit greyscale.",)
+    want = np.rint(DEEP / 257)
+    assert want[0].tolist() == [0, 0, 1, 1, 2, 127, 254, 255]
+    image = data.train_set[1][0]
+    np.testing.assert_array_equal(image[0], want[:, : image.shape[2]] if memory else want[:, 1:7])
+    if memory:
+        mixed = image_table([*colours(3), content])
+        data = open_data(write(tmp_path / "y", train=mixed, test=mixed), 2, 0)
+        np.testing.assert_array_equal(data.train_set[3][0], want[None].repeat(3, axis=0))
+        assert data.notes == (f"Images of Pillow's mode {mode} were converted to RGB.",)
+
+
+def test_white_of_a_deep_image_is_what_its_file_says():
+    read = ImageReader()
+    assert read(tiff([0, 8, 2048, 4095], 12, white=1)).tolist() == [[[0, 0, 128, 255]]]
+    assert read(tiff([0, 257, 65535, 65150], 16, white=1)).tolist() == [[[0, 1, 255, 254]]]
+    assert read(tiff([0, 257, 65535, 65150], 16, white=0)).tolist() == [[[255, 254, 0, 1]]]
+
+
+def test_a_deep_level_that_stands_for_transparent_shows_the_background():
+    content = png(DEEP, transparency=129)
+    seen = ImageReader(background="white")(content)[0, 0].tolist()
+    assert seen == [0, 0, 255, 1, 2, 127, 254, 255]
 
 
 def test_mean_and_std_are_exact():
@@ -172,7 +236,11 @@ def test_mean_and_std_are_exact():
         (b"no image", "row 2 of split 'test', which is no image .8 bytes."),
         (b"", "row 2 of split 'test', which is empty"),
         (None, "row 2 of split 'test', which is empty"),
-        (png(np.zeros((6, 8), np.uint16)), "row 2 of split 'test', whose pixels have more than 8"),
+        (
+            png(np.zeros((6, 8), np.float32), kind="TIFF"),
+            "row 2 .*, whose pixels have 32 bits, .*F",
+        ),
+        (png(np.zeros((6, 8), np.int32), kind="TIFF"), "row 2 .*, whose pixels have 32 bits, .*I"),
     ],
 )
 def test_images_that_cannot_be_used_are_named_by_row(tmp_path, content, match):

@@ -1,6 +1,7 @@
 """Data sets by their names: which form each is, what is asked of it, and what is said."""
 
 import json
+import os
 import re
 
 import datasets
@@ -52,6 +53,22 @@ def test_one_of_several_configurations_is_chosen_after_a_colon(tmp_path):
     refused(tmp_path, r"Config name is missing.*write --data .*:CONFIG$")
     data = open_data(f"{tmp_path}:large", 2, 0)
     assert len(data.train_set) + len(data.test_set) == 8
+
+
+def test_tables_whose_names_are_no_utf_8_are_told_at_once(tmp_path, monkeypatch):
+    table, odd = image_table(colours(10)), os.fsdecode(b"\xe9")
+    (tmp_path / "x" / odd).mkdir(parents=True)
+    table.to_parquet(tmp_path / "x" / "train.parquet")
+    content = (tmp_path / "x" / "train.parquet").read_bytes()
+    for name in (f"{odd}/test.parquet", f"train-{odd}.parquet"):
+        (tmp_path / "x" / name).write_bytes(content)
+    lines = refused(tmp_path / "x", "no UTF-8", faults=2).splitlines()
+    assert lines[0].startswith(rf"--data: got {tmp_path}/x/train-\xe9.parquet, whose name is no ")
+    (tmp_path / odd / "y").mkdir(parents=True)
+    (tmp_path / odd / "y" / "train.parquet").write_bytes(content)
+    monkeypatch.chdir(tmp_path / odd)
+    refused("y", r"/\\xe9/y, whose name is no UTF-8")
+    assert len(open_data("y/train.parquet", 4, 0).train_set) == 8
 
 
 def test_files_train_and_test_in_a_folder_are_the_splits(tmp_path, monkeypatch):

@@ -1,7 +1,10 @@
 """Recordings from files: length, rate, channels, and files that cannot be used."""
 
+import io
+
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from spectral_stride.torch.training.data import recordings as audio
@@ -75,6 +78,7 @@ def test_recordings_in_class_folders_with_channels_averaged(tmp_path, kind, endi
         (wav(tone(1))[:-200], r"cut off: 1444 of 1644 bytes"),
         (wav(tone(1), kind="FLAC")[:-200], "row 1 of split 'train', which"),
         (wav(tone(1), kind="AIFF")[:-200], r"cut off: 1454 of 1654 bytes"),
+        (wav(tone(1), endian="BIG")[:-200], r"cut off: 1444 of 1644 bytes"),
         (wav(tone(1))[:30], "cut off"),
         (b"no sound", r"cannot be decoded \(Format not recognised"),
         (b"", "which is empty"),
@@ -87,6 +91,92 @@ def test_recordings_that_cannot_be_used_are_named_by_row(tmp_path, content, matc
     table = audio_table([wav(tone(0)), content, wav(tone(2)), wav(tone(3))])
     name = write(tmp_path / "x", train=table, test=audio_table([wav(tone(0))] * 2))
     assert "row 1 of split 'train'" in refused(name, match)
+
+
+def test_all_recordings_that_cannot_be_used_are_told_at_once(tmp_path):
+    good = wav(tone(0))
+    table = audio_table([b"no sound", good, wav(tone(1))[:-200], good])
+    name = write(tmp_path / "x", train=table, test=audio_table([good, b""]))
+    rows = ("row 0 of split 'train'", "row 2 of split 'train'", "row 1 of split 'test'")
+    for line, row in zip(refused(name, "row", faults=3).splitlines(), rows, strict=True):
+        assert f"{row}, which " in line
+    table = audio_table([good, wav(tone(1), 2 * RATE), b"no sound", good])
+    name = write(tmp_path / "y", train=table, test=table)
+    refused(name, "1600 samples a second, .*\n.*row 2 of split 'train'", faults=4)
+    refused(name, "1600 samples a second, .*\n.*row 2 of split 'train'", faults=4, memory=100)
+
+
+@pytest.mark.parametrize(
+    ("size", "data", "frames"),
+    [
+        (0x7FFFF024, 0x7FFFF000, None),
+        (0x80000024, 0x80000000, None),
+        (0xFFFFFFFF, 0xFFFFFFFF, None),
+        (0x7F00002E, 0x7F000008, 0x3F800000),
+    ],
+)
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize("kind", ["WAV", "AIFF"])
+def test_what_came_out_of_a_pipe_is_read_whole(kind, subtype, size, data, frames):
+    """Its header states the most that the program could say, for want of the truth."""
+    samples = tone(0)
+    content = bytearray(wav(samples, subtype=subtype, kind=kind))
+    order, name = ("little", b"data") if kind == "WAV" else ("big", b"SSND")
+    for place, value in ((4, size), (content.index(name) + 4, data)):
+        content[place : place + 4] = value.to_bytes(4, order)
+    if kind == "AIFF":
+        place = content.index(b"COMM") + 10
+        content[place : place + 4] = (frames or data // 2).to_bytes(4, order)
+    wave, rate = audio._read(bytes(content))
+    assert (len(wave), rate) == (RATE, RATE)
+    np.testing.assert_allclose(wave, samples, atol=1 / 2**15)
+
+
+def test_flac_that_came_out_of_a_pipe_is_read_whole():
+    """It states no number of samples, and cannot be sought in."""
+    content = bytearray(wav(tone(0, 70_000), kind="FLAC"))
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    wave, _ = audio._read(bytes(content))
+    np.testing.assert_allclose(wave, tone(0, 70_000), atol=1 / 2**15)
+    with pytest.raises(BadFileError):
+        audio._read(bytes(content[:-200]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype", "block"),
+    [
+        ("WAV", "GSM610", 320),
+        ("WAV", "G721_32", 120),
+        ("AU", "G723_24", 120),
+        *(("WAV", f"NMS_ADPCM_{bits}", 160) for bits in (16, 24, 32)),
+    ],
+)
+@pytest.mark.parametrize("length", [1001, 70_001])
+def test_codecs_that_cannot_be_sought_in_are_read_whole(kind, subtype, block, length):
+    """To the end of the last block, which may be one of padding."""
+    samples = np.sin(0.2 * np.arange(length)).astype(np.float32) / 2
+    content = wav(samples, 8000, subtype, kind)
+    wave, _ = audio._read(content)
+    assert 0 <= len(wave) - length < 2 * block
+    assert len(wave) == soundfile.info(io.BytesIO(content)).frames
+    assert np.corrcoef(wave[:length], samples)[0, 1] > 0.95
+
+
+def test_a_damaged_recording_says_nothing_but_its_line(capfd):
+    """Not what a callback raises that is sent before the first byte."""
+    rng, said = np.random.default_rng(0), 0
+    whole = [wav(tone(0, 99), kind=kind) for kind in ("WAV", "AIFF", "AU", "CAF", "W64", "VOC")]
+    for _ in range(300):
+        content = bytearray(whole[rng.integers(len(whole))])
+        for place in rng.integers(0, 80, 3):
+            content[place] = rng.integers(0, 256)
+        try:
+            audio._read(bytes(content))
+        except BadFileError:
+            said += 1
+    assert said > 50
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_ogg_file_that_is_cut_off_anywhere_is_refused():

@@ -1,6 +1,7 @@
 """Which splits are for training and for the test, and labels that cannot be used there."""
 
 import datasets
+import pytest
 import torch
 
 from spectral_stride.torch.training.data.open import open_data
@@ -27,7 +28,8 @@ def test_a_validation_split_is_the_test_where_the_test_has_no_labels(tmp_path):
     data = open_data(name, 2, 0)
     assert len(data.test_set) == 2
     assert data.notes == ("Split 'test' has no labels, and is not used.",)
-    refused(name, r"row 0 of split 'test', which has no label in column 'label'", test_split="test")
+    wanted = r"row 0 of split 'test', which has no label in column 'label'"
+    refused(name, wanted, faults=3, test_split="test")
     refused(name, r"--test-split: got 'dev'; .*: validation, test;", test_split="dev")
     name = write(tmp_path / "y", train=train, validation=held, test=held)
     assert open_data(name, 2, 0).notes == ("Not used: split validation.",)
@@ -55,10 +57,31 @@ def test_labels_that_cannot_be_learned_are_named_by_row(tmp_path):
     refused(name, r"row 2 of split 'test', whose label 'c' no training row has in column 'kind'")
     refused(name, r"row 2 of split 'test', whose label 'z' no training", labels=["word"])
     name = write(tmp_path / "other", train=train, test=table([0, 1], ["X", "Y"]))
-    refused(name, r"row 0 of split 'test', whose label 'X' no training", labels=["word"])
+    refused(name, r"row 0 of split 'test', whose label 'X' no training", faults=2, labels=["word"])
     name = write(tmp_path / "gap", train=table([0, None, 1, 1], ["x", "y", None, "x"]), test=train)
     refused(name, r"row 1 of split 'train', which has no label in column 'kind'")
     refused(name, r"row 2 of split 'train', which has no label in column 'word'", labels=["word"])
+
+
+def test_the_names_of_splits_may_have_capitals(tmp_path):
+    name = write(tmp_path / "x", Train=image_table(colours(10)), Test=image_table(colours(3)))
+    for option in ({}, {"test_split": "Test"}, {"test_split": "test"}):
+        data = open_data(name, 2, 0, **option)
+        assert (len(data.train_set), len(data.test_set), data.notes) == (10, 3, ())
+
+
+@pytest.mark.parametrize("test", ["Test.parquet", "all-VAL.parquet", "Test/x.parquet"])
+def test_capitals_that_would_put_the_test_into_training_are_refused(tmp_path, test):
+    """`datasets` takes all such rows for training, where no README.md tells it what they are."""
+    (tmp_path / test).parent.mkdir(exist_ok=True)
+    image_table(colours(10)).to_parquet(tmp_path / "part.parquet")
+    image_table(colours(3)).to_parquet(tmp_path / test)
+    line = refused(tmp_path, "whose split is written in capitals; .*; instead: rename it$")
+    assert line.startswith(f"--data: got {tmp_path / test.partition('/')[0]}, ")
+    files = f"  - split: Train\n    path: part.parquet\n  - split: TEST\n    path: {test}\n"
+    readme = f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n"
+    (tmp_path / "README.md").write_text(readme)
+    assert len(open_data(str(tmp_path), 2, 0).test_set) == 3
 
 
 def test_splits_that_cannot_be_used_are_refused(tmp_path):

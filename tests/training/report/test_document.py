@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from html.parser import HTMLParser
 
 import pytest
@@ -48,6 +49,14 @@ def rows(markdown, first):
     tables = [block.splitlines() for block in markdown.split("\n\n") if block.startswith("|")]
     cells = [[[c.strip() for c in line.strip("|").split(" | ")] for line in t] for t in tables]
     return [table[0:1] + table[2:] for table in cells if table[0][0] == first]
+
+
+def test_names_of_folders_that_are_no_utf_8_are_shown_with_escapes(runs, tmp_path):
+    odd = runs / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    write_config(odd, parse({"seed": "5", "baseline": False}))
+    for file in write_report([runs], tmp_path / "out"):
+        assert rf"{runs}/caf\xe9" in file.read_text()
 
 
 def test_the_report(runs, tmp_path):

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from spectral_stride.torch.training.data.samples import OPTION
-from spectral_stride.torch.training.refusal import refuse
+from spectral_stride.torch.training.refusal import Refusals, refuse, refuse_unreadable
 
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-AUDIO = {".aif", ".aiff", ".flac", ".mp3", ".ogg", ".wav"}
+AUDIO = {
+    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64"),
+    *(".snd", ".sph", ".w64", ".wav", ".wave"),
+}
 KINDS = {"image": IMAGES, "audio": AUDIO}
 
 LABEL = "label"
@@ -50,11 +53,13 @@ def read_class_folders(folder: Path) -> ClassFolders:
     from datasets import Audio, Dataset, Features, Image, Value
 
     inner = _folders(folder)
-    if [path.name for path in inner] == ["data"]:  # as hub repositories have it
+    if [path.name.lower() for path in inner] == ["data"]:  # as hub repositories have it
         folder, inner = inner[0], _folders(inner[0])
-    in_splits = any(path.name in TRAIN and _folders(path) for path in inner)
+    in_splits = any(path.name.lower() in TRAIN and _folders(path) for path in inner)
     folders = {path.name: path for path in inner} if in_splits else {TRAIN[0]: folder}
-    listed = {name: _files(path) for name, path in folders.items()}
+    faults = Refusals(OPTION)
+    listed = {name: _files(path, faults) for name, path in folders.items()}
+    faults.tell()
     kind = _kind(folder, [file for pairs in listed.values() for file, _ in pairs])
     column = {"image": Image, "audio": Audio}[kind](decode=False)
     # Made of names and cast afterwards: what encodes audio needs a package that we do not.
@@ -64,12 +69,14 @@ def read_class_folders(folder: Path) -> ClassFolders:
     for name, pairs in listed.items():
         kept = [(file, label) for file, label in pairs if _is(file, kind)]
         left_out += [file for file, _ in pairs if not _is(file, kind)]
-        empty = {path.name for path in _folders(folders[name])} - {label for _, label in kept}
-        if empty:
-            got = f"{folders[name] / min(empty)}, which holds no {kind} file"
-            refuse(OPTION, got, _ALLOWED, "fill that folder or remove it")
+        filled = {label for _, label in kept}
+        for path in _folders(folders[name]):
+            if path.name not in filled:
+                got = f"{path}, which holds no {kind} file"
+                faults.add(got, _ALLOWED, "fill that folder or remove it")
         cells = {kind: [str(file) for file, _ in kept], LABEL: [label for _, label in kept]}
         tables[name] = Dataset.from_dict(cells, features=words).cast_column(kind, column)
+    faults.tell()
     notes: tuple[str, ...] = ()
     if left_out:
         notes = (f"Left out, for they are no {kind} files: {len(left_out)}, like {left_out[0]}",)
@@ -95,17 +102,20 @@ def _is_sample(file: Path) -> bool:
     return any(_is(file, kind) for kind in KINDS)
 
 
-def _files(folder: Path) -> list[tuple[Path, str]]:
-    """Every file of one split with the name of its class."""
+def _files(folder: Path, faults: Refusals) -> list[tuple[Path, str]]:
+    """Every file of one split with the name of its class; what cannot be so is a fault."""
+    refuse_unreadable(faults, str(folder), folder.name)
     for path in _visible(folder):
+        refuse_unreadable(faults, str(path), path.name)
         if path.is_file() and _is_sample(path):
-            refuse(OPTION, f"{path}, which lies in no class folder", _ALLOWED, "sort the files so")
+            faults.add(f"{path}, which lies in no class folder", _ALLOWED, "sort the files so")
     pairs = []
     for inner in _folders(folder):
         for path in _visible(inner):
+            refuse_unreadable(faults, str(path), path.name)
             if path.is_dir():
                 got = f"{path}, a folder inside the class folder {inner.name!r}"
-                refuse(OPTION, got, _ALLOWED, "move its files one folder up")
+                faults.add(got, _ALLOWED, "move its files one folder up")
             pairs.append((path, inner.name))
     return pairs
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectral_stride.torch.training.data.samples import OPTION
+from spectral_stride.torch.training.data.samples import OPTION, quiet_pillow
 from spectral_stride.torch.training.refusal import refuse
 
 LABELS = "--labels"
@@ -16,6 +16,8 @@ INPUT = "--input"
 _NAMES_CLASSES = ("bool", "int", "uint", "string", "large_string")
 # Above so many, classes that are found by looking are more likely the names of rows.
 MOST_CLASSES = 10_000
+# Rows that are looked at where a column does not say what it holds.
+SNIFFED = 10
 
 
 def find_input(source: str, table: Any, wanted: str | None) -> tuple[str, str]:
@@ -59,7 +61,7 @@ def find_input(source: str, table: Any, wanted: str | None) -> tuple[str, str]:
 
 
 def _kind(table: Any, name: str) -> str | None:
-    """What a column holds: by its type, or, for bytes without a type, by the first row."""
+    """What a column holds: by its type, or, for bytes without a type, by the first rows."""
     from datasets import Audio, Image, Value
 
     feature = table.features[name]
@@ -70,8 +72,11 @@ def _kind(table: Any, name: str) -> str | None:
     is_file = isinstance(feature, dict) and "bytes" in feature
     if not is_file and feature not in (Value("binary"), Value("large_binary")):
         return None
-    cell = table.select_columns(name)[0][name]
-    return _sniffed(cell.get("bytes") if isinstance(cell, dict) else cell)
+    for cell in table.select_columns(name)[:SNIFFED][name]:
+        kind = _sniffed(cell.get("bytes") if isinstance(cell, dict) else cell)
+        if kind:
+            return kind
+    return None
 
 
 def undecoded(table: Any, column: str, kind: str) -> Any:
@@ -82,21 +87,28 @@ def undecoded(table: Any, column: str, kind: str) -> Any:
 
 
 def _sniffed(content: bytes | None) -> str | None:
+    """What bytes are; damaged or too large an image is one, too, and refused by its row later."""
     import soundfile
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     if not content:
         return None
+    damaged = None
     try:
-        Image.open(BytesIO(content)).close()
+        with quiet_pillow():
+            Image.open(BytesIO(content)).close()
         return "image"
-    except OSError:  # Pillow's word for no image
+    except UnidentifiedImageError:
         pass
+    except Exception:  # each format of Pillow's has errors of its own
+        damaged = "image"
+    from spectral_stride.torch.training.data.recordings import open_recording
+
     try:
-        soundfile.info(BytesIO(content))
+        open_recording(content).close()
         return "audio"
     except soundfile.LibsndfileError:
-        return None
+        return damaged
 
 
 def _listed(table: Any) -> str:
@@ -124,7 +136,7 @@ def find_labels(source: str, table: Any, wanted: Sequence[str] | None, used: str
     if not wanted:
         typed = [name for name, feature in others.items() if isinstance(feature, ClassLabel)]
         if not typed:
-            likely = [name for name, feature in others.items() if _names_classes(feature)]
+            likely = [name for name in others if _names_classes(table, name)]
             got = f"{source}, with no column of type ClassLabel among {columns}"
             remedy = f"write {LABELS} {likely[0] if len(likely) == 1 else 'COLUMN,...'}"
             refuse(OPTION, got, f"such a column, or columns named by {LABELS}", remedy)
@@ -133,7 +145,7 @@ def find_labels(source: str, table: Any, wanted: Sequence[str] | None, used: str
         if name not in others:
             got = f"{name!r}" + (", the column of samples" if name == used else "")
             refuse(LABELS, got, f"columns of {source}: {columns}", "write some of these")
-        if not isinstance(others[name], ClassLabel) and not _names_classes(others[name]):
+        if not isinstance(others[name], ClassLabel) and not _names_classes(table, name):
             got = f"{name!r} ({_type(others[name])})"
             refuse(LABELS, got, "columns of ClassLabel, integers or strings", f"it has {columns}")
     if len(set(wanted)) < len(wanted):
@@ -141,9 +153,16 @@ def find_labels(source: str, table: Any, wanted: Sequence[str] | None, used: str
     return list(wanted)
 
 
-def _names_classes(feature: Any) -> bool:
-    kind = _type(feature).rstrip("0123456789")
-    return kind in _NAMES_CLASSES
+def _names_classes(table: Any, name: str) -> bool:
+    """Whether cells can name classes: by their type, or as whole numbers among empty cells.
+
+    A table that was written as text has no integers where a cell is empty.
+    """
+    kind = _type(table.features[name]).rstrip("0123456789")
+    if kind != "float":
+        return kind in _NAMES_CLASSES
+    present = [value for value in _values(table, name) if not is_missing(table, name, value)]
+    return bool(present) and all(value.is_integer() for value in present)
 
 
 def class_names(source: str, table: Any, columns: Sequence[str]) -> dict[str, list[Any]]:
@@ -187,10 +206,12 @@ def encode(table: Any, names: Mapping[str, Sequence[Any]]) -> NDArray[np.int64]:
 
 
 def is_missing(table: Any, column: str, value: Any) -> bool:
-    """Whether a cell knows no label: None, or -1 where numbers stand for names."""
+    """Whether a cell knows no label: None, no number, or -1 where numbers stand for names."""
     from datasets import ClassLabel
 
-    return value is None or (value == -1 and isinstance(table.features[column], ClassLabel))
+    if value is None or value != value:
+        return True
+    return bool(value == -1 and isinstance(table.features[column], ClassLabel))
 
 
 def has_labels(table: Any, columns: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from io import BytesIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from spectral_stride.torch.training.data.datamodule import TrainingData
 from spectral_stride.torch.training.data.samples import (
@@ -14,8 +14,9 @@ from spectral_stride.torch.training.data.samples import (
     BadFileError,
     LazySamples,
     RawSamples,
+    UnlikeError,
     check_limit,
-    decode,
+    decode_first,
     in_memory,
     labelled,
     workers,
@@ -23,7 +24,9 @@ from spectral_stride.torch.training.data.samples import (
 from spectral_stride.torch.training.refusal import refuse
 
 SIZE = "--size"
-GREY = {"1", "L", "LA", "La"}
+# Of 16 bits. PGM files come as I, of which other formats make 32 bits.
+DEEP = {"I;16", "I;16B", "I;16L", "I"}
+GREY = {"1", "L", "LA", "La"} | DEEP
 COLOUR = {"CMYK", "HSV", "LAB", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "YCbCr"}
 RGB = 3
 LEVELS = 256
@@ -71,14 +74,17 @@ class ImageReader:
             For a file that is no whole image, or not of the kind or size that is asked for.
         """
         image = _open(content)
-        if image.mode not in GREY | COLOUR:
-            wrong = f"whose pixels have more than 8 bits (Pillow's mode {image.mode})"
-            raise BadFileError(wrong, "8 bits for each channel", "convert the images")
+        if image.mode not in GREY | COLOUR or (image.mode == "I" and image.format != "PPM"):
+            wrong = f"whose pixels have 32 bits, with no white stated (Pillow's mode {image.mode})"
+            allowed = "8 or 16 bits for each channel"
+            raise BadFileError(wrong, allowed, "convert the images to 16 bits")
         if self.channels == 1 and image.mode not in GREY:
             wrong = f"in colour (Pillow's mode {image.mode}), unlike the images before it"
             raise BadFileError(wrong, "all in colour, or none", "convert the images")
         self.modes.add(image.mode)
         grey = image.mode in GREY and self.channels != RGB
+        if image.mode in DEEP:
+            image = _in_8_bits(image)
         if image.has_transparency_data:
             image = self._on_background(image)
         image = image.convert("L" if grey else "RGB")
@@ -91,7 +97,7 @@ class ImageReader:
                 f"{' x '.join(map(str, self.shape or ()))}"
             )
             remedy = f"write {SIZE} 224, or another size"
-            raise BadFileError(wrong, f"one size, or {SIZE} to bring images to one", remedy)
+            raise UnlikeError(wrong, f"one size, or {SIZE} to bring images to one", remedy)
         pixels = torch.from_numpy(np.array(image))
         return pixels[None] if grey else pixels.permute(2, 0, 1)
 
@@ -122,6 +128,24 @@ def _open(content: bytes) -> Image.Image:
         wrong = f"which cannot be decoded ({reason})"
         raise BadFileError(wrong, allowed, "replace the file or leave it out") from error
     return image
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Bring levels from 0 to white to the nearest of 0 to 255.
+
+    Pillow itself makes 255 of all above it. White is 65535, or less in a TIFF of 12 bits. A colour
+    that stands for transparent stays so.
+    """
+    tags = getattr(image, "tag_v2", {})
+    white = 2 ** max(tags.get(ExifTags.Base.BitsPerSample, (16,))) - 1
+    values = np.asarray(image).astype(np.uint32)
+    if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # which is then white
+        values = white - values
+    levels = Image.fromarray((((LEVELS - 1) * values + white // 2) // white).astype(np.uint8))
+    if not image.has_transparency_data:
+        return levels
+    seen = np.asarray(image) != image.info["transparency"]
+    return Image.merge("LA", (levels, Image.fromarray(np.where(seen, LEVELS - 1, 0).astype("u1"))))
 
 
 def mean_and_std(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -180,7 +204,7 @@ class Images(TrainingData):
     Raises
     ------
     RefusedError
-        For an image that cannot be decoded or differs in size from the first, by its name or row.
+        For images that cannot be decoded or differ in size from the first, by their names or rows.
     """
 
     def __init__(
@@ -201,8 +225,7 @@ class Images(TrainingData):
         train, test = train.spread(limit), test.spread(limit)
         check_limit(limit, train.labels, tasks)
         self.tasks = tasks
-        (first,) = decode(train.take(np.array([0])), ImageReader(size))
-        height, width = first.shape[1:]
+        height, width = decode_first(train, test, ImageReader(size)).shape[1:]
         count = len(train) + len(test)
         reader = ImageReader(size, (height, width), train.name(0), background=background)
         if RGB * height * width * count <= memory:
@@ -234,7 +257,7 @@ class Images(TrainingData):
     def _load(self, train: RawSamples, test: RawSamples, reader: ImageReader) -> int:
         """Decode everything; return the number of channels."""
         shape = (RGB, *(reader.shape or ()))
-        decoded = [in_memory(raw, reader, shape, torch.uint8) for raw in (train, test)]
+        decoded = in_memory([train, test], reader, shape, torch.uint8)
         channels = 1 if reader.modes <= GREY else RGB
         if channels == 1:
             decoded = [images[:, :1].clone() for images in decoded]
@@ -247,9 +270,8 @@ class Images(TrainingData):
 
     def _leave(self, train: RawSamples, test: RawSamples, reader: ImageReader) -> int:
         """Look at some images, and leave decoding to processes; return the number of channels."""
-        some = in_memory(
-            train.spread(COUNTED_LAZILY), reader, (RGB, *(reader.shape or ())), torch.uint8
-        )
+        shape = (RGB, *(reader.shape or ()))
+        (some,) = in_memory([train.spread(COUNTED_LAZILY)], reader, shape, torch.uint8)
         channels = 1 if reader.modes <= GREY else RGB
         self.mean, self.std = mean_and_std(some[:, :channels])
         reader.channels = channels

@@ -11,8 +11,8 @@ from spectral_stride.torch.training.data.datamodule import TrainingData
 from spectral_stride.torch.training.data.digits import DATA_SETS
 from spectral_stride.torch.training.data.hub import ALLOWED, open_folder, open_hub, open_parquet
 from spectral_stride.torch.training.data.samples import MEMORY, OPTION
-from spectral_stride.torch.training.data.splits import choose_splits
-from spectral_stride.torch.training.refusal import refuse
+from spectral_stride.torch.training.data.splits import choose_splits, refuse_capitals
+from spectral_stride.torch.training.refusal import Refusals, refuse, refuse_unreadable
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?(:[\w.-]+)?")
 
@@ -135,6 +135,9 @@ def _open(
     name: str, labels: Sequence[str] | None
 ) -> tuple[dict[str, Any], list[str] | None, tuple[str, ...]]:
     """Open what a name stands for: a table for each split, labels that are known, and notes."""
+    faults = Refusals(OPTION)
+    refuse_unreadable(faults, name)
+    faults.tell()
     path, config = Path(name).expanduser(), None
     if not path.exists() and ":" in name:
         before, _, after = name.rpartition(":")
@@ -144,7 +147,14 @@ def _open(
         if config is None and not has_tables(path):
             folders = read_class_folders(path)
             return folders.tables, [LABEL], folders.notes
-        return open_folder(name, path, config, labels or None), None, ()
+        # `datasets` is told of the whole path, also of one that was written as a relative one.
+        for place in (path.resolve(), *sorted(path.rglob("*.parquet"))):
+            refuse_unreadable(faults, str(place))
+        faults.tell()
+        tables = open_folder(name, path, config, labels or None)
+        if config is None and list(tables) == ["train"]:
+            refuse_capitals(path)
+        return tables, None, ()
     if path.is_file():
         if path.suffix != ".parquet":
             refuse(OPTION, f"{name}, a file", ALLOWED, "name a parquet file or the folder it is in")

@@ -1,7 +1,8 @@
 """Recordings from files: one channel, one length, one sample rate."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
+from io import SEEK_SET, BytesIO
 
 import numpy as np
 import soundfile
@@ -16,6 +17,7 @@ from spectral_stride.torch.training.data.samples import (
     RawSamples,
     check_limit,
     decode,
+    decode_first,
     in_memory,
     labelled,
     workers,
@@ -25,11 +27,15 @@ SECONDS = 1.0
 # Recordings of either part whose lengths are looked at, evenly spread, where not all are decoded.
 LOOKED_AT = 128
 BYTES = 4  # of a float32
-# Sizes that a program writes into a file's header when it cannot know the right one.
-_UNKNOWN = (0, 2**32 - 1)
+# A size in a header is none from here on, nor is 0. A program that writes into a pipe cannot know
+# the right one, and leaves 0 or 0xFFFFFFFF (FFmpeg), 0x80000024 (arecord), 0x7FFFF024 (SoX), or
+# 0x7F00002E (SoX, for AIFF): about 2 GiB, as much as old readers take, or more.
+_UNKNOWN = 2**31 - 2**25
+# Frames that are read at once.
+BLOCK = 2**16
 # Bytes of a page's header, and the bit in its sixth that marks the last page.
 _OGG_HEADER, _OGG_LAST = 27, 0x04
-_ALLOWED = "whole WAV, FLAC, OGG or MP3 files with finite samples"
+_ALLOWED = "whole WAV, AIFF, FLAC, OGG or MP3 files, or others of libsndfile's, with finite samples"
 _REMEDY = "replace the file or leave it out"
 
 
@@ -89,6 +95,43 @@ class AudioReader:
         return torch.from_numpy(fit(wave, self.samples).copy())
 
 
+class _Content(BytesIO):
+    """A file whose position a damaged header cannot send before the first byte.
+
+    What a callback of libsndfile's raises is printed, and caught by nobody.
+    """
+
+    def seek(self, offset: int, whence: int = SEEK_SET, /) -> int:
+        """Move the position, or leave it where it would be no position."""
+        try:
+            return super().seek(offset, whence)
+        except ValueError:
+            return self.tell()
+
+
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # which has no types
+    """A recording that is read from its start to its end, as every codec can be.
+
+    libsndfile cannot seek in GSM 06.10, G.721 and NMS ADPCM, nor in FLAC that came out of a pipe.
+    `soundfile` then refuses to read all that is there, or seeks nevertheless.
+    """
+
+    def seekable(self) -> bool:
+        """Say that it must not be tried."""
+        return False
+
+
+def open_recording(content: bytes) -> soundfile.SoundFile:
+    """Open a recording that can be read forward; what is none is an error of libsndfile's."""
+    return _Forward(_Content(content))
+
+
+def _means(file: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
+    """Read the mean of the channels, block by block, until there is no more."""
+    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+        yield block.mean(axis=1)
+
+
 def _is_cut_off_ogg(content: bytes) -> bool:
     """Whether the last page of an Ogg file lacks bytes, or is not marked as the last.
 
@@ -117,19 +160,19 @@ def _read(content: bytes) -> tuple[NDArray[np.float32], int]:
     if content[:4] == b"OggS" and _is_cut_off_ogg(content):
         raise BadFileError(f"which is cut off after {len(content)} bytes", _ALLOWED, _REMEDY)
     stated = int.from_bytes(content[4:8], "little" if content[:4] == b"RIFF" else "big")
-    has_size = content[:4] in (b"RIFF", b"FORM") and stated not in _UNKNOWN
+    has_size = content[:4] in (b"RIFF", b"RIFX", b"FORM") and stated < _UNKNOWN
     if has_size and len(content) + 1 < stated + 8:  # a last odd byte may be missing
         wrong = f"which is cut off: {len(content)} of {stated + 8} bytes"
         raise BadFileError(wrong, _ALLOWED, _REMEDY)
     try:
-        with soundfile.SoundFile(BytesIO(content)) as file:
-            channels, rate = file.read(dtype="float32", always_2d=True), file.samplerate
+        with open_recording(content) as file:
+            blocks, rate = list(_means(file)), file.samplerate
     except soundfile.LibsndfileError as error:
         wrong = f"which cannot be decoded ({error.error_string})"
         raise BadFileError(wrong, _ALLOWED, _REMEDY) from error
-    if not len(channels):
+    if not blocks:
         raise BadFileError("without a sample, or cut off", _ALLOWED, _REMEDY)
-    wave: NDArray[np.float32] = channels.mean(axis=1)
+    wave = np.concatenate(blocks)
     if not np.isfinite(wave).all():
         wrong = f"with a sample that is no finite number, number {int(np.isfinite(wave).argmin())}"
         raise BadFileError(wrong, _ALLOWED, _REMEDY)
@@ -156,8 +199,8 @@ class Audio(TrainingData):
     Raises
     ------
     RefusedError
-        For a recording that cannot be decoded or differs in rate from the first, by its name or
-        row.
+        For recordings that cannot be decoded or differ in rate from the first, by their names or
+        rows.
     """
 
     def __init__(
@@ -176,7 +219,7 @@ class Audio(TrainingData):
         super().__init__(batch_size, seed)
         train, test = train.spread(limit), test.spread(limit)
         check_limit(limit, train.labels, tasks)
-        (rate,) = decode(train.take(np.array([0])), lambda content: torch.tensor(_read(content)[1]))
+        rate = decode_first(train, test, lambda content: torch.tensor(_read(content)[1]))
         self.sample_rate = int(rate)
         samples = max(1, round(seconds * self.sample_rate))
         reader = AudioReader(self.sample_rate, samples, train.name(0))
@@ -185,15 +228,13 @@ class Audio(TrainingData):
         self.mean, self.std = torch.zeros(1), torch.ones(1)
         total = looked_at = len(train) + len(test)
         if BYTES * samples * total <= memory:
-            self.train_set, self.test_set = (
-                labelled(in_memory(raw, reader, (samples,), torch.float32), raw)
-                for raw in (train, test)
-            )
+            decoded = in_memory([train, test], reader, (samples,), torch.float32)
+            self.train_set, self.test_set = map(labelled, decoded, (train, test))
         else:
             self.train_set, self.test_set = LazySamples(train, reader), LazySamples(test, reader)
             self.workers = workers()
             some = train.spread(LOOKED_AT), test.spread(LOOKED_AT)
-            looked_at = sum(sum(1 for _ in decode(raw, reader)) for raw in some)
+            looked_at = sum(1 for _ in decode(some, reader))
         self.notes = (*notes, *_said_of_lengths(reader.cut, looked_at, total, seconds))
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 from torch.utils.data import Dataset, TensorDataset
 
-from spectral_stride.torch.training.refusal import RefusedError, refuse
+from spectral_stride.torch.training.refusal import Refusals, RefusedError, refuse
 
 OPTION = "--data"
 # Rows that are read from the table at once: some MB of compressed images.
@@ -26,6 +26,9 @@ CHUNK = 256
 
 # Makes one sample of the bytes of one file.
 Reader = Callable[[bytes], torch.Tensor]
+
+# Rows that are looked at, evenly spread, for others that cannot be used where the first cannot.
+LOOKED_ON = 1000
 
 # Files that a thread decodes in one go: handing over costs as much as a small image does.
 SHARE = 16
@@ -125,31 +128,37 @@ class RawSamples:
 
         Raises
         ------
-        RefusedError
+        BadFileError
             For an empty cell or a file that cannot be read.
         """
-        return self._bytes(place, self._cell(place))
+        return self.content(self._cell(place))
 
-    def __iter__(self) -> Iterator[bytes]:
+    def cells(self) -> Iterator[Any]:
+        """Read the rows in their order, some at once, without the files that they name."""
         for start in range(0, len(self), CHUNK):
-            cells = self.table[self.numbers[start : start + CHUNK]][self.column]
-            for place, cell in enumerate(cells, start):
-                yield self._bytes(place, cell)
+            yield from self.table[self.numbers[start : start + CHUNK]][self.column]
 
     def _cell(self, place: int) -> Any:
         return self.table[int(self.numbers[place])][self.column]
 
-    def _bytes(self, place: int, cell: Any) -> bytes:
+    def content(self, cell: Any) -> bytes:
+        """Return the bytes of the file that a cell holds or names.
+
+        Raises
+        ------
+        BadFileError
+            As `read` does.
+        """
         content, path = (cell["bytes"], cell["path"]) if cell else (None, None)
         if content is None and path:
             try:
                 content = Path(path).read_bytes()
             except OSError as error:
-                reason = error.strerror or type(error).__name__
-                refuse(OPTION, f"{path} ({reason})", "files that can be read", "put it right")
+                wrong = f"which cannot be read ({error.strerror or type(error).__name__})"
+                raise BadFileError(wrong, "files that can be read", "put it right") from error
         if not content:
-            got = f"{self.name(place)}, which is empty"
-            refuse(OPTION, got, f"a file in every row of column {self.column!r}", "leave it out")
+            allowed = f"a file in every row of column {self.column!r}"
+            raise BadFileError("which is empty", allowed, "leave it out")
         return bytes(content)
 
 
@@ -159,6 +168,10 @@ class BadFileError(Exception):
     def __init__(self, wrong: str, allowed: str, remedy: str) -> None:
         super().__init__(wrong, allowed, remedy)
         self.wrong, self.allowed, self.remedy = wrong, allowed, remedy
+
+
+class UnlikeError(BadFileError):
+    """A file that an option would bring to the form of the others: one such tells of all."""
 
 
 class WorkerRefusedError(RefusedError):
@@ -179,68 +192,92 @@ def workers() -> int:
 
 
 @contextmanager
-def _quiet_pillow() -> Iterator[None]:
+def quiet_pillow() -> Iterator[None]:
     """Leave out Pillow's remarks on damaged metadata: what harms the pixels is an error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 
-def _refuse_file(raw: RawSamples, place: int, error: BadFileError) -> None:
-    got = f"{raw.name(place)}, {error.wrong}"
-    refuse(OPTION, got, error.allowed, error.remedy)
+def decode(parts: Sequence[RawSamples], reader: Reader) -> Iterator[torch.Tensor]:
+    """Decode the rows of some parts in their order, several at once, with a bar on a terminal.
 
-
-def decode(raw: RawSamples, reader: Reader) -> Iterator[torch.Tensor]:
-    """Decode rows in their order, several at once, with a bar where there is a terminal.
+    After a file that the reader cannot use nothing more is given, but the others are looked at, so
+    that one refusal tells of all.
 
     Raises
     ------
     RefusedError
-        For the first file that the reader cannot use, by its name or row.
+        For files that the reader cannot use, at most ten, by their names or rows.
     """
-    shown = track(
-        _decode(raw, reader),
-        f"Reading {raw.split}",
-        total=len(raw),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-    with _quiet_pillow():
-        yield from shown
+    faults = Refusals(OPTION)
+    with quiet_pillow():
+        for raw in parts:
+            shown = track(
+                _decode(raw, reader),
+                f"Reading {raw.split}",
+                total=len(raw),
+                console=Console(stderr=True),
+                transient=True,
+                disable=not sys.stderr.isatty(),
+            )
+            for place, sample in enumerate(shown):
+                if isinstance(sample, BadFileError):
+                    got = f"{raw.name(place)}, {sample.wrong}"
+                    faults.add(got, sample.allowed, sample.remedy)
+                    if isinstance(sample, UnlikeError):
+                        faults.tell()
+                elif not faults.lines:
+                    yield sample
+    faults.tell()
 
 
-def _decode(raw: RawSamples, reader: Reader) -> Iterator[torch.Tensor]:
-    contents, place = iter(raw), 0
+def _decode(raw: RawSamples, reader: Reader) -> Iterator[torch.Tensor | BadFileError]:
+    cells = raw.cells()
 
-    def read_all(some: list[bytes]) -> tuple[list[torch.Tensor], BadFileError | None]:
-        samples = []
-        for content in some:
-            try:
-                samples.append(reader(content))
-            except BadFileError as error:
-                return samples, error
-        return samples, None
+    def read(cell: Any) -> torch.Tensor | BadFileError:
+        try:
+            return reader(raw.content(cell))
+        except BadFileError as error:
+            return error
+
+    def read_all(some: list[Any]) -> list[torch.Tensor | BadFileError]:
+        return [read(cell) for cell in some]
 
     with ThreadPoolExecutor(workers()) as pool:
-        while chunk := list(islice(contents, CHUNK)):
+        while chunk := list(islice(cells, CHUNK)):
             shares = (chunk[start : start + SHARE] for start in range(0, len(chunk), SHARE))
-            for samples, error in pool.map(read_all, shares):
+            for samples in pool.map(read_all, shares):
                 yield from samples
-                place += len(samples)
-                if error:
-                    _refuse_file(raw, place, error)
+
+
+def decode_first(train: RawSamples, test: RawSamples, reader: Reader) -> torch.Tensor:
+    """Decode the first training row alone, by which the others are then judged.
+
+    Raises
+    ------
+    RefusedError
+        Where that cannot be; it tells of others in either part, too.
+    """
+    first, others = train.take(np.arange(1)), train.take(np.arange(1, len(train)))
+    return next(decode([first, others.spread(LOOKED_ON), test.spread(LOOKED_ON)], reader))
 
 
 def in_memory(
-    raw: RawSamples, reader: Reader, shape: tuple[int, ...], dtype: torch.dtype
-) -> torch.Tensor:
-    """Decode rows into one tensor of shape (rows, *shape); one channel is broadcast to all."""
-    samples = torch.empty((len(raw), *shape), dtype=dtype)
-    for place, sample in enumerate(decode(raw, reader)):
-        samples[place] = sample
-    return samples
+    parts: Sequence[RawSamples], reader: Reader, shape: tuple[int, ...], dtype: torch.dtype
+) -> list[torch.Tensor]:
+    """Decode each part into one tensor (rows, *shape); one channel is broadcast to all.
+
+    Raises
+    ------
+    RefusedError
+        As `decode` does.
+    """
+    decoded = [torch.empty((len(raw), *shape), dtype=dtype) for raw in parts]
+    places = (samples[place] for samples in decoded for place in range(len(samples)))
+    for sample in decode(parts, reader):
+        next(places).copy_(sample)
+    return decoded
 
 
 def labelled(samples: torch.Tensor, raw: RawSamples) -> TensorDataset:
@@ -275,10 +312,8 @@ class LazySamples(Dataset[tuple[torch.Tensor, ...]]):
             For a file that the reader cannot use, by its name or row.
         """
         try:
-            with _quiet_pillow():
+            with quiet_pillow():
                 return self.reader(self.raw.read(place)), self.labels[place]
-        except RefusedError as error:
-            raise WorkerRefusedError(str(error)) from error
         except BadFileError as error:
             got = f"{self.raw.name(place)}, {error.wrong}"
             line = f"{OPTION}: got {got}; allowed: {error.allowed}; instead: {error.remedy}"

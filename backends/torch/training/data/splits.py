@@ -1,7 +1,9 @@
 """Which splits of an opened data set are for training and for the test, with their labels."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from spectral_stride.torch.training.data.columns import (
     undecoded,
 )
 from spectral_stride.torch.training.data.samples import OPTION, RawSamples
-from spectral_stride.torch.training.refusal import refuse
+from spectral_stride.torch.training.refusal import Refusals, refuse
 
 TEST_SPLIT = "--test-split"
 TRAIN_NAMES = ("train", "training")
@@ -92,12 +94,13 @@ def choose_splits(
     _refuse_unknown(train, names, np.argwhere(train.labels < 0))
     notes: list[str] = []
     hidden: list[str] = []
-    for name in [test_split] if test_split else TEST_NAMES:
-        if name not in tables or name == train_name:
+    for wanted in [test_split] if test_split else TEST_NAMES:
+        name = _name_like(source, wanted, tables)
+        if name is None or name == train_name:
             if test_split:
                 others = ", ".join(other for other in tables if other != train_name) or "none"
                 remedy = "write one of these, or leave it out"
-                refuse(TEST_SPLIT, repr(name), f"splits of {source}: {others}", remedy)
+                refuse(TEST_SPLIT, repr(wanted), f"splits of {source}: {others}", remedy)
             continue
         test = samples(name)
         if not test_split and not has_labels(test.table, list(names)):
@@ -119,11 +122,43 @@ def choose_splits(
 
 def _train_name(source: str, tables: Mapping[str, Any]) -> str:
     """Name the split for training: one that is called so, or the only one."""
-    names = [name for name in tables if name in TRAIN_NAMES] or list(tables)
+    names = [name for name in tables if name.lower() in TRAIN_NAMES] or list(tables)
     if len(names) != 1:
         got = f"{source}, with the splits {', '.join(tables) or 'none'}"
         refuse(OPTION, got, "one split named train, or one split alone", "rename one of them")
     return names[0]
+
+
+def _name_like(source: str, wanted: str, tables: Mapping[str, Any]) -> str | None:
+    """Find a split by its name, written in capitals or not."""
+    names = [name for name in tables if name.lower() == wanted.lower()]
+    if len(names) > 1:
+        got = f"{source}, with the splits {', '.join(names)}"
+        refuse(OPTION, got, "splits that differ in more than capitals", "rename one of them")
+    return names[0] if names else None
+
+
+def refuse_capitals(folder: Path) -> None:
+    """Refuse a folder of tables in which the name of a split has capitals.
+
+    `datasets` knows splits by names in small letters, and would take all rows, or some, for
+    training. A README.md may say otherwise.
+
+    Raises
+    ------
+    RefusedError
+    """
+    if (folder / "README.md").exists():
+        return
+    faults = Refusals(OPTION)
+    for path in sorted(folder.rglob("*")):
+        words = re.split(r"[-._ 0-9]", path.name)
+        splits = [word for word in words if word.lower() in (*TRAIN_NAMES, *TEST_NAMES)]
+        is_part = path.suffix == ".parquet" or path.is_dir()
+        if is_part and not all(word.islower() for word in splits):
+            got = f"{path}, whose split is written in capitals"
+            faults.add(got, "names of splits in small letters beside tables", "rename it")
+    faults.tell()
 
 
 def _filled(source: str, name: str, tables: Mapping[str, Any]) -> Any:
@@ -135,18 +170,18 @@ def _filled(source: str, name: str, tables: Mapping[str, Any]) -> Any:
 
 
 def _refuse_unknown(raw: RawSamples, names: Mapping[str, Any], where: NDArray[np.int64]) -> None:
-    """Refuse the first of some labels, given by row and task, that cannot be used."""
-    if not len(where):
-        return
-    row, task = (int(number) for number in where[0])
-    column = list(names)[task]
-    value = label_at(raw.table, column, row)
-    if is_missing(raw.table, column, value):
-        got, allowed = "which has no label", "a label in every row"
-    else:
-        got, allowed = f"whose label {value!r} no training row has", "labels that training has"
-    got = f"{raw.name(row)}, {got} in column {column!r}"
-    refuse(OPTION, got, allowed, "put that row right or leave it out")
+    """Refuse labels, given by row and task, that cannot be used."""
+    faults = Refusals(OPTION)
+    for row, task in where.tolist():
+        column = list(names)[task]
+        value = label_at(raw.table, column, row)
+        if is_missing(raw.table, column, value):
+            got, allowed = "which has no label", "a label in every row"
+        else:
+            got, allowed = f"whose label {value!r} no training row has", "labels that training has"
+        got = f"{raw.name(row)}, {got} in column {column!r}"
+        faults.add(got, allowed, "put that row right or leave it out")
+    faults.tell()
 
 
 def _fifth(train: RawSamples, names: Mapping[str, Any]) -> tuple[RawSamples, RawSamples]:

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
-from spectral_stride.torch.training.refusal import refuse
+from spectral_stride.torch.training.refusal import readable, refuse
 from spectral_stride.torch.training.report.comparison import (
     MeanAndDeviation,
     Section,
@@ -237,12 +237,13 @@ def write_report(folders: Sequence[Path], out: Path) -> tuple[Path, Path]:
     ]
     unfinished = [[_code(each.folder), _code(each.reason)] for each in gathered.unfinished]
     repeats = [[_code(folder), _code(first)] for folder, first in gathered.repeats]
-    markdown = templates.get_template("report.md.j2").render(
+    text = templates.get_template("report.md.j2").render(
         count=len(gathered.runs),
         sections=shown,
         unfinished=_table(["run", "what is known"], unfinished) if unfinished else "",
         repeats=_table(["run", "the same as in"], repeats) if repeats else "",
     )
+    markdown = readable(text)  # folders of runs may have any name
     paths = out / MARKDOWN, out / HTML
     paths[0].write_text(f"{markdown.rstrip()}\n", encoding="utf-8")
     paths[1].write_text(_html(markdown, out, templates), encoding="utf-8")
