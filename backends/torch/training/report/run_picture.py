@@ -57,10 +57,11 @@ def _title(summary: dict[str, Any]) -> str:
     config = summary["config"]
     results = [
         f"{run['downsampling']} {percent(run['test_accuracy'])} "
-        f"at {run['after']['macs'] / 1e6:.2f} M multiply-accumulates"
+        f"at {run['after']['macs'] / 1e6:.2f} M"
         for run in summary["runs"]
     ]
-    return f"{config['model']} on {config['data']}: {', '.join(results)}"
+    first = f"{config['model']} on {config['data']}"
+    return f"{first}\n{', '.join(results)} multiply-accumulates per sample"
 
 
 def draw(folder: Path, summary: dict[str, Any]) -> Path:
@@ -95,7 +96,7 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
             axes.set_title("Masks: at the start (grey), at the end (colour)", loc="left")
     known = "" if limit is None else "; the data end at the dotted line"
     axes.set_xlabel(f"frequency (cycles per axis{known})")
-    figure.suptitle(_title(summary), fontweight="bold")
+    figure.suptitle(_title(summary), fontweight="bold", parse_math=False)
     path = folder / PICTURE
     figure.savefig(path, dpi=120)
     return path
