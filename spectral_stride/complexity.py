@@ -29,8 +29,8 @@ def complexity(strides_per_layer: Iterable[Any]) -> Any:
     Raises
     ------
     ValueError, TypeError
-        If there is no layer, or a layer's strides are no finite positive numbers. The values of
-        arrays are not read.
+        If there is no layer, a layer's strides are no finite positive numbers, or the cost is
+        beyond what a float holds. The values of arrays are not read.
 
     Notes
     -----

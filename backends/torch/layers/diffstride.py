@@ -101,7 +101,8 @@ class DiffStride(HasStrideSettings, nn.Module):
     ValueError, TypeError
         From the constructor, and when a setting is set, for what is out of range; nothing has
         changed then. From the forward pass for inputs that
-        `spectral_stride.torch.diffstride` refuses, and for a parameter that is not finite or, while
+        `spectral_stride.torch.diffstride` refuses, for those that have no dimension beside axes
+        that are counted from the end, and for a parameter that is not finite or, while
         sizes are not held, cannot be read: on the meta device, or in a batch of `vmap`. Every
         message begins with the name of the class, "DiffStride: ".
 
