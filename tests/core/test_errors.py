@@ -69,7 +69,7 @@ PLANS = [
     bad("stride without a sequence", (8, 8), 2.0, {}, TypeError,
         "strides", "2.0 (float)", "a sequence of numbers", "strides=(2.0, 2.0)"),
     *(
-        bad(f"strides in {value!r}", (8, 8), value, {}, TypeError,
+        bad(f"strides in a {type(value).__name__}", (8, 8), value, {}, TypeError,
             "strides", f"({type(value).__name__})", "a sequence of numbers", "strides=(2.0, 2.0)")
         for value in (b"22", bytearray(b"22"), memoryview(b"22"), {2.0, 3.0}, {0: 2.0})
     ),
@@ -575,7 +575,9 @@ PARAMETERS = [
 
 
 @pytest.mark.parametrize(
-    ("function", "good", "name"), PARAMETERS, ids=lambda one: getattr(one, "__name__", str(one))
+    ("function", "good", "name"),
+    PARAMETERS,
+    ids=[f"{function.__name__} {name}" for function, _, name in PARAMETERS],
 )
 @given(value=st.data())
 def test_nonsense_is_answered_or_refused_in_one_line(function, good, name, value):

@@ -716,7 +716,11 @@ LAYERS = [
 ]
 
 
-@pytest.mark.parametrize(("function", "good", "name"), LAYERS, ids=str)
+@pytest.mark.parametrize(
+    ("function", "good", "name"),
+    LAYERS,
+    ids=[f"{function.__name__} {name}" for function, _, name in LAYERS],
+)
 @given(value=st.data())
 def test_nonsense_is_answered_or_refused_in_one_line(function, good, name, value):
     answers_or_refuses(function, **good | {name: value.draw(nonsense())})
