@@ -44,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        remedy = "install them with: python -m pip install 'spectral-stride[train]'"
+        remedy = "install them, in a checkout, with: python -m pip install -e '.[train]'"
         what = f"the training tools are missing ({', '.join(missing)}); {remedy}"
         print(f"spectral-stride: error: {what}", file=sys.stderr)
         return 1

@@ -16,8 +16,7 @@ def namespace_of(name: str, x: Array) -> Namespace:
     """Return the array namespace of ``x``, refusing what is no real floating-point array."""
     if not is_array_api_obj(x) or is_pydata_sparse_array(x):
         checks.no_array(name, x)
-    if is_masked(x):
-        checks.masked(name, x)
+    check_every_entry(name, x)
     xp = array_namespace(x)
     allowed = [kind for kind in checks.DTYPES if hasattr(xp, kind)]
     if not any(x.dtype == getattr(xp, kind) for kind in allowed):
@@ -32,6 +31,20 @@ def is_masked(x: Array) -> bool:
     return mask is not None and not callable(mask)  # a table has a method of that name
 
 
+def check_every_entry(name: str, x: Array) -> None:
+    """Refuse an array that leaves entries out: masked, sparse, or of rows of several lengths."""
+    if is_masked(x):
+        checks.masked(name, x)
+    for kind in ("nested", "sparse", "sparse_csr", "mkldnn"):
+        if getattr(x, f"is_{kind}", False):
+            checks.not_dense(name, kind)
+
+
+def has_no_values(x: Array) -> bool:
+    """Whether ``x`` has a shape alone, as on torch's device meta."""
+    return getattr(x, "is_meta", False) is True
+
+
 def is_half(xp: Namespace, dtype: DType) -> bool:
     """Whether ``dtype`` is a 16-bit float."""
     return bool(dtype != xp.float32 and dtype != xp.float64)
@@ -40,6 +53,12 @@ def is_half(xp: Namespace, dtype: DType) -> bool:
 def working_dtype(xp: Namespace, dtype: DType) -> DType:
     """The dtype of masks, matrices and stride gradients: that of x, but at least float32."""
     return xp.float32 if is_half(xp, dtype) else dtype
+
+
+def as_complex(x: Array) -> Array:
+    """Return real numbers as complex ones, which not every library does to multiply by such."""
+    xp = array_namespace(x)
+    return xp.astype(x, xp.complex128 if x.dtype == xp.float64 else xp.complex64)
 
 
 def cast(x: Array, dtype: DType) -> Array:

@@ -1,18 +1,27 @@
 """What a caller did wrong: each refusal says what was got, what is allowed, what to write."""
 
+import inspect
 import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import wraps
 from numbers import Real
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 RAMPS = ("outside", "inside")
 NORMS = ("forward", "ortho", "backward")
 METHODS = ("auto", "matmul", "fft")
 POSITIVE = "finite numbers above 0 (input samples per output sample)"
 DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+# Sequences of characters or bytes, whose entries are no numbers that anybody means.
+TEXT = (str, bytes, bytearray, memoryview)
+# Up to it a float is every integer, and N/s the quotient of the size that was given.
+LARGEST_SIZE = 2**53
+# No array of NumPy has more dimensions.
+MOST_AXES = 64
 
 # Widths of the ramp, in bins, between which both R and its slope 1/R are numbers for float32.
 NARROWEST_RAMP, WIDEST_RAMP = 1e-6, 1e9
@@ -21,6 +30,29 @@ NARROWEST_RAMP, WIDEST_RAMP = 1e-6, 1e9
 def refuse(kind: type[Exception], name: str, got: object, allowed: str, remedy: str) -> NoReturn:
     """Raise ``kind`` with the message "name: got ...; allowed: ...; instead: ..."."""
     raise kind(f"{name}: got {got}; allowed: {allowed}; instead: {remedy}")
+
+
+def shown(value: object) -> str:
+    """Write a value on one line of readable length, also where it has no text of its own."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # an integer of many digits, or whatever is in a class of the caller's
+        return f"one that cannot be printed ({type(value).__name__})"
+    return text if len(text) <= 200 else f"{text[:120]}... ({type(value).__name__})"
+
+
+@contextmanager
+def needed(name: str, packages: str, extra: str) -> Iterator[None]:
+    """Say what to install, where a module inside cannot be imported for want of these packages."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        lacking = (error.name or "").partition(".")[0]
+        if lacking not in packages.split():
+            raise
+        remedy = f"pip install {packages}, or pip install -e '.[{extra}]' in a checkout"
+        got, allowed = f"no {lacking} ({error})", f"an environment with {packages}"
+        raise ImportError(f"{name}: got {got}; allowed: {allowed}; instead: {remedy}") from error
 
 
 @contextmanager
@@ -35,12 +67,46 @@ def named(who: str) -> Iterator[None]:
         raise type(error)(f"{who}: {error}") from error
 
 
-def one_of(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse a word that is not among ``choices``."""
-    if value not in choices:
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def known_options(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function or a layer's constructor refuse a keyword that it does not have."""
+    parameters = inspect.signature(function).parameters.values()
+    names = [one.name for one in parameters if one.name != "self"]
+    is_constructor = len(names) < len(parameters)
+
+    @wraps(function)
+    def checked(*arguments: P.args, **options: P.kwargs) -> R:
+        for option, value in options.items():
+            if option not in names:
+                near = (get_close_matches(option, names, 1) or names)[0]
+                remedy = f"write {near}=..."
+                who = f"{type(arguments[0]).__name__}: " if is_constructor else ""
+                refuse(TypeError, f"{who}{option}", shown(value), ", ".join(names), remedy)
+        return function(*arguments, **options)
+
+    return checked
+
+
+def one_of(name: str, value: object, choices: Sequence[str]) -> str:
+    """Return a word of ``choices`` as they have it, or refuse it."""
+    # Arrays are compared entry by entry, and a member of an enumeration has a hash of its own.
+    if not isinstance(value, str) or value not in choices:
         allowed = ", ".join(repr(choice) for choice in choices)
-        near = get_close_matches(str(value).lower(), choices, 1) or choices
-        refuse(ValueError, name, repr(value), allowed, f"write {name}={near[0]!r}")
+        word = value.lower() if isinstance(value, str) else ""
+        near = get_close_matches(word, choices, 1) or choices
+        refuse(ValueError, name, shown(value), allowed, f"write {name}={near[0]!r}")
+    return choices[choices.index(value)]
+
+
+def truth(name: str, value: Any, default: bool) -> bool:
+    """Return True or False, of Python or NumPy; refuse all that merely counts as true or false."""
+    if type(value).__name__ not in ("bool", "bool_"):  # NumPy's type has these names
+        got = f"{shown(value)} ({type(value).__name__})"
+        refuse(TypeError, name, got, "True or False", f"write {name}={default}")
+    return bool(value)
 
 
 def words(name: str, values: Any, choices: Sequence[str]) -> list[Any]:
@@ -48,7 +114,7 @@ def words(name: str, values: Any, choices: Sequence[str]) -> list[Any]:
     found = [] if isinstance(values, str) or not hasattr(values, "__iter__") else list(values)
     if not found:
         allowed = f"a sequence of one or more of {', '.join(repr(choice) for choice in choices)}"
-        refuse(ValueError, name, repr(values), allowed, f"write {name}=[{choices[0]!r}]")
+        refuse(ValueError, name, shown(values), allowed, f"write {name}=[{choices[0]!r}]")
     return found
 
 
@@ -56,7 +122,7 @@ def is_callable(name: str, value: object) -> None:
     """Refuse what is no function."""
     if not callable(value):
         remedy = f"pass a function as {name}; the docstring says what it takes and returns"
-        refuse(TypeError, name, f"{value!r} ({type(value).__name__})", "a function", remedy)
+        refuse(TypeError, name, f"{shown(value)} ({type(value).__name__})", "a function", remedy)
 
 
 def real_number(value: Any) -> float:
@@ -66,20 +132,49 @@ def real_number(value: Any) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.inf
+        return -math.inf if value < 0 else math.inf
 
 
-def positive_integer(name: str, value: Any, remedy: str | None = None) -> int:
-    """Return ``value`` as an int, or refuse what is no integer above zero."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1 or isinstance(value, bool):
-        refuse(
-            ValueError, name, repr(value), "an integer of at least 1", remedy or f"write {name}=1"
-        )
+def positive_integer(
+    name: str, value: Any, remedy: str | None = None, *, most: int = LARGEST_SIZE
+) -> int:
+    """Return ``value`` as an int, or refuse what is no integer from 1 to ``most``."""
+    number = None if isinstance(value, bool) else as_integer(value)
+    if number is None or not 1 <= number <= most:
+        allowed = "an integer of at least 1" + f", at most {most}" * ((number or 0) > most)
+        refuse(ValueError, name, shown(value), allowed, remedy or f"write {name}=1")
     return number
+
+
+def as_integer(value: Any) -> int | None:
+    """Return an integer as an int, and None for what is none."""
+    try:
+        return operator.index(value)
+    except Exception:  # of an array each library has an error of its own
+        return None
+
+
+def entries(values: Any) -> tuple[Any, ...] | None:
+    """Return what has entries in an order of their own as a tuple, and None for all else."""
+    if isinstance(values, (*TEXT, Set, Mapping)):
+        return None
+    try:
+        return tuple(values)
+    except Exception:  # of an array each library has an error of its own
+        return None
+
+
+def integers(values: Any) -> tuple[int, ...] | None:
+    """Return a sequence of integers as a tuple of int, and None for what is none."""
+    given, found = entries(values), []
+    if given is None:
+        return None
+    for one in given:
+        number = None if isinstance(one, bool) else as_integer(one)
+        if number is None:
+            return None
+        found.append(number)
+    return tuple(found)
 
 
 def smoothness(value: Any) -> float:
@@ -89,7 +184,7 @@ def smoothness(value: Any) -> float:
         refuse(
             ValueError,
             "smoothness",
-            repr(value),
+            shown(value),
             f"a finite number of DFT bins: 0 (hard crop), or {NARROWEST_RAMP:g} to {WIDEST_RAMP:g}",
             "write smoothness=4.0, or smoothness=0 for spectral pooling",
         )
@@ -98,14 +193,12 @@ def smoothness(value: Any) -> float:
 
 def shape(value: Any) -> tuple[int, ...]:
     """Return an array's shape as integers, or refuse it."""
-    try:
-        found = tuple(operator.index(size) for size in value)
-    except TypeError:
-        found = (-1,)
-    if any(size < 0 for size in found):
-        remedy = "write x.shape"
-        got = "an array" if hasattr(value, "shape") else repr(value)
-        refuse(ValueError, "shape", got, "a sequence of integers of at least 0", remedy)
+    found = integers(value)
+    if found is None or not all(0 <= size <= LARGEST_SIZE for size in found):
+        most = f", at most {LARGEST_SIZE}" * (max(found or (0,)) > LARGEST_SIZE)
+        got = "an array" if hasattr(value, "shape") else shown(value)
+        allowed = f"a sequence of integers of at least 0{most}"
+        refuse(ValueError, "shape", got, allowed, "write x.shape")
     return found
 
 
@@ -135,26 +228,39 @@ def axes(
     if value is None:
         return tuple(range(ndim - count, ndim))
     remedy = f"write axes={tuple(range(-count, 0))} for the last axes"
-    try:
-        given = tuple(operator.index(axis) for axis in value)
-    except TypeError:
-        refuse(TypeError, "axes", repr(value), "None or a sequence of integers", remedy)
+    given = integers(value)
+    if given is None:
+        refuse(TypeError, "axes", shown(value), "None or a sequence of integers", remedy)
     if len(given) != count:
         refuse(
             ValueError,
             name,
-            f"{count} for {len(given)} axes {given}",
+            f"{count} for {len(given)} axes {shown(given)}",
             f"one {noun} per axis",
             f"write {name}={(example,) * len(given)} or name {count} axes",
         )
     if any(not -ndim <= axis < ndim for axis in given):
-        refuse(ValueError, "axes", given, f"integers from {-ndim} to {ndim - 1}", remedy)
+        refuse(ValueError, "axes", shown(given), f"integers from {-ndim} to {ndim - 1}", remedy)
     found = tuple(axis % ndim for axis in given)
     if len(set(found)) < count:
         refuse(
             ValueError, "axes", f"{given}, the same axis twice", "each axis at most once", remedy
         )
     return found
+
+
+def one_more_dimension(name: str, count: int, ndim: int, channels_last: bool) -> None:
+    """Refuse an array that has no dimension beside those that a layer resamples."""
+    if ndim <= count:
+        new = "x[..., None]" if channels_last else "x[None]"
+        fewer = f"make the layer with ndim={ndim - 1}, " * (ndim > 1)
+        refuse(
+            ValueError,
+            name,
+            f"{count} {name} for an array with {ndim} dimensions",
+            f"at least {count + 1} dimensions: those that are resampled, and a batch or channels",
+            f"pass {new}, {fewer}or call diffstride or spectral_pool, which take any axes",
+        )
 
 
 def spectral_sizes(shape: tuple[int, ...], planned: tuple[int, ...]) -> None:
@@ -168,6 +274,14 @@ def spectral_sizes(shape: tuple[int, ...], planned: tuple[int, ...]) -> None:
                 "at least 1 sample along every axis that is resampled",
                 "name other axes, or drop the empty input before the call",
             )
+
+
+def tangents(name: str, values: Sequence[float]) -> None:
+    """Refuse numbers that are NaN or infinite: all that they are multiplied with would be NaN."""
+    for position, value in enumerate(values):
+        if not math.isfinite(value):
+            got = f"{value} at position {position}"
+            refuse(ValueError, name, got, "finite numbers", f"write {name}=(1.0, 1.0), or None")
 
 
 def strides(values: Sequence[float]) -> None:
@@ -186,9 +300,9 @@ def strides(values: Sequence[float]) -> None:
 def numbers(name: str, values: Any, remedy: str | None = None) -> tuple[float, ...]:
     """Return a sequence of Python or NumPy numbers as floats, or refuse it."""
     remedy = remedy or f"write {name}=(2.0, 2.0), or one array of shape (len(axes),)"
-    if isinstance(values, str) or not isinstance(values, Sequence):
+    if isinstance(values, TEXT) or not isinstance(values, Sequence):
         allowed = "a sequence of numbers or a one-dimensional real array, one per axis"
-        refuse(TypeError, name, f"{values!r} ({type(values).__name__})", allowed, remedy)
+        refuse(TypeError, name, f"{shown(values)} ({type(values).__name__})", allowed, remedy)
     for position, value in enumerate(values):
         if not isinstance(value, Real) or isinstance(value, bool):
             refuse(
@@ -238,8 +352,8 @@ def stride_number(value: Any) -> float:
     remedy = "write stride=2.0, or another number of at least 1"
     if not isinstance(value, Real) or isinstance(value, bool):
         allowed = "a number or an array of shape ()"
-        refuse(TypeError, "stride", f"{value!r} ({type(value).__name__})", allowed, remedy)
-    number = float(value)
+        refuse(TypeError, "stride", f"{shown(value)} ({type(value).__name__})", allowed, remedy)
+    number = real_number(value)
     if not (math.isfinite(number) and number > 0.0):
         refuse(ValueError, "stride", number, POSITIVE, remedy)
     return number
@@ -257,7 +371,7 @@ def unreadable_strides(name: str, error: Exception, options: Mapping[str, Any] |
 
     ``options`` are the caller's, and go into the call of `make_plan` that is proposed.
     """
-    given = "".join(f", {option}={value!r}" for option, value in (options or {}).items())
+    given = "".join(f", {option}={shown(value)}" for option, value in (options or {}).items())
     with_all = "" if given else " with all the options of this call"
     refuse(
         TypeError,
@@ -288,6 +402,30 @@ def masked(name: str, got: object) -> NoReturn:
         f"a masked array ({type(got).__name__})",
         "an array whose entries are all there",
         f"fill in what is missing first, for example by {name}.filled(value)",
+    )
+
+
+def not_dense(name: str, kind: str) -> NoReturn:
+    """Refuse a tensor that does not hold every entry in its place."""
+    refuse(
+        TypeError,
+        name,
+        f"a {kind} tensor",
+        "a dense (strided) tensor",
+        f"write {name}.to_padded_tensor(0.0), or pass its parts one by one"
+        if kind == "nested"
+        else f"write {name}.to_dense()",
+    )
+
+
+def no_values(name: str, there: object) -> NoReturn:
+    """Refuse strides without values for an input that has some."""
+    refuse(
+        TypeError,
+        name,
+        f"a tensor on meta, which has no values, for x on {there}",
+        "strides with values, or x on meta too",
+        "give them values first: load a checkpoint with assign=True, or write (2.0, 2.0)",
     )
 
 
@@ -351,10 +489,10 @@ def out_size(axis: int, got: int, least: int, most: int, why: str, also: str = "
 
 def sizes(name: str, got: Any, count: int | None = None) -> tuple[int, ...]:
     """Return a sequence of sizes as integers, or refuse it; ``count`` is how many there must be."""
-    values = None if isinstance(got, str) or not hasattr(got, "__iter__") else tuple(got)
+    values = entries(got)
     if not values or (count is not None and len(values) != count):
         allowed = "a sequence of integers" if count is None else f"a sequence of {count} integers"
-        refuse(ValueError, name, repr(got), allowed, f"write {name}={(16,) * (count or 2)}")
+        refuse(ValueError, name, shown(got), allowed, f"write {name}={(16,) * (count or 2)}")
     remedy = f"write {name}={(16,) * len(values)}"
     return tuple(positive_integer(name, value, remedy) for value in values)
 
@@ -385,7 +523,7 @@ def is_plan(value: Any, kind: type) -> None:
     """Refuse what is no plan."""
     if not isinstance(value, kind):
         remedy = "write plan=make_plan(x.shape, strides), or leave it out"
-        refuse(TypeError, "plan", f"{value!r} ({type(value).__name__})", "a Plan", remedy)
+        refuse(TypeError, "plan", f"{shown(value)} ({type(value).__name__})", "a Plan", remedy)
 
 
 def same_library(name: str, got: object, same: bool) -> None:

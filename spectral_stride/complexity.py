@@ -29,8 +29,8 @@ def complexity(strides_per_layer: Iterable[Any]) -> Any:
     Raises
     ------
     ValueError, TypeError
-        If there is no layer, or a layer's strides are no finite positive numbers. The values of
-        arrays are not read.
+        If there is no layer, a layer's strides are no finite positive numbers, or the cost is
+        beyond what a float holds. The values of arrays are not read.
 
     Notes
     -----
@@ -48,10 +48,10 @@ def complexity(strides_per_layer: Iterable[Any]) -> Any:
     relative_size: Any = 1.0
     total: Any = 0.0
     remedy = "pass the strides of every layer, for example [(2.0, 2.0)]"
-    if not isinstance(strides_per_layer, Iterable):
-        got, allowed = f"{strides_per_layer!r}", "an iterable of each layer's strides"
+    layers = checks.entries(strides_per_layer)
+    if layers is None:
+        got, allowed = checks.shown(strides_per_layer), "an iterable of each layer's strides"
         checks.refuse(TypeError, "strides_per_layer", got, allowed, remedy)
-    layers = list(strides_per_layer)
     if not layers:
         checks.refuse(ValueError, "strides_per_layer", "no layer", "1 layer or more", remedy)
     for strides in layers:
@@ -63,6 +63,12 @@ def complexity(strides_per_layer: Iterable[Any]) -> Any:
         else:
             values = checks.numbers("strides_per_layer", strides, remedy=remedy)
             checks.strides(values)
-            relative_size = relative_size / math.prod(values)
+            product = math.prod(values)
+            relative_size = relative_size / product if product else math.inf
+            if not is_array_api_obj(relative_size) and not math.isfinite(relative_size):
+                allowed = "strides that leave the network a size below 1e308"
+                checks.refuse(
+                    ValueError, "strides_per_layer", checks.shown(strides), allowed, remedy
+                )
         total = total + relative_size
     return total

@@ -11,12 +11,22 @@ from typing import Any, Unpack
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 from spectral_stride import checks
-from spectral_stride.arrays import Array, Namespace, cast, namespace_of, working_dtype
+from spectral_stride.arrays import (
+    Array,
+    DType,
+    Namespace,
+    cast,
+    has_no_values,
+    namespace_of,
+    working_dtype,
+)
 from spectral_stride.axis import hard_crop, resampling
 from spectral_stride.gradients import backward, forward, push
 from spectral_stride.mask import cutoff, mask_on
 from spectral_stride.operator import apply
 from spectral_stride.plan import (
+    LARGEST,
+    SMALLEST,
     Plan,
     PlanOptions,
     host_numbers,
@@ -75,10 +85,11 @@ def stride_bounds(
     """
     size = checks.positive_integer("size", size)
     smoothness = checks.smoothness(smoothness)
-    checks.one_of("ramp", ramp, checks.RAMPS)
+    ramp = checks.one_of("ramp", ramp, checks.RAMPS)
     return stride_range(size, smoothness, ramp)
 
 
+@checks.known_options
 def make_plan(
     shape: Sequence[int],
     strides: Sequence[float],
@@ -163,9 +174,10 @@ def make_plan(
     planned = checks.axes(axes, len(values), len(shape))
     checks.strides(values)
     smoothness = checks.smoothness(smoothness)
-    checks.one_of("ramp", ramp, checks.RAMPS)
-    checks.one_of("norm", norm, checks.NORMS)
-    checks.one_of("method", method, checks.METHODS)
+    ramp = checks.one_of("ramp", ramp, checks.RAMPS)
+    norm = checks.one_of("norm", norm, checks.NORMS)
+    method = checks.one_of("method", method, checks.METHODS)
+    crop = checks.truth("crop", crop, True)
     multiple_of = checks.positive_integer("multiple_of", multiple_of)
     checks.spectral_sizes(shape, planned)
     asked = None
@@ -254,7 +266,8 @@ def diffstride(
     >>> diffstride(x, (2.5,), axes=(1,), ramp="inside").shape
     (8, 2, 32, 32)
     """
-    _, s, plan = prepare(x, strides, plan, options)
+    xp, s, plan = prepare(x, strides, plan, options)
+    s = within_range(s, working_dtype(xp, x.dtype))
     return apply(resampling(s, plan, learn=False), x)
 
 
@@ -309,6 +322,7 @@ def vjp(
     True
     """
     xp, s, plan = prepare(x, strides, plan, options)
+    s = within_range(s, working_dtype(xp, x.dtype))
     op = resampling(s, plan)
     y, q = forward(op, x)
     kind, dtype = x.dtype, s.dtype  # x itself is not kept
@@ -377,6 +391,7 @@ def jvp(
     True
     """
     xp, s, plan = prepare(x, strides, plan, options)
+    s = within_range(s, working_dtype(xp, x.dtype))
     op = resampling(s, plan)
     y, q = forward(op, x)
     if dx is not None:
@@ -386,6 +401,7 @@ def jvp(
         dx = cast(dx, x.dtype)
     if dstrides is not None:
         dstrides = stride_vector(xp, x, "dstrides", dstrides, plan)
+        dstrides = cast(dstrides, working_dtype(xp, x.dtype))
     dy, _ = push(op, dx, dstrides, q)
     return y, xp.zeros_like(y) if dy is None else dy
 
@@ -501,16 +517,17 @@ def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "o
     """
     size = checks.positive_integer("size", size)
     smoothness = checks.smoothness(smoothness)
-    checks.one_of("ramp", ramp, checks.RAMPS)
+    ramp = checks.one_of("ramp", ramp, checks.RAMPS)
     if is_array_api_obj(stride) and not isinstance(stride, Real):
         xp = namespace_of("stride", stride)
         checks.stride_scalar(tuple(stride.shape))
-        stride = cast(stride, working_dtype(xp, stride.dtype))
+        stride = within_range(stride, working_dtype(xp, stride.dtype))
     else:
         # Only here: it takes longer to load than all of the core.
         from array_api_compat import numpy as np_compat
 
-        stride = np_compat.asarray(checks.stride_number(stride))  # type: ignore[attr-defined]  # star imports
+        (number,) = in_range([checks.stride_number(stride)])
+        stride = np_compat.asarray(number)  # type: ignore[attr-defined]  # star imports
     xp = array_namespace(stride)
     bins = xp.arange(size // 2 + 1, dtype=stride.dtype, device=device(stride))
     if size == 1:
@@ -530,8 +547,8 @@ def pool_plan(
     wanted = checks.sizes("out_sizes", out_sizes)
     planned = checks.axes(axes, len(wanted), len(shape), "out_sizes", 16)
     shape = with_batch_of_one(shape, planned)
-    checks.one_of("norm", norm, checks.NORMS)
-    checks.one_of("method", method, checks.METHODS)
+    norm = checks.one_of("norm", norm, checks.NORMS)
+    method = checks.one_of("method", method, checks.METHODS)
     checks.spectral_sizes(shape, planned)
     sizes = tuple(
         checks.out_size(axis, size, 1, shape[axis], "spectral pooling never enlarges")
@@ -543,10 +560,10 @@ def pool_plan(
 def prepare(
     x: Array, strides: Any, plan: Plan | None, options: PlanOptions
 ) -> tuple[Namespace, Array, Plan]:
-    """Check one call, and return its namespace, its strides in working precision, and its plan.
+    """Check one call, and return its namespace, its strides as an array, and its plan.
 
     Without a plan the strides are read on the host. With one, an array of strides is not: it may be
-    traced.
+    traced. It is returned as it is, for its caller to cast.
     """
     xp = namespace_of("x", x)
     shape = tuple(x.shape)
@@ -562,15 +579,37 @@ def prepare(
 
 
 def stride_vector(xp: Namespace, x: Array, name: str, values: Any, plan: Plan) -> Array:
-    """Strides, or their tangent, as an array of shape (len(axes),) like x, in working precision."""
-    dtype = working_dtype(xp, x.dtype)
+    """Strides, or their tangent, as an array of shape (len(axes),) of x's library.
+
+    An array is returned as it is; numbers become one like x, in working precision.
+    """
     if is_array_api_obj(values) and array_namespace(values) is xp:
         checks.stride_array(name, tuple(values.shape), values.dtype)
         checks.stride_count(name, values.shape[0], plan.axes)
-        return cast(values, dtype)
+        if has_no_values(values) and not has_no_values(x):
+            checks.no_values(name, device(x))
+        return values
     numbers = host_numbers(name, values)
     checks.stride_count(name, len(numbers), plan.axes)
     if name == "strides":
         checks.strides(numbers)
         numbers = in_range(numbers)
+    else:
+        checks.tangents(name, numbers)
+    dtype = working_dtype(xp, x.dtype)
     return xp.asarray(list(numbers), dtype=dtype, device=device(x))
+
+
+def within_range(strides: Array, dtype: DType) -> Array:
+    """Cast an array of strides; those far outside every bound come to where any dtype has them.
+
+    As `in_range` does with numbers. A library that differentiates this finds slope 0 there, as
+    behind it, where the strides are clamped.
+    """
+    xp = array_namespace(strides)
+    if strides.dtype != xp.float64:
+        strides = cast(strides, dtype)  # which has them all
+    low, high = xp.full_like(strides, SMALLEST), xp.full_like(strides, LARGEST)
+    # One that is negative is wrong, and not read: it stays.
+    strides = xp.where((strides >= 0) & (strides < low), low, strides)
+    return cast(xp.where(strides > high, high, strides), dtype)

@@ -1,7 +1,6 @@
 """A layer's settings, in whatever framework: checked once, and what follows from them."""
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -95,12 +94,14 @@ class StrideSettings:
         method: str = "auto",
         channels_last: bool = False,
     ) -> None:
+        ndim = checks.positive_integer("ndim", ndim, most=checks.MOST_AXES)
+        channels_last = checks.truth("channels_last", channels_last, False)
         distinct = _distinct_axes(axes, ndim, channels_last)
         least, most = _bounds(lower, upper)
         width = checks.smoothness(smoothness)
-        checks.one_of("ramp", ramp, checks.RAMPS)
-        checks.one_of("norm", norm, checks.NORMS)
-        checks.one_of("method", method, checks.METHODS)
+        ramp = checks.one_of("ramp", ramp, checks.RAMPS)
+        norm = checks.one_of("norm", norm, checks.NORMS)
+        method = checks.one_of("method", method, checks.METHODS)
         multiple_of = checks.positive_integer("multiple_of", multiple_of)
         vars(self).update(
             ndim=ndim,
@@ -108,10 +109,10 @@ class StrideSettings:
             smoothness=width,
             ramp=ramp,
             norm=norm,
-            shared=bool(shared),
+            shared=checks.truth("shared", shared, False),
             lower=least,
             upper=most,
-            crop=bool(crop),
+            crop=checks.truth("crop", crop, True),
             multiple_of=multiple_of,
             method=method,
             channels_last=channels_last,
@@ -139,7 +140,7 @@ class StrideSettings:
 
     def axes_in(self, ndim: int) -> tuple[int, ...]:
         """Return the axes of an array with ``ndim`` dimensions, counted from 0."""
-        return _counted_axes(self.axes, ndim)
+        return _layer_axes(self.axes, ndim, "strides", self.channels_last)
 
     def per_axis(self, entries: Sequence[float]) -> tuple[float, ...]:
         """Return one stride an axis, of a parameter's entries."""
@@ -254,14 +255,14 @@ class PoolSettings:
         values = sizes = None
         if strides is None:
             sizes = checks.sizes("out_sizes", out_sizes)
-            _check_count("out_sizes", len(sizes), ndim)
+            _check_count("out_sizes", len(sizes), _axis_count(ndim))
         else:
             values = strides_per_axis(strides, ndim)
             check_initial(values, 1.0, math.inf)
         count = len(values or sizes or ())
         distinct = _distinct_axes(axes, count, channels_last)
-        checks.one_of("norm", norm, checks.NORMS)
-        checks.one_of("method", method, checks.METHODS)
+        norm = checks.one_of("norm", norm, checks.NORMS)
+        method = checks.one_of("method", method, checks.METHODS)
         vars(self).update(
             strides=values,
             out_sizes=sizes,
@@ -274,12 +275,13 @@ class PoolSettings:
 
     def sizes_of(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Samples of the output along each axis: those that are set, or ceil(N/s)."""
+        name = "out_sizes" if self.strides is None else "strides"
+        # Not from the cache: a compiler that traces this warns of each that it sees.
+        axes = _layer_axes.__wrapped__(self.axes, len(shape), name, self.channels_last)
         if self.strides is None:
             assert self.out_sizes is not None
             return self.out_sizes
-        # Not from the cache: a compiler that traces this warns of each that it sees.
-        sizes = map(shape.__getitem__, checks.axes(self.axes, self.ndim, len(shape)))
-        return tuple(map(strided_size, sizes, self.strides))
+        return tuple(map(strided_size, map(shape.__getitem__, axes), self.strides))
 
 
 Settings = TypeVar("Settings", StrideSettings, PoolSettings)
@@ -341,9 +343,9 @@ def popped(kind: type[Settings], state: dict[str, Any], **more: Any) -> Settings
 
 def strides_per_axis(value: Any, ndim: int | None) -> tuple[float, ...]:
     """Return one stride per axis; a scalar stands for ``ndim`` equal ones, 2 by default."""
+    ndim = _axis_count(ndim)
     if isinstance(value, Real) and not isinstance(value, bool):
-        count = checks.positive_integer("ndim", 2 if ndim is None else ndim)
-        value = (value,) * count
+        value = (value,) * (2 if ndim is None else ndim)
     values = host_numbers("strides", value)
     _check_count("strides", len(values), ndim)
     return values
@@ -399,8 +401,16 @@ def roundest_stride(stride: float, most: float, fits: Callable[[float], bool]) -
 
 
 @lru_cache(maxsize=4096)
-def _counted_axes(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    """Return axes of an array with ``ndim`` dimensions, counted from 0, or refuse them."""
+def _layer_axes(
+    axes: tuple[int, ...], ndim: int, name: str, channels_last: bool
+) -> tuple[int, ...]:
+    """Return axes of an array with ``ndim`` dimensions, counted from 0, or refuse them.
+
+    Axes that are counted from the end are those of one sample: where there is no dimension beside
+    them, one of them would be the batch, or the channels.
+    """
+    if min(axes) < 0:
+        checks.one_more_dimension(name, len(axes), ndim, channels_last)
     return checks.axes(axes, len(axes), ndim)
 
 
@@ -409,15 +419,17 @@ def _distinct_axes(value: Any, ndim: int, channels_last: bool) -> tuple[int, ...
     if value is None:
         behind = int(channels_last)
         return tuple(range(-ndim - behind, -behind))
-    try:
-        found = tuple(operator.index(axis) for axis in value)
-    except TypeError:
-        found = ()
+    found = checks.integers(value) or ()
     if len(set(found)) != ndim or len(found) != ndim:
         allowed = f"{ndim} different integers, one axis per stride"
         remedy = f"write axes={tuple(range(1, ndim + 1))} for channels last"
-        checks.refuse(ValueError, "axes", repr(value), allowed, remedy)
+        checks.refuse(ValueError, "axes", checks.shown(value), allowed, remedy)
     return found
+
+
+def _axis_count(ndim: Any) -> int | None:
+    """Return how many axes a layer resamples where that is said, or refuse it."""
+    return None if ndim is None else checks.positive_integer("ndim", ndim, most=checks.MOST_AXES)
 
 
 def _check_count(name: str, count: int, ndim: int | None) -> None:
@@ -440,7 +452,7 @@ def _bounds(lower: Any, upper: Any) -> tuple[float, float]:
         checks.refuse(
             ValueError,
             "lower, upper",
-            f"{lower!r} and {upper!r}",
+            f"{checks.shown(lower)} and {checks.shown(upper)}",
             "1 <= lower <= upper",
             "leave both out, or write lower=1.0 and upper=8.0",
         )

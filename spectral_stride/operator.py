@@ -7,7 +7,7 @@ from typing import NamedTuple
 from array_api_compat import array_namespace, device
 
 from spectral_stride import checks
-from spectral_stride.arrays import Array, cast, in_one_chunk, is_chunked, is_half
+from spectral_stride.arrays import Array, as_complex, cast, in_one_chunk, is_chunked, is_half
 from spectral_stride.axis import AxisMap, Ramp, Resampling
 from spectral_stride.dft import bin_weights, gain, transposed
 
@@ -147,7 +147,7 @@ def _by_fft(
         crop = [slice(None)] * x.ndim
         crop[axis] = slice(0, out_size // 2 + 1)
         spectrum = spectrum[tuple(crop)]
-    spectrum = spectrum * _on_axis(level, axis, x.ndim)
+    spectrum = spectrum * _on_axis(as_complex(level), axis, x.ndim)
     return xp.fft.irfft(spectrum, n=out_size, axis=axis, norm=fft_norm), found
 
 
@@ -167,7 +167,7 @@ def _coefficients_in(spectrum: Array, ramp: Ramp, axis: int, *, weighted: bool) 
     xp = array_namespace(spectrum)
     found = xp.take(spectrum, ramp.bins, axis=axis)
     if weighted:
-        found = found * _on_axis(ramp.slope, axis, found.ndim)
+        found = found * _on_axis(as_complex(ramp.slope), axis, found.ndim)
     shape = list(found.shape)
     shape[axis] *= 2
     # Not concat, for which not every kind of vmap has a rule.

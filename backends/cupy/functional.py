@@ -18,8 +18,8 @@ except ImportError as missing:
         "cupy",
         f"no CuPy that can be imported ({missing})",
         "a machine where `import cupy` works, with or without a GPU",
-        "pip install 'spectral-stride[cupy]' for CUDA 13, or CuPy's wheel for another version, for "
-        "example pip install cupy-cuda12x",
+        "pip install cupy-cuda13x for CUDA 13, cupy-cuda12x for CUDA 12; "
+        "in a checkout pip install -e '.[cupy]'",
     )
 
 

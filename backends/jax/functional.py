@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 import spectral_stride as core
 from spectral_stride import checks
-from spectral_stride.arrays import is_masked
+from spectral_stride.arrays import cast, check_every_entry, working_dtype
 from spectral_stride.axis import resampling
 from spectral_stride.functional import prepare
 from spectral_stride.gradients import forward, push
@@ -47,8 +47,7 @@ def as_array(x: Any) -> jax.Array:
     if not (isinstance(x, get_args(ArrayLike)) or hasattr(x, "__jax_array__")):
         remedy = "convert it first: jnp.asarray(x)"
         checks.refuse(TypeError, "x", type(x).__name__, "a jax.Array or a numpy.ndarray", remedy)
-    if is_masked(x):
-        checks.masked("x", x)
+    check_every_entry("x", x)
     return jnp.asarray(x)
 
 
@@ -118,7 +117,7 @@ def diffstride(
     if hasattr(strides, "__jax_array__"):
         strides = jnp.asarray(strides)  # a Flax variable, which may be traced
     _, vector, plan = prepare(x, strides, plan, options)
-    return _resample(x, vector, None, plan)
+    return _resample(x, cast(vector, working_dtype(jnp, x.dtype)), None, plan)
 
 
 def spectral_pool(

@@ -127,6 +127,7 @@ class DiffStride(HasStrideSettings, _Layer):
     (8, 3, 16, 16)
     """
 
+    @checks.known_options
     @checks.named("DiffStride")
     def __init__(
         self,
@@ -169,7 +170,7 @@ class DiffStride(HasStrideSettings, _Layer):
         # the same numbers when they are seen again.
         self.initial = tuple(float(dtype.type(stride)) for stride in initial)
         self.planned = self.initial
-        kind = nnx.Param if trainable else FixedStrides
+        kind = nnx.Param if checks.truth("trainable", trainable, True) else FixedStrides
         self.strides: nnx.Variable[jax.Array] = kind(jnp.asarray(entries, dtype=dtype))
         # Told the input sizes of every call, while `replan` looks on.
         self.observer: Callable[[tuple[int, ...]], None] | None = None
@@ -227,10 +228,14 @@ class DiffStride(HasStrideSettings, _Layer):
 
 def _parameter_dtype(param_dtype: Any) -> Any:
     """Return the dtype that a parameter will have, refusing what is not real floating point."""
-    dtype = jax.dtypes.canonicalize_dtype(param_dtype)
-    if not jnp.issubdtype(dtype, jnp.floating):
+    try:
+        dtype = jax.dtypes.canonicalize_dtype(param_dtype)
+    except TypeError:
+        dtype = None
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         remedy = "write param_dtype=jnp.float32"
-        checks.refuse(TypeError, "param_dtype", dtype, "a real floating-point dtype", remedy)
+        got = checks.shown(param_dtype) if dtype is None else dtype
+        checks.refuse(TypeError, "param_dtype", got, "a real floating-point dtype", remedy)
     return dtype
 
 
@@ -285,6 +290,7 @@ class SpectralPool(HasPoolSettings, _Layer):
     (8, 8, 6, 3)
     """
 
+    @checks.known_options
     @checks.named("SpectralPool")
     def __init__(
         self,

@@ -19,8 +19,9 @@ def check_tensor(x: Any) -> None:
     if not isinstance(x, torch.Tensor):
         remedy = "convert it first: torch.as_tensor(x)"
         checks.refuse(TypeError, "x", type(x).__name__, "a torch.Tensor", remedy)
-    if x.dtype not in REAL:
+    if x.layout != torch.strided or x.is_nested or x.dtype not in REAL:
         namespace_of("x", x)  # which says what is allowed
+        checks.not_dense("x", str(x.layout).removeprefix("torch."))
 
 
 def diffstride(

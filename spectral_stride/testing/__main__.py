@@ -4,16 +4,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rich import box
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-
+from spectral_stride import checks
 from spectral_stride.testing.agreement import check_agreement
 from spectral_stride.testing.implementation import Implementation
 from spectral_stride.testing.known import KNOWN, UnavailableError
 from spectral_stride.testing.properties import PROPERTIES
 from spectral_stride.testing.suite import Report, Row, run
+
+with checks.needed("python -m spectral_stride.testing", "rich", extra="testing"):
+    from rich import box
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
 
 
 def _cell(row: Row) -> str:

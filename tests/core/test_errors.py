@@ -1,12 +1,17 @@
 """Bad input: each refusal says what was got, what is allowed and what to write instead."""
 
 import re
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import spectral_stride as ss
 from tests.libraries import Backend, load
+from tests.nonsense import Word, answers_or_refuses, nonsense
 
 NAN, INF = float("nan"), float("inf")
 FORM = re.compile(r"(?P<name>.+?): got (?P<got>.+?); allowed: (?P<allowed>.+); instead: (.+)")
@@ -63,6 +68,18 @@ PLANS = [
         "strides", "no stride at all", "one stride per axis", "strides=(2.0,)"),
     bad("stride without a sequence", (8, 8), 2.0, {}, TypeError,
         "strides", "2.0 (float)", "a sequence of numbers", "strides=(2.0, 2.0)"),
+    *(
+        bad(f"strides in a {type(value).__name__}", (8, 8), value, {}, TypeError,
+            "strides", f"({type(value).__name__})", "a sequence of numbers", "strides=(2.0, 2.0)")
+        for value in (b"22", bytearray(b"22"), memoryview(b"22"), {2.0, 3.0}, {0: 2.0})
+    ),
+    *(
+        bad(f"a stride of {value!r:.9}", (8, 8), (2.0, value), {}, ValueError,
+            "strides", f"{sign}inf at position 1", POSITIVE, "at least 1")
+        for sign, value in (("", 10**400), ("-", -(10**400)), ("", Fraction(10**400)))
+    ),
+    bad("a decimal number", (8, 8), (2.0, Decimal(2)), {}, TypeError,
+        "strides", "Decimal at position 1", "real numbers", "strides=(2.0, 2.0)"),
     bad("strides in a string", (8, 8), "22", {}, TypeError,
         "strides", "'22' (str)", "a sequence of numbers", "strides=(2.0, 2.0)"),
     bad("a string among the strides", (8, 8), (2.0, "2"), {}, TypeError,
@@ -94,6 +111,25 @@ PLANS = [
         "axes", "1", "a sequence of integers", "axes=(-1,)"),
     bad("a fractional axis", (8, 8), (2.0,), {"axes": (0.5,)}, TypeError,
         "axes", "(0.5,)", "a sequence of integers", "axes=(-1,)"),
+    *(
+        bad(f"axes {value!r}", (8, 8), (2.0,), {"axes": value}, TypeError,
+            "axes", repr(value), "a sequence of integers", "axes=(-1,)")
+        for value in (b"\x01", {0}, {0: 0}, (True,), np.asarray(1))
+    ),
+    bad("an axis of many digits", (8, 8), (2.0,), {"axes": (10**5000,)}, ValueError,
+        "axes", "cannot be printed (tuple)", "integers from -2 to 1", "axes=(-1,)"),
+    *(
+        bad(f"crop {value!r}", (8, 8), (2.0,), {"crop": value}, TypeError,
+            "crop", f"{value!r} ({type(value).__name__})", "True or False", "crop=True")
+        for value in ("False", 0, None, np.zeros(2))
+    ),
+    *(
+        bad(f"an array as {name}", (8, 8), (2.0,), {name: np.asarray(value)}, ValueError,
+            name, "array(", choices, f"{name}={choices.split(',')[0]}")
+        for name, choices in WORDS.items() for value in ([2.0, 2.0], choices.split("'")[1])
+    ),
+    bad("a wrong keyword", (8, 8), (2.0,), {"ramps": "inside"}, TypeError,
+        "ramps", "'inside'", "smoothness, ramp, norm", "write ramp="),
     bad("an empty spectral axis", (4, 0), (2.0,), {}, ValueError,
         "x", "shape (4, 0) with an empty axis 1", "at least 1 sample", "other axes"),
     *(
@@ -116,6 +152,11 @@ PLANS = [
         bad(f"out_sizes {value!r}", (32,), (2.0,), {"out_sizes": (value,)}, ValueError,
             "out_sizes", repr(value), "an integer of at least 1", "out_sizes=")
         for value in (24.5, True, "24", 0, -3)
+    ),
+    *(
+        bad(f"out_sizes in {value!r}", (32,), (2.0,), {"out_sizes": value}, ValueError,
+            "out_sizes", repr(value), "a sequence of 1 integers", "out_sizes=(")
+        for value in (np.asarray(24), b"\x18", {24}, {24: 0})
     ),
     bad("too many out_sizes", (32,), (2.0,), {"out_sizes": (24, 24)}, ValueError,
         "out_sizes", "(24, 24)", "a sequence of 1 integers", "out_sizes=("),
@@ -232,16 +273,19 @@ def test_cotangents_and_tangents_of_another_shape(xp):
     check(refused, "dstrides", "1.0 (float)", "a sequence of numbers", "dstrides=(2.0, 2.0)")
 
 
+@pytest.mark.parametrize("form", [tuple, np.asarray], ids=["numbers", "array"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("stride", [5e-324, 1e-300, 1e-42, 1e39, 1e300])
-def test_any_finite_positive_stride_is_clamped_and_nothing_else_happens(stride, dtype):
+def test_any_finite_positive_stride_is_clamped_and_nothing_else_happens(stride, dtype, form):
     """Not even a warning, also where the stride does not fit the dtype of x."""
     x = np.random.default_rng(0).normal(size=(4, 24)).astype(dtype)
     bound = ss.stride_bounds(24)[stride > 1]
-    (y, pullback), (at_bound, at_bound_pullback) = (ss.vjp(x, (s,)) for s in (stride, bound))
+    (y, pullback), (at_bound, at_bound_pullback) = (ss.vjp(x, form([s])) for s in (stride, bound))
     np.testing.assert_allclose(y, at_bound, rtol=0, atol=8 * np.finfo(dtype).eps)
     ds, expected = pullback(y)[1], at_bound_pullback(y)[1]
     np.testing.assert_allclose(ds, expected, rtol=64 * np.finfo(dtype).eps)
+    for one in (stride, np.asarray(stride)):
+        np.testing.assert_allclose(ss.soft_mask(24, one), ss.soft_mask(24, bound), rtol=1e-15)
 
 
 def test_tangents_of_strides_may_be_negative_or_zero():
@@ -345,8 +389,17 @@ X = np.ones((4, 8))
         *(
             row(f"mask of size {size!r}", ValueError, lambda size=size: ss.soft_mask(size, 2.0),
                 "size", repr(size), "an integer of at least 1", "size=1")
-            for size in (0, -4, 2.5, True)
+            for size in (0, -4, 2.5, True, 2**53 + 1)
         ),
+        row("mask of a size of many digits", ValueError, lambda: ss.soft_mask(10**5000, 2.0),
+            "size", "cannot be printed (int)", "at most 9007199254740992", "size=1"),
+        row("mask of a huge stride", ValueError, lambda: ss.soft_mask(16, 10**400),
+            "stride", "inf", POSITIVE, "at least 1"),
+        row("bounds of a huge size", ValueError, lambda: ss.stride_bounds(10**400),
+            "size", "000... (int)", "at most 9007199254740992", "size=1"),
+        row("tangents beyond any float", ValueError,
+            lambda: ss.jvp(X, (2.0,), None, (10**400,)),
+            "dstrides", "inf at position 0", "finite numbers", "dstrides=(1.0, 1.0)"),
         *(
             row(f"mask of stride {stride!r}", ValueError,
                 lambda stride=stride: ss.soft_mask(16, stride),
@@ -383,6 +436,18 @@ X = np.ones((4, 8))
             "strides_per_layer", "2.0 (float)", "a sequence of numbers", "[(2.0, 2.0)]"),
         row("complexity of an array", ValueError, lambda: ss.complexity([np.asarray(2.0)]),
             "strides_per_layer", "shape ()", "shape (len(axes),)", "[(2.0, 2.0)]"),
+        row("complexity of a number in an array", TypeError, lambda: ss.complexity(np.asarray(2.0)),
+            "strides_per_layer", "array(2.)", "an iterable of each layer's", "[(2.0, 2.0)]"),
+        row("complexity in no order", TypeError, lambda: ss.complexity({(2.0,), (3.0,)}),
+            "strides_per_layer", "{(", "an iterable of each layer's", "[(2.0, 2.0)]"),
+        row("complexity of bytes", TypeError, lambda: ss.complexity([b"2"]),
+            "strides_per_layer", "b'2' (bytes)", "a sequence of numbers", "[(2.0, 2.0)]"),
+        *(
+            row(f"complexity beyond any float {layers}", ValueError,
+                lambda layers=layers: ss.complexity(layers),
+                "strides_per_layer", "1e-200", "below 1e308", "[(2.0, 2.0)]")
+            for layers in ([(1e-200, 1e-200)], [(1e-200,), (1e-200,)])
+        ),
         row("complexity of words", TypeError, lambda: ss.complexity([("2",)]),
             "strides_per_layer", "str at position 0", "real numbers", "[(2.0, 2.0)]"),
     ],
@@ -393,9 +458,11 @@ def test_the_other_functions_refuse(kind, call, message):
 
 def test_what_is_no_shape_no_plan_and_no_choice_of_sizes():
     """Slips that would otherwise be rounded, ignored, or fail far from their cause."""
-    for wrong in ((8.7,), (-8,), "88"):
+    for wrong in ((8.7,), (-8,), "88", b"88", {8}, {8: 8}, (True,)):
         refused = refusal(ValueError, ss.make_plan, wrong, (2.0,))
         check(refused, "shape", repr(wrong), "integers of at least 0", "write x.shape")
+    refused = refusal(ValueError, ss.make_plan, (8, 10**400), (2.0,))
+    check(refused, "shape", "(8, 1000", "at most 9007199254740992", "write x.shape")
     refused = refusal(ValueError, ss.diffstride, np.ones(()), (2.0,))
     check(refused, "x", "shape ()", "at least one dimension", "x[None]")
     refused = refusal(TypeError, ss.diffstride, np.ones(8), (2.0,), plan=(8,))
@@ -453,3 +520,65 @@ def test_a_column_of_a_table_is_no_masked_array():
 def test_strides_are_not_missing():
     refused = refusal(TypeError, ss.diffstride, X, np.ma.array([2.0], mask=[True]))
     check(refused, "strides", "a masked array (MaskedArray)", "all there", "strides.filled(value)")
+
+
+@pytest.mark.parametrize("kind", ["sparse", "sparse_csr", "nested", "mkldnn"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_tensors_that_are_not_dense(kind):
+    """Some were taken, and others failed inside of PyTorch."""
+    torch = load("torch")
+    made = {
+        "sparse": torch.Tensor.to_sparse,
+        "sparse_csr": torch.Tensor.to_sparse_csr,
+        "nested": lambda x: torch.nested.nested_tensor([x[0], x[1, :4]]),
+        "mkldnn": torch.Tensor.to_mkldnn,
+    }
+    x = torch.ones(2, 8)
+    wrong = made[kind](x)
+    for call in (lambda: ss.diffstride(wrong, (2.0,)), lambda: ss.spectral_pool(wrong, (4,))):
+        check(refusal(TypeError, call), "x", f"a {kind} tensor", "a dense", "write x.to_")
+    refused = refusal(TypeError, ss.diffstride, x, wrong)
+    check(refused, "strides", f"a {kind} tensor", "a dense", "write strides.to_")
+
+
+def test_tensors_without_values():
+    """Shapes of x are enough for shapes of y; strides without values give no sample of x."""
+    torch = load("torch")
+    x, strides = torch.ones(4, 8), torch.full((1,), 2.0)
+    for method in ("matmul", "fft"):
+        plan = ss.make_plan(x.shape, (2.0,), ramp="inside", method=method)
+        for s in ((2.0,), strides.to("meta")):
+            y = ss.diffstride(x.to("meta"), s, plan=plan)
+            assert (y.shape, y.device.type) == ((4, 4), "meta")
+        refused = refusal(TypeError, ss.diffstride, x, strides.to("meta"), plan=plan)
+        check(refused, "strides", "on meta, which has no values, for x on cpu", "x on meta", "(2.0")
+
+
+def test_words_of_an_enumeration_are_those_words():
+    plan = ss.make_plan((8,), (2.0,), ramp=Word.INSIDE, norm=Word.FORWARD, method=Word.FFT)
+    assert plan is ss.make_plan((8,), (2.0,), ramp="inside", norm="forward", method="fft")
+    np.testing.assert_array_equal(ss.diffstride(np.ones(8), (2.0,), plan=plan), np.ones(4))
+
+
+PARAMETERS = [
+    *((ss.make_plan, {"shape": (2, 8), "strides": (2.0,)}, name)
+      for name in ("shape", "strides", "axes", "crop", "multiple_of", "out_sizes", *WORDS)),
+    *((ss.diffstride, {"x": X, "strides": (2.0,)}, name) for name in ("x", "strides", "plan")),
+    *((ss.jvp, {"x": X, "strides": (2.0,), "dx": None, "dstrides": None}, name)
+      for name in ("dx", "dstrides")),
+    *((ss.spectral_pool, {"x": X, "out_sizes": (4,)}, name) for name in ("out_sizes", "axes")),
+    *((ss.soft_mask, {"size": 8, "stride": 2.0}, name)
+      for name in ("size", "stride", "smoothness")),
+    (ss.stride_bounds, {"size": 8}, "size"),
+    (ss.complexity, {}, "strides_per_layer"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("function", "good", "name"),
+    PARAMETERS,
+    ids=[f"{function.__name__} {name}" for function, _, name in PARAMETERS],
+)
+@given(value=st.data())
+def test_nonsense_is_answered_or_refused_in_one_line(function, good, name, value):
+    answers_or_refuses(function, **good | {name: value.draw(nonsense())})

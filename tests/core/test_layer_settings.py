@@ -59,7 +59,9 @@ def test_default_axes_are_where_the_framework_has_them():
     assert PoolSettings(2.0, channels_last=True).axes == (-3, -2)
     assert PoolSettings(out_sizes=(8,)).axes == (-1,)
     assert StrideSettings(2, axes=(-1, 1)).axes_in(4) == (3, 1)
-    with pytest.raises(ValueError, match=r"axes: got \(-3, -2\); allowed: integers from -2 to 1"):
+    with pytest.raises(
+        ValueError, match=r"got 2 strides for an array with 2 dim.*x\[\.\.\., None\]"
+    ):
         StrideSettings(2, channels_last=True).axes_in(2)
     with pytest.raises(ValueError, match="strides: got 2 strides for an array with 1 dimensions"):
         StrideSettings(2).axes_in(1)
@@ -182,7 +184,7 @@ def test_pooling_has_strides_or_sizes():
     assert by_sizes.sizes_of((4, 32, 31)) == (8, 6)
     assert (by_strides.ndim, by_sizes.ndim) == (2, 2)
     assert replace(by_strides, strides=3).strides == (3.0, 3.0)
-    assert replace(by_sizes, out_sizes=(4, 4)).sizes_of((8, 8)) == (4, 4)
+    assert replace(by_sizes, out_sizes=(4, 4)).sizes_of((3, 8, 8)) == (4, 4)
     with pytest.raises(ValueError, match="strides: got 2 strides for an array with 1 dimensions"):
         PoolSettings(2.0).sizes_of((8,))
 

@@ -535,7 +535,10 @@ def test_spectral_pool_constructor_errors(arguments, message):
     ("call", "message"),
     [
         (lambda: DiffStride()([1.0]), r"DiffStride: x: got list; allowed: a jax\.Array or a nump"),
-        (lambda: DiffStride()(jnp.ones((8, 8))), r"DiffStride: axes: got \(-3, -2\); allowed: int"),
+        (
+            lambda: DiffStride()(jnp.ones((8, 8))),
+            r"DiffStride: strides: got 2 .* 2 dimensions; allowed: at least 3",
+        ),
         (
             lambda: DiffStride()(jnp.ones(8)),
             r"DiffStride: strides: got 2 strides for an array with",
@@ -582,8 +585,8 @@ for name in ("DiffStride", "replan"):
     try:
         getattr(adapter, name)
     except ImportError as error:
-        assert str(error).startswith(name + ": got no Flax")
-        assert "pip install 'spectral-stride[jax]'" in str(error)
+        assert str(error).startswith(name + ": got no flax (")
+        assert "pip install flax, or pip install -e '.[jax]' in a checkout" in str(error)
     else:
         raise AssertionError(name)
 assert not hasattr(adapter, "Dense")
@@ -603,3 +606,53 @@ def test_the_functions_need_no_flax():
         [sys.executable, "-c", WITHOUT_FLAX], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+WITHOUT_JAX = """
+import sys
+sys.modules["jax"] = None
+import spectral_stride.jax
+"""
+
+
+def test_without_jax_the_import_says_what_to_install():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_JAX], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: spectral_stride.jax: got no jax (")
+    assert last.endswith("instead: pip install jax, or pip install -e '.[jax]' in a checkout")
+
+
+def test_a_wrong_keyword_and_other_wrong_arguments():
+    for arguments, message in (
+        ({"stride": 2}, "stride: got 2; allowed: strides, .*; instead: write strides="),
+        ({"param_dtype": "float99"}, "param_dtype: got 'float99'; .*jnp.float32"),
+        ({"crop": "False"}, r"crop: got 'False' \(str\); allowed: True or False"),
+        ({"trainable": 1}, r"trainable: got 1 \(int\); allowed: True or False"),
+    ):
+        with pytest.raises(TypeError, match=f"^DiffStride: {message}"):
+            DiffStride(**arguments)
+    with pytest.raises(TypeError, match=r"^SpectralPool: stride: got 2; .*write strides="):
+        SpectralPool(stride=2)
+
+
+def test_a_layer_wants_a_dimension_beside_those_that_it_resamples():
+    x = jnp.ones((8, 10))
+    for layer in (DiffStride(2.0), SpectralPool(2.0), DiffStride(2.0, axes=(-2, -1))):
+        with pytest.raises(
+            ValueError, match=r"strides: got 2 strides for an array with 2 dim.*x\["
+        ):
+            layer(x)
+    assert SpectralPool(2.0)(x[..., None]).shape == (4, 5, 1)
+
+
+def test_strict_promotion_of_dtypes():
+    """Layers, their gradients and their sizes, with nothing left to promotion."""
+    x = jnp.ones((2, 24, 1))
+    with jax.numpy_dtype_promotion("strict"):
+        layer = DiffStride((2.3,), method="fft")
+        slope = nnx.grad(lambda layer: (layer(x) ** 2).sum())(layer)
+        assert slope["strides"][...].shape == (1,)
+        assert not replan(layer, x)
+        assert SpectralPool(2.0, ndim=1, method="fft")(x).shape == (2, 12, 1)

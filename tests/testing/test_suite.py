@@ -1,5 +1,7 @@
 """The property suite on every implementation that this library brings, and on strangers."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ from spectral_stride.testing.known import KNOWN, UnavailableError, planned
 from spectral_stride.testing.suite import run
 from tests.libraries import block_fast, load, unavailable
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "tests" / "examples"
 
 EVERYONE = [
     pytest.param(known, id=known.name, marks=[pytest.mark.gpu] if known.is_gpu else [])
@@ -121,3 +124,23 @@ def test_mygrad_passes_the_suite(check_property):
 def test_an_adapter_is_short(name):
     """At most 40 lines are enough for a framework that is not ours."""
     assert len((EXAMPLES / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 40
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "extra"),
+    [
+        ("hypothesis", "spectral_stride.testing", "testing"),
+        ("rich", "spectral_stride.testing.__main__", "testing"),
+        ("torch", "spectral_stride.torch", "torch"),
+    ],
+)
+def test_without_a_package_the_import_says_what_to_install(package, module, extra):
+    """In a fresh interpreter that cannot import it."""
+    program = f"import sys; sys.modules[{package!r}] = None; import {module}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: ")
+    assert f": got no {package} (" in last
+    assert last.endswith(f"pip install {package}, or pip install -e '.[{extra}]' in a checkout")

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -519,3 +520,39 @@ def test_one_number_in_a_tuple_is_for_both_axes():
     single = DiffStrideConv2d(3, 8, 3, padding=(2,), dilation=(2,))
     single.load_state_dict(pair.state_dict())
     torch.testing.assert_close(single(x), pair(x))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"padding": 1.5}, r"padding: got \(1\.5, 1\.5\); allowed: one or two integers"),
+        ({"padding": -1}, r"padding: got \(-1, -1\); allowed: .* of at least 0"),
+        ({"padding": (1, 1, 1)}, r"padding: got \(1, 1, 1\); allowed: one or two integers"),
+        ({"padding": 10**400}, r"padding: got \(1000\d*\.\.\. \(tuple\); allowed: one or two"),
+        ({"dilation": 0}, r"dilation: got \(0, 0\); allowed: .* of at least 1"),
+        ({"stride": 2}, "stride: got 2; allowed: strides"),
+        ({"smooth": 2}, "smooth: got 2; .*; instead: write smoothness="),
+    ],
+)
+def test_constructor_errors(options, message):
+    with pytest.raises((TypeError, ValueError), match=f"^DiffStrideConv2d: {message}"):
+        DiffStrideConv2d(3, 4, 3, **options)
+
+
+@pytest.mark.parametrize(("mode", "most"), [("reflect", 7), ("circular", 8)])
+def test_padding_beyond_the_input(mode, most):
+    """These modes repeat samples of the input, which has them once."""
+    x = torch.ones(1, 3, 8, 12)
+    assert DiffStrideConv2d(3, 4, 3, padding=most, padding_mode=mode)(x).shape[:2] == (1, 4)
+    conv = DiffStrideConv2d(3, 4, 3, padding=most + 1, padding_mode=mode)
+    message = rf"^DiffStrideConv2d: padding: got {most + 1} of 8 .* at most {most}; .*'zeros'"
+    with pytest.raises(ValueError, match=message):
+        conv(x)
+
+
+def test_padding_by_small_integers_of_numpy():
+    """Their sums wrap around, where they are taken as they are."""
+    padding = np.asarray(100, dtype="uint8")[()]
+    x = torch.ones(1, 3, 200, 8)
+    conv, same = (DiffStrideConv2d(3, 4, 3, padding=(one, 0)) for one in (padding, 100))
+    assert conv(x).shape == same(x).shape

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -25,6 +27,7 @@ from spectral_stride.torch import (
     release_sizes,
 )
 from tests.changed_settings import CHANGES, REFUSED, START, STRIDES
+from tests.nonsense import answers_or_refuses, nonsense
 
 
 def image(*shape):
@@ -304,6 +307,22 @@ def test_a_broken_checkpoint_is_refused_and_changes_nothing(value):
     with pytest.raises(RuntimeError, match=message):
         model.load_state_dict(state)
     assert layer.strides.tolist() == [2.0, 2.0]
+
+
+def test_a_checkpoint_in_another_dtype_is_read_as_the_parameter_will_have_it():
+    """A float64 stride of 1e300 would be infinite in float32; assigned, it stays what it is."""
+    for saved, message in (
+        (torch.tensor([1e300, 2.0], dtype=torch.float64), "got inf at position 0"),
+        (torch.tensor([2j, 2.0]), r"got dtype torch\.complex64"),
+        (torch.tensor([True, True]), r"got dtype torch\.bool"),
+    ):
+        layer = DiffStride(3.0)
+        with pytest.raises(RuntimeError, match=rf"strides in the checkpoint: strides: {message}"):
+            layer.load_state_dict({"strides": saved})
+        assert layer.strides.tolist() == [3.0, 3.0]
+    large = torch.tensor([1e300, 2.0], dtype=torch.float64)
+    layer.load_state_dict({"strides": large}, assign=True)
+    assert layer.strides.tolist() == [1e300, 2.0]
 
 
 def test_a_parameter_that_training_broke_is_reported():
@@ -637,6 +656,10 @@ def test_repr_says_everything():
         ({"norm": "l2"}, r"norm: got 'l2'; allowed: 'forward', 'ortho', 'backward'"),
         ({"method": "dct"}, r"method: got 'dct'; allowed: 'auto', 'matmul', 'fft'"),
         ({"multiple_of": 0}, r"multiple_of: got 0; allowed: an integer of at least 1"),
+        ({"ndim": 10**9}, r"ndim: got 1000000000; allowed: .* at most 64; instead: write ndim=1"),
+        ({"ndim": 10**400}, r"ndim: got 1000\d*\.\.\. \(int\); allowed: .* at most 64"),
+        ({"norm": torch.ones(2).numpy()}, r"norm: got array\(.*; allowed: 'forward'"),
+        ({"axes": b"\x01\x02"}, r"axes: got b'\\x01\\x02'; allowed: 2 different integers"),
     ],
 )
 def test_constructor_errors(arguments, message):
@@ -660,6 +683,86 @@ def test_constructor_errors(arguments, message):
 def test_spectral_pool_constructor_errors(arguments, message):
     with pytest.raises((ValueError, TypeError), match=f"^SpectralPool: .*{message}"):
         SpectralPool(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"stride": 2}, r"stride: got 2; allowed: strides, .*; instead: write strides="),
+        ({"kernel": 2}, r"kernel: got 2; allowed: strides, .*; instead: write "),
+        ({"strides": b"22"}, r"strides: got b'22' \(bytes\); allowed: a sequence of numbers"),
+        ({"dtype": "float32"}, r"dtype: got 'float32'; .*; instead: write dtype=torch\.float32"),
+        ({"dtype": torch.int32}, r"dtype: got torch\.int32; allowed: a real floating-point"),
+        ({"crop": "False"}, r"crop: got 'False' \(str\); allowed: True or False"),
+        ({"shared": torch.ones(2)}, r"shared: got tensor.* \(Tensor\); allowed: True or False"),
+        ({"trainable": 0}, r"trainable: got 0 \(int\); allowed: True or False"),
+    ],
+)
+def test_constructor_arguments_of_another_kind(arguments, message):
+    with pytest.raises(TypeError, match=f"^DiffStride: {message}"):
+        DiffStride(**arguments)
+    if "stride" in arguments:
+        with pytest.raises(TypeError, match=f"^SpectralPool: {message}"):
+            SpectralPool(2.0, **arguments)
+
+
+LAYERS = [
+    *((DiffStride, {}, name) for name in ("strides", "ndim", "axes", "shared", "trainable")),
+    *((DiffStride, {}, name) for name in ("smoothness", "lower", "upper", "crop", "dtype")),
+    *((SpectralPool, {"strides": 2.0}, name) for name in ("strides", "ndim", "axes", "norm")),
+    (SpectralPool, {}, "out_sizes"),
+    (diffstride, {"x": torch.ones(2, 8), "strides": (2.0,)}, "x"),
+    (diffstride, {"x": torch.ones(2, 8), "strides": (2.0,)}, "strides"),
+]
+
+
+@pytest.mark.parametrize(
+    ("function", "good", "name"),
+    LAYERS,
+    ids=[f"{function.__name__} {name}" for function, _, name in LAYERS],
+)
+@given(value=st.data())
+def test_nonsense_is_answered_or_refused_in_one_line(function, good, name, value):
+    answers_or_refuses(function, **good | {name: value.draw(nonsense())})
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["following", "held"])
+def test_a_layer_wants_a_dimension_beside_those_that_it_resamples(held):
+    """Without it the batch, or the channels, would be resampled, and nothing would say so."""
+    one, two = DiffStride(2.0, ndim=1), DiffStride(2.0)
+    if held:
+        hold_sizes(nn.ModuleList([one, two]))
+    x, got = torch.ones(8, 100), "got 2 strides for an array with 2 dimensions"
+    with pytest.raises(
+        ValueError, match=rf"^DiffStride: strides: {got}; .*x\[None\], .*ndim=1, or"
+    ):
+        two(x)
+    with pytest.raises(ValueError, match=r"^DiffStride: strides: got 1 strides .* 1 dimensions"):
+        one(x[0])
+    with pytest.raises(ValueError, match=f"^SpectralPool: strides: {got}"):
+        SpectralPool(2.0)(x)
+    with pytest.raises(ValueError, match=r"^SpectralPool: out_sizes: got 2 out_sizes .* 2 dim"):
+        SpectralPool(out_sizes=(4, 4))(x)
+    assert two(x[None]).shape == (1, 8, 58)
+    assert one(x).shape == (8, 58)
+    # Whoever counts axes from the front has named them all.
+    assert DiffStride(2.0, axes=(0, 1))(x).shape == (8, 58)
+    assert diffstride(x, (2.0, 2.0)).shape == (8, 58)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSC:UserWarning")
+def test_inputs_that_are_not_dense_and_strides_without_values():
+    layer = DiffStride(2.0)
+    for kind, x in (("sparse", torch.ones(1, 8, 8).to_sparse()), ("sparse_csc", torch.ones(8, 8))):
+        wrong = x.to_sparse_csc() if kind == "sparse_csc" else x
+        with pytest.raises(TypeError, match=f"^DiffStride: x: got a {kind} tensor; .*to_dense"):
+            layer(wrong)
+    assert layer(torch.ones(1, 8, 8, device="meta")).shape == layer(torch.ones(1, 8, 8)).shape
+    empty = DiffStride(2.0, device="meta")
+    hold_sizes(empty)
+    assert empty(torch.ones(1, 8, 8, device="meta")).shape == layer(torch.ones(1, 8, 8)).shape
+    with pytest.raises(TypeError, match=r"^DiffStride: strides: got a tensor on meta, .* x on cpu"):
+        empty(torch.ones(1, 8, 8))
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["following", "held"])

@@ -238,7 +238,7 @@ def test_without_the_training_tools_it_says_what_to_install(missing, capsys, mon
     assert main(["train"]) == cli.FAILED
     (line,) = capsys.readouterr().err.splitlines()
     assert f"({missing})" in line
-    assert "pip install 'spectral-stride[train]'" in line
+    assert "in a checkout, with: python -m pip install -e '.[train]'" in line
 
 
 def test_a_wrong_value_in_a_process_of_its_own():

@@ -43,7 +43,7 @@ def _pads(conv: Convolution) -> tuple[tuple[int, int], tuple[int, int]]:
 def _pair(values: Sequence[int]) -> tuple[int, int]:
     """Return the entries for height and for width; a single one is for both, as in PyTorch."""
     height, width = (*values, *values) if len(values) == 1 else values
-    return height, width
+    return int(height), int(width)  # a number of NumPy's has the range of its dtype
 
 
 def _zeros(padding: int | str, kernel: int, dilation: int) -> tuple[int, int]:
@@ -60,10 +60,20 @@ def convolved_shape(conv: Convolution, x: torch.Tensor) -> tuple[int, ...]:
     if x.ndim not in (3, 4) or x.shape[-3] != conv.in_channels:
         allowed = f"(N, {conv.in_channels}, H, W) or ({conv.in_channels}, H, W)"
         checks.refuse(ValueError, "x", f"shape {tuple(x.shape)}", allowed, "check the channels")
+    pads = _pads(conv)
+    # A sample of the input is repeated, but for those of zeros and of an edge once at most.
+    beyond = {"reflect": 1, "circular": 0}.get(conv.padding_mode)
+    if beyond is not None:
+        for size, both in zip(x.shape[-2:], pads, strict=True):
+            if max(both) > size - beyond:
+                mode = conv.padding_mode
+                got, allowed = f"{max(both)} of {size} samples", f"at most {size - beyond}"
+                remedy = "pad less, or write padding_mode='zeros'"
+                checks.refuse(ValueError, "padding", f"{got} by {mode!r}", allowed, remedy)
     sizes = [
-        size + sum(pads) - dilation * (kernel - 1)
-        for size, pads, dilation, kernel in zip(
-            x.shape[-2:], _pads(conv), _pair(conv.dilation), conv.kernel_size, strict=True
+        size + sum(both) - dilation * (kernel - 1)
+        for size, both, dilation, kernel in zip(
+            x.shape[-2:], pads, _pair(conv.dilation), conv.kernel_size, strict=True
         )
     ]
     if min(sizes) < 1:
@@ -155,6 +165,12 @@ def check_convolution(conv: Any) -> None:
     if len(conv.kernel_size) != 2 or min(conv.kernel_size) < 1:
         allowed = "one or two integers of at least 1"
         checks.refuse(ValueError, "kernel_size", conv.kernel_size, allowed, "write kernel_size=3")
+    for name, least in (("padding", 0), ("dilation", 1)):
+        value = getattr(conv, name)
+        found = (least,) if isinstance(value, str) else checks.integers(value) or ()
+        if len(found) not in (1, 2) or not least <= min(found) <= max(found) <= checks.LARGEST_SIZE:
+            allowed, remedy = f"one or two integers of at least {least}", f"write {name}=1"
+            checks.refuse(ValueError, name, checks.shown(value), allowed, remedy)
 
 
 def is_plain(conv: nn.Conv2d) -> bool:

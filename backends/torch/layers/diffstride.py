@@ -20,7 +20,7 @@ from spectral_stride.layer_settings import (
 )
 from spectral_stride.plan import Plan, with_batch_of_one
 from spectral_stride.torch.dispatch import feasible, may_learn, resample
-from spectral_stride.torch.functional import check_tensor
+from spectral_stride.torch.functional import REAL, check_tensor
 from spectral_stride.torch.layers.conv_order import (
     Convolution,
     check_convolution,
@@ -101,7 +101,8 @@ class DiffStride(HasStrideSettings, nn.Module):
     ValueError, TypeError
         From the constructor, and when a setting is set, for what is out of range; nothing has
         changed then. From the forward pass for inputs that
-        `spectral_stride.torch.diffstride` refuses, and for a parameter that is not finite or, while
+        `spectral_stride.torch.diffstride` refuses, for those that have no dimension beside axes
+        that are counted from the end, and for a parameter that is not finite or, while
         sizes are not held, cannot be read: on the meta device, or in a batch of `vmap`. Every
         message begins with the name of the class, "DiffStride: ".
 
@@ -153,6 +154,7 @@ class DiffStride(HasStrideSettings, nn.Module):
 
     strides: nn.Parameter
 
+    @checks.known_options
     def __init__(
         self,
         strides: float | Sequence[float] = 2.0,
@@ -174,9 +176,11 @@ class DiffStride(HasStrideSettings, nn.Module):
     ) -> None:
         super().__init__()
         with checks.named(type(self).__name__):
-            if dtype is not None and not dtype.is_floating_point:
+            if not (dtype is None or (isinstance(dtype, torch.dtype) and dtype in REAL)):
                 remedy = "write dtype=torch.float32"
-                checks.refuse(TypeError, "dtype", dtype, "a real floating-point dtype", remedy)
+                got = checks.shown(dtype)
+                checks.refuse(TypeError, "dtype", got, "a real floating-point dtype", remedy)
+            trainable = checks.truth("trainable", trainable, True)
             initial = strides_per_axis(strides, ndim)
             self._settings = StrideSettings(
                 len(initial),
@@ -250,6 +254,9 @@ class DiffStride(HasStrideSettings, nn.Module):
     def _planned(self, x: torch.Tensor, conv: Convolution | None) -> tuple[Strides, Plan]:
         """Decide with which strides a call computes, and onto which sizes."""
         check_tensor(x)
+        there = x.device.type
+        if self.strides.device.type == "meta" != there and self._holds:
+            checks.no_values("strides", there)
         settings, stands_still = self._settings, self._stands_still()
         axes = (self._held if stands_still else settings).axes_in(x.ndim)
         checks.spectral_sizes(tuple(x.shape), axes)
@@ -404,10 +411,12 @@ class DiffStride(HasStrideSettings, nn.Module):
         saved = state_dict.get(prefix + "strides")
         if isinstance(saved, torch.Tensor) and has_values(saved):
             try:
-                # What is finite is used clamped.
-                entries = saved.flatten().tolist()
+                checks.stride_array("strides", (saved.numel(),), saved.dtype)
+                # As the parameter will have them. What is finite is used clamped.
+                assign = local_metadata.get("assign_to_params_buffers", False)
+                entries = (saved if assign else saved.to(self.strides.dtype)).flatten().tolist()
                 checks.strides([max(one, 1.0) if math.isfinite(one) else one for one in entries])
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
                 error_msgs.append(f"{prefix}strides in the checkpoint: {error}")
                 return
         before = len(error_msgs)

@@ -99,19 +99,19 @@ class DiffStrideConv2d(DiffStride):
                 self._refuse_axes(name, options[name])
         super().__init__(strides, ndim=2, axes=(-2, -1), **options)
         where = {name: options[name] for name in ("device", "dtype") if name in options}
-        # It checks its arguments, starts its weights, and knows what each padding means.
-        conv = nn.Conv2d(
-            in_channels,
-            out_channels,
-            kernel_size,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-            bias=bias,
-            padding_mode=padding_mode,
-            **where,
-        )
         with checks.named(type(self).__name__):
+            # It checks its arguments, starts its weights, and knows what each padding means.
+            conv = nn.Conv2d(
+                in_channels,
+                out_channels,
+                kernel_size,
+                padding=padding,
+                dilation=dilation,
+                groups=groups,
+                bias=bias,
+                padding_mode=padding_mode,
+                **where,
+            )
             check_convolution(conv)
         self.weight = cast("nn.Parameter", conv.weight)
         self.bias = cast("nn.Parameter | None", conv.bias)

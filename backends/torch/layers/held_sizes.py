@@ -50,7 +50,8 @@ class HeldSizes:
     def meet(self, sizes: Sizes) -> None:
         """Note sizes along the resampled axes, of an input whose other sizes are not known."""
         axes = self.settings.axes
-        shape = [1] * max(axis + 1 if axis >= 0 else -axis for axis in axes)
+        # And a dimension beside them, which no layer does without.
+        shape = [1] * (1 + max(axis + 1 if axis >= 0 else -axis for axis in axes))
         for axis, size in zip(axes, sizes, strict=True):
             shape[axis] = size
         self.plan(tuple(shape), self.generation)

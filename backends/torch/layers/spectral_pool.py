@@ -63,6 +63,7 @@ class SpectralPool(HasPoolSettings, nn.Module):
     torch.Size([8, 3, 8, 6])
     """
 
+    @checks.known_options
     def __init__(
         self,
         strides: float | Sequence[float] | None = None,

@@ -37,7 +37,7 @@ class Constants(nn.Module):
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         """Move the module as PyTorch does, and fill buffers that have got other memory."""
         before = dict(self._buffers)
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, value in self.constants().items():
             buffer = getattr(self, name)
             if buffer is not before[name]:

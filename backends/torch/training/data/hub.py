@@ -126,7 +126,8 @@ def _literal(folder: Path | None) -> Iterator[None]:
     resolve = data_files.resolve_pattern
 
     def resolve_below(pattern: str, base_path: str, *rest: Any, **choices: Any) -> list[str]:
-        return resolve(pattern, glob.escape(base_path), *rest, **choices)
+        found: list[str] = resolve(pattern, glob.escape(base_path), *rest, **choices)
+        return found
 
     if folder is None or glob.escape(str(folder.resolve())) == str(folder.resolve()):
         yield
