@@ -20,6 +20,7 @@ from spectral_stride.torch.training.config import Config, complete
 from spectral_stride.torch.training.networks import build_model, layer_name
 from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.results import LONGEST, number
 
 # Samples, and labels of shape (batch, tasks).
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -98,6 +99,8 @@ class Classifier(lightning.LightningModule):
         self._steps: list[float] = []
         self.seconds = 0.0
         self._median_before = math.nan
+        # That nothing of an earlier process is still to be restored.
+        self.has_begun = False
         # Of each layer with strides, where an earlier process had them: see `on_train_start`.
         self._met: list[tuple[list[float], list[float] | None]] = []
 
@@ -179,14 +182,26 @@ class Classifier(lightning.LightningModule):
         checkpoint["met"] = [(one._start, one._reach) for one in self._layers()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what `on_save_checkpoint` has kept."""
-        self.seconds, self._median_before = checkpoint["seconds"], checkpoint["step_seconds"]
-        self._met = checkpoint["met"]
+        """Restore what `on_save_checkpoint` has kept, and refuse what no training has left."""
+        for name, value in checkpoint["state_dict"].items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise ValueError(f"{name} has entries that are not finite")
+        self.seconds = number(checkpoint["seconds"], "seconds", 0.0, LONGEST)
+        self._median_before = number(checkpoint["step_seconds"], "step_seconds", 0.0, LONGEST)
+        self._met = [(start, reach) for start, reach in checkpoint["met"]]
+        if len(self._met) != len(self._layers()):
+            raise ValueError(f"'met' of {len(self._met)} layers, for {len(self._layers())}")
+        for start, reach in self._met:
+            for stride in [*start, *(reach or [])]:
+                number(stride, "a stride under 'met'", -LONGEST, math.inf)
 
     def on_train_start(self) -> None:
         """Let strides reach as far as they could: loading a parameter forgets the inputs met."""
         for layer, (start, reach) in zip(self._layers(), self._met, strict=False):
             layer._start, layer._reach = start, reach
+        for optimizer in self.trainer.optimizers:
+            _check_state(optimizer)
+        self.has_begun = True
 
     def _layers(self) -> list[DiffStride]:
         return [one for one in self.model.modules() if isinstance(one, DiffStride)]
@@ -291,6 +306,21 @@ class Classifier(lightning.LightningModule):
             f"training: got {got} at step {self.global_step}; allowed: finite numbers; instead: "
             "write a smaller --lr, --stride-lr or --penalty"
         )
+
+
+def _check_state(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse what a checkpoint says of parameters of other shapes; PyTorch does so at a step."""
+    states = optimizer.state
+    if len({frozenset(state) for state in states.values()}) > 1:
+        raise ValueError("the optimizer's state lacks fields of some parameters")
+    for parameter, state in states.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor):
+                if value.ndim and value.shape != parameter.shape:
+                    shape = tuple(parameter.shape)
+                    raise ValueError(f"{name} of shape {tuple(value.shape)} for {shape}")
+                if value.isnan().any():
+                    raise ValueError(f"{name} has entries that are NaN")
 
 
 def _decaying_kernels_alone(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

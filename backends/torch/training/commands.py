@@ -201,5 +201,5 @@ def report(runs: Runs, out: ReportOut = "report") -> None:
 
     markdown, html = write_report([Path(run) for run in runs], Path(out))
     console = Console()
-    console.print(f"Markdown  {markdown}", soft_wrap=True, highlight=False)
-    console.print(f"HTML      {html}", soft_wrap=True, highlight=False)
+    for line in (f"Markdown  {markdown}", f"HTML      {html}"):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +12,35 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
+from spectral_stride.torch.training.checkpoint import (
+    WholeCheckpoints,
+    read_checkpoint,
+    restoring,
+)
 from spectral_stride.torch.training.classifier import Classifier
 from spectral_stride.torch.training.config import NO_BACKGROUND, OPTIONS, Config
 from spectral_stride.torch.training.data.datamodule import TrainingData
 from spectral_stride.torch.training.data.open import open_data
 from spectral_stride.torch.training.device import find_device, is_first_process, suitable_threads
+from spectral_stride.torch.training.files import UnreadableError, read_json, write_json
 from spectral_stride.torch.training.lightning_ui import Bar, interruptible, quiet_lightning
 from spectral_stride.torch.training.macs import Survey, survey
 from spectral_stride.torch.training.options import IMAGES, flag_of
-from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.refusal import RefusedError, refuse
 from spectral_stride.torch.training.report.run_picture import draw
 from spectral_stride.torch.training.report.run_table import result_table
+from spectral_stride.torch.training.results import check_result
 from spectral_stride.torch.training.run_folder import (
     CHECKPOINT,
     CONFIG,
     PICTURE,
     RESULT,
     SUMMARY,
-    WholeCheckpoints,
     discard,
     keep_metrics,
     locked,
     make_folder,
-    read_json,
     write_config,
-    write_json,
 )
 
 
@@ -146,8 +151,12 @@ def train_one(
         trainer = _trainer(config, folder, device, progress)
         start = checkpoint if checkpoint.exists() else None
         if start is not None:
-            keep_metrics(trainer, start)
-        with suitable_threads(before.macs * config.batch_size) as threads, interruptible(trainer):
+            keep_metrics(trainer, read_checkpoint(start)["global_step"])
+        with (
+            suitable_threads(before.macs * config.batch_size) as threads,
+            restoring(start, lambda: module.has_begun),
+            interruptible(trainer),
+        ):
             trainer.fit(module, data, ckpt_path=start, weights_only=True)
         with interruptible(trainer):
             (metrics,) = trainer.test(module, data, verbose=False)
@@ -165,6 +174,27 @@ def train_one(
     if is_first_process():
         write_json(folder / RESULT, asdict(result))
     return result
+
+
+def _finished(config: Config, folder: Path) -> dict[str, Any] | None:
+    """Return what came out of a training that an earlier process has finished, if one has."""
+    path = folder / RESULT
+    if not path.exists():
+        return None
+    try:
+        result: dict[str, Any] = read_json(path)
+        check_result(result)
+        if result["downsampling"] != config.downsampling:
+            raise ValueError(f"the result of downsampling {result['downsampling']}")
+    except KeyError as error:
+        reason = f"without {error.args[0]!r}"
+    except (UnreadableError, AttributeError, TypeError, ValueError) as error:
+        reason = str(error)
+    else:
+        return result
+    allowed = f"a {RESULT} as spectral-stride train writes it"
+    remedy = "move it away: the training is then done from its last checkpoint"
+    refuse("--resume", f"{str(path)!r} ({reason})", allowed, remedy)
 
 
 def make_data(config: Config) -> TrainingData:
@@ -225,10 +255,10 @@ def train(
     for number, each in enumerate(configs, 1):
         tell(f"Training {number} of {len(configs)}: {each.model}, {each.downsampling}")
         inner = folder / each.downsampling
-        if (inner / RESULT).exists():
-            results.append(read_json(inner / RESULT))
-        else:
-            results.append(asdict(train_one(each, data, inner, device, progress=progress)))
+        result = _finished(each, inner)
+        if result is None:
+            result = asdict(train_one(each, data, inner, device, progress=progress))
+        results.append(result)
     summary = {
         "config": asdict(config),
         "sample_shape": list(data.sample_shape),
@@ -280,8 +310,9 @@ def run_job(
         if not config.baseline and config.downsampling != "strided":
             console.print("No baseline of strided convolutions.")
         progress = console.is_terminal
+        tell = partial(console.print, markup=False)  # it may name columns and files
         try:
-            summary = train(config, folder, device, progress=progress, tell=console.print)
+            summary = train(config, folder, device, progress=progress, tell=tell)
         except RefusedError:
             if first and resume is None:
                 discard(folder)
@@ -289,6 +320,6 @@ def run_job(
         if first:
             draw(folder, summary)
     console.print(result_table(summary))
-    console.print(f"Picture  {folder / PICTURE}", soft_wrap=True, highlight=False)
-    console.print(f"Files    {folder}", soft_wrap=True, highlight=False)
+    for line in (f"Picture  {folder / PICTURE}", f"Files    {folder}"):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     return folder, summary
