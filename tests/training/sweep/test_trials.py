@@ -166,7 +166,7 @@ def test_a_trial_keeps_the_folder_that_it_began_in(tmp_path, trainings):
     assert [point.name for point in with_their_folders(points, tmp_path)] == ["before", "other"]
 
 
-@pytest.mark.parametrize("accuracy", ["'x'", "null", "[]"])
+@pytest.mark.parametrize("accuracy", ["'x'", "null", "[]", "5e9", "-1", "NaN", "true", "1e400"])
 def test_a_summary_that_says_nothing_is_refused(tmp_path, trainings, accuracy):
     run_trial("trial", CONFIG, tmp_path)
     summary = tmp_path / "trial" / "summary.json"

@@ -35,9 +35,8 @@ _EXAMPLE = "downsampling: [diffstride, strided]"
 _SELF_EVIDENT = ("data", "model", "downsampling", "ramp")
 # Names of folders may have 255 bytes, on every usual file system.
 _LONGEST_NAME = 150
-# Trainings of a grid; and options of one of its parts, once what others say of it is merged in.
+# Trainings of a grid.
 MOST_POINTS = 100_000
-_MOST_OPTIONS = 1000
 # Of what the file holds, as much as a message has room for. An alias may stand for all of itself.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 2
@@ -73,13 +72,6 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # the base has no annotat
             if count > 1:
                 refuse("grid", f"{key!r} twice", "each option once", f"write {key}: [A, B]")
         return mapping
-
-    def flatten_mapping(self, node: Any) -> None:
-        """Merge what ``<<`` names into a mapping, which may double it again and again."""
-        super().flatten_mapping(node)
-        if len(node.value) > _MOST_OPTIONS:
-            what = f"more than {_MOST_OPTIONS} options merged into one"
-            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
 
     def construct_number(self, node: Any) -> int:
         """Return a whole number, if it can be written in decimal digits."""
