@@ -226,7 +226,7 @@ def test_a_picture_of_another_form_is_refused_in_one_line(tmp_path, capsys):
 
 def test_names_of_a_run_are_shown_as_they_are(tmp_path):
     """And not as markup: of tasks, of layers and of its folder."""
-    folder = Path(shutil.copytree(OLD / "finished", tmp_path / "[" / "/]"))
+    folder = Path(shutil.copytree(OLD / "finished", tmp_path / "[" / "]"))
     for kind in ("diffstride", "strided"):
         path = folder / kind / "result.json"
         text = path.read_text().replace("stage4", "[/]a")

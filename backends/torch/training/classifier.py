@@ -183,11 +183,13 @@ class Classifier(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what `on_save_checkpoint` has kept, and refuse what no training has left."""
-        for name, value in checkpoint["state_dict"].items():
+        for name, value in checkpoint.get("state_dict", {}).items():
             if value.is_floating_point() and not value.isfinite().all():
                 raise ValueError(f"{name} has entries that are not finite")
         self.seconds = number(checkpoint["seconds"], "seconds", 0.0, LONGEST)
-        self._median_before = number(checkpoint["step_seconds"], "step_seconds", 0.0, LONGEST)
+        median = checkpoint["step_seconds"]
+        if median == median:  # not NaN, which it is before the first step
+            self._median_before = number(median, "step_seconds", 0.0, LONGEST)
         self._met = [(start, reach) for start, reach in checkpoint["met"]]
         if len(self._met) != len(self._layers()):
             raise ValueError(f"'met' of {len(self._met)} layers, for {len(self._layers())}")
