@@ -6,11 +6,12 @@ It holds tensors and plain values, and is read as no more than that: a pickle ma
 import io
 import pickle
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+import lightning
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -83,30 +84,59 @@ def _load(file: BinaryIO) -> dict[str, Any]:
     return checkpoint
 
 
+class _Restored(lightning.Callback):
+    """Knows when everything in a checkpoint has found its place."""
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Look at what nobody else looks at before the first step."""
+        for optimizer in trainer.optimizers:
+            _check_state(optimizer)
+        self.done = True
+
+
 @contextmanager
-def restoring(path: Path | None, restored: Callable[[], bool]) -> Iterator[None]:
+def restoring(path: Path | None, trainer: lightning.Trainer) -> Iterator[None]:
     """Refuse a checkpoint from which a training cannot go on.
 
     Parameters
     ----------
     path : Path or None
         Of the checkpoint; None where the training begins.
-    restored : callable
-        Whether everything in the checkpoint has found its place. What is raised after that has
-        other reasons.
+    trainer : Trainer
+        That trains in the block. What is raised once it has begun has other reasons.
 
     Raises
     ------
     RefusedError
     """
+    restored = _Restored()
+    trainer.callbacks.insert(0, restored)  # type: ignore[attr-defined]
     try:
         yield
     except (RefusedError, OSError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # Lightning and PyTorch raise whatever a missing field leads to
-        if path is None or restored():
+        if path is None or restored.done:
             raise
         _refuse(path, _reason(error))
+
+
+def _check_state(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse what a checkpoint says of parameters of other shapes; PyTorch does so at a step."""
+    states = optimizer.state
+    if len({frozenset(state) for state in states.values()}) > 1:
+        raise ValueError("the optimizer's state lacks fields of some parameters")
+    for parameter, state in states.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor):
+                if value.ndim and value.shape != parameter.shape:
+                    shape = tuple(parameter.shape)
+                    raise ValueError(f"{name} of shape {tuple(value.shape)} for {shape}")
+                if value.isnan().any():
+                    raise ValueError(f"{name} has entries that are NaN")
 
 
 def _reason(error: Exception) -> str:

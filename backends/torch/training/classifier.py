@@ -99,8 +99,6 @@ class Classifier(lightning.LightningModule):
         self._steps: list[float] = []
         self.seconds = 0.0
         self._median_before = math.nan
-        # That nothing of an earlier process is still to be restored.
-        self.has_begun = False
         # Of each layer with strides, where an earlier process had them: see `on_train_start`.
         self._met: list[tuple[list[float], list[float] | None]] = []
 
@@ -201,9 +199,6 @@ class Classifier(lightning.LightningModule):
         """Let strides reach as far as they could: loading a parameter forgets the inputs met."""
         for layer, (start, reach) in zip(self._layers(), self._met, strict=False):
             layer._start, layer._reach = start, reach
-        for optimizer in self.trainer.optimizers:
-            _check_state(optimizer)
-        self.has_begun = True
 
     def _layers(self) -> list[DiffStride]:
         return [one for one in self.model.modules() if isinstance(one, DiffStride)]
@@ -308,21 +303,6 @@ class Classifier(lightning.LightningModule):
             f"training: got {got} at step {self.global_step}; allowed: finite numbers; instead: "
             "write a smaller --lr, --stride-lr or --penalty"
         )
-
-
-def _check_state(optimizer: torch.optim.Optimizer) -> None:
-    """Refuse what a checkpoint says of parameters of other shapes; PyTorch does so at a step."""
-    states = optimizer.state
-    if len({frozenset(state) for state in states.values()}) > 1:
-        raise ValueError("the optimizer's state lacks fields of some parameters")
-    for parameter, state in states.items():
-        for name, value in state.items():
-            if isinstance(value, torch.Tensor):
-                if value.ndim and value.shape != parameter.shape:
-                    shape = tuple(parameter.shape)
-                    raise ValueError(f"{name} of shape {tuple(value.shape)} for {shape}")
-                if value.isnan().any():
-                    raise ValueError(f"{name} has entries that are NaN")
 
 
 def _decaying_kernels_alone(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -154,7 +154,7 @@ def train_one(
             keep_metrics(trainer, read_checkpoint(start)["global_step"])
         with (
             suitable_threads(before.macs * config.batch_size) as threads,
-            restoring(start, lambda: module.has_begun),
+            restoring(start, trainer),
             interruptible(trainer),
         ):
             trainer.fit(module, data, ckpt_path=start, weights_only=True)
