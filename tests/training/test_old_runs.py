@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from dataclasses import asdict
 from importlib.metadata import version
@@ -11,7 +12,9 @@ import pytest
 import torch
 from rich.console import Console
 
+from spectral_stride.__main__ import main
 from spectral_stride.torch.training.classifier import Classifier
+from spectral_stride.torch.training.cli import WRONG_USAGE
 from spectral_stride.torch.training.config import BESIDE, OPTIONS, complete, parse
 from spectral_stride.torch.training.fit import run_job
 from spectral_stride.torch.training.refusal import RefusedError
@@ -143,3 +146,106 @@ def test_an_option_that_is_missing_is_named(tmp_path, broken_off):
         resumed(str(broken_off))
     with pytest.raises(RefusedError, match=r"RUNS: got '.*' \(without 'epochs', there or in conf"):
         gather([finished])
+
+
+# --- What was broken off, and damaged since -----------------------------------------------------
+
+METRICS = Path("diffstride", "metrics.csv")
+
+
+def become_a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (become_a_pipe, "no regular file"),
+        (lambda path: path.write_text(""), "without a column 'step'"),
+        (lambda path: path.write_bytes(b"\xff"), "invalid start byte"),
+        (lambda path: path.write_text(f"step,b\n1,{'2' * 10**6}\n"), "field larger than"),
+        (lambda path: path.write_text(f"step,b\n{'1' * 5000},2\n"), "Exceeds the limit"),
+    ],
+)
+def test_metrics_of_another_form_are_refused_in_one_line(broken_off, capsys, damage, reason):
+    damage(broken_off / METRICS)
+    assert main(["train", "--resume", str(broken_off)]) == WRONG_USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"error: --resume: got '{broken_off / METRICS}' (" in line
+    assert "; allowed: a metrics.csv as spectral-stride train writes it; instead: " in line
+    assert reason in line
+
+
+def test_rows_that_a_killed_process_had_put_aside_are_put_back(broken_off):
+    """It was killed after the logger had deleted the file, and before it was written anew."""
+    before = rows(broken_off)
+    (broken_off / METRICS).rename(broken_off / METRICS.with_name("metrics.csv.kept"))
+    run_job(resumed(str(broken_off)), None, Console(quiet=True), resume=str(broken_off))
+    after = rows(broken_off)
+    assert [int(row["step"]) for row in after] == [0, 1, 2, 3]
+    assert all(now.items() >= was.items() for now, was in zip(after, before, strict=False))
+    assert sorted(path.name for path in (broken_off / "diffstride").glob("*.csv*")) == [
+        "metrics.csv"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (None, "JSONDecodeError"),
+        (lambda result: result.pop("seconds"), "without 'seconds'"),
+        (lambda result: result.update(test_accuracy=5e9), "test_accuracy 5000000000.0"),
+        (lambda result: result.update(before=[]), "list indices must be integers"),
+        (lambda result: result["after"]["layers"].pop(), "other layers after the training"),
+        (lambda result: result.update(downsampling="strided"), "the result of downsampling str"),
+    ],
+)
+def test_a_result_that_no_training_has_is_refused_in_one_line(tmp_path, capsys, change, reason):
+    folder = shutil.copytree(OLD / "finished", tmp_path / "run")
+    path = folder / "diffstride" / "result.json"
+    result = json.loads(path.read_text())
+    if change is not None:
+        change(result)
+    path.write_text(json.dumps(result) if change is not None else "")
+    before = path.read_bytes()
+    assert main(["train", "--resume", str(folder)]) == WRONG_USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"error: --resume: got '{path}' (" in line
+    assert reason in line
+    assert path.read_bytes() == before
+
+
+def test_a_picture_of_another_form_is_refused_in_one_line(tmp_path, capsys):
+    folder = shutil.copytree(OLD / "finished", tmp_path / "run")
+    become_a_pipe(folder / METRICS)
+    assert main(["train", "--resume", str(folder)]) == WRONG_USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"error: --resume: got '{folder / METRICS}' (" in line
+
+
+def test_names_of_a_run_are_shown_as_they_are(tmp_path):
+    """And not as markup: of tasks, of layers and of its folder."""
+    folder = Path(shutil.copytree(OLD / "finished", tmp_path / "[" / "]"))
+    for kind in ("diffstride", "strided"):
+        path = folder / kind / "result.json"
+        text = path.read_text().replace("stage4", "[/]a")
+        result = json.loads(text)
+        result["test_accuracies"] = {"[/b]": 0.5, "[bold]c[/]": 0.5}
+        path.write_text(json.dumps(result))
+        metrics = folder / kind / "metrics.csv"
+        metrics.write_text(metrics.read_text().replace("stage4", "[/]a"))
+    console = Console(record=True, width=300)
+    run_job(resumed(str(folder)), None, console, resume=str(folder))
+    shown = console.export_text()
+    for words in ("[/]a", "[/b]", "[bold]c[/]", str(folder)):
+        assert words in shown
+
+
+def test_a_picture_is_drawn_through_no_link(tmp_path):
+    folder = shutil.copytree(OLD / "finished", tmp_path / "run")
+    (tmp_path / "mine").write_text("mine")
+    (folder / "strides.png").symlink_to(tmp_path / "mine")
+    run_job(resumed(str(folder)), None, Console(quiet=True), resume=str(folder))
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (folder / "strides.png").read_bytes().startswith(b"\x89PNG")

@@ -1,6 +1,7 @@
 """Run folders: what is written into them, and what is read from them to go on."""
 
 import json
+import os
 from dataclasses import asdict
 
 import pytest
@@ -72,15 +73,26 @@ def changed(**choices):
         (json.dumps({"config": GOOD["config"]}), "without 'directory'"),
         (json.dumps(GOOD | {"directory": 3}), "TypeError"),
         (changed(data=3), "TypeError"),
+        ("[" * 10**6, "too many brackets"),
+        ('{"config":' * 10**5, "too many brackets"),
+        ("1" * 5000, "Exceeds the limit"),
+        ("\ud800", "no UTF-8"),
     ],
 )
 def test_a_folder_that_is_not_that_of_a_run_is_one_line(tmp_path, content, reason):
     if content is not None:
-        (tmp_path / "config.json").write_text(content)
+        (tmp_path / "config.json").write_text(content, errors="surrogatepass")
     with pytest.raises(RefusedError, match=r"--resume: got .*; allowed: .* a run; ") as caught:
         resumed(str(tmp_path))
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_no_configuration(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(RefusedError, match=r"--resume: got .* \(config.json: no regular file\)"):
+        resumed(str(tmp_path))
 
 
 @pytest.mark.parametrize(

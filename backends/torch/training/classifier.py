@@ -21,6 +21,7 @@ from spectral_stride.torch.training.config import Config, complete
 from spectral_stride.torch.training.networks import build_model, layer_name
 from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.results import LONGEST, number
 
 # Samples, and labels of shape (batch, tasks).
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -186,9 +187,20 @@ class Classifier(Constants, lightning.LightningModule):
         checkpoint["met"] = [(one._start, one._reach) for one in self._layers()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what `on_save_checkpoint` has kept."""
-        self.seconds, self._median_before = checkpoint["seconds"], checkpoint["step_seconds"]
-        self._met = checkpoint["met"]
+        """Restore what `on_save_checkpoint` has kept, and refuse what no training has left."""
+        for name, value in checkpoint.get("state_dict", {}).items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise ValueError(f"{name} has entries that are not finite")
+        self.seconds = number(checkpoint["seconds"], "seconds", 0.0, LONGEST)
+        median = checkpoint["step_seconds"]
+        if median == median:  # not NaN, which it is before the first step
+            self._median_before = number(median, "step_seconds", 0.0, LONGEST)
+        self._met = [(start, reach) for start, reach in checkpoint["met"]]
+        if len(self._met) != len(self._layers()):
+            raise ValueError(f"'met' of {len(self._met)} layers, for {len(self._layers())}")
+        for start, reach in self._met:
+            for stride in [*start, *(reach or [])]:
+                number(stride, "a stride under 'met'", -LONGEST, math.inf)
 
     def on_train_start(self) -> None:
         """Let strides reach as far as they could: loading a parameter forgets the inputs met."""

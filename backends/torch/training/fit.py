@@ -13,6 +13,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
+from spectral_stride.torch.training.checkpoint import (
+    WholeCheckpoints,
+    read_checkpoint,
+    restoring,
+)
 from spectral_stride.torch.training.classifier import Classifier
 from spectral_stride.torch.training.config import (
     BESIDE,
@@ -24,6 +29,7 @@ from spectral_stride.torch.training.config import (
 from spectral_stride.torch.training.data.datamodule import TrainingData
 from spectral_stride.torch.training.data.open import open_data
 from spectral_stride.torch.training.device import find_device, is_first_process, suitable_threads
+from spectral_stride.torch.training.files import UnreadableError, read_json, write_json
 from spectral_stride.torch.training.lightning_ui import (
     Bar,
     EpochLines,
@@ -33,23 +39,21 @@ from spectral_stride.torch.training.lightning_ui import (
 from spectral_stride.torch.training.macs import Survey, survey
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.options import IMAGES, flag_of
-from spectral_stride.torch.training.refusal import RefusedError, refuse_other_reading
+from spectral_stride.torch.training.refusal import RefusedError, refuse, refuse_other_reading
 from spectral_stride.torch.training.report.run_picture import draw
 from spectral_stride.torch.training.report.run_table import result_table
+from spectral_stride.torch.training.results import check_result
 from spectral_stride.torch.training.run_folder import (
     CHECKPOINT,
     CONFIG,
     PICTURE,
     RESULT,
     SUMMARY,
-    WholeCheckpoints,
     discard,
     keep_metrics,
     locked,
     make_folder,
-    read_json,
     write_config,
-    write_json,
 )
 
 
@@ -169,8 +173,12 @@ def train_one(
         trainer = _trainer(config, folder, device, progress, tell)
         start = checkpoint if checkpoint.exists() else None
         if start is not None:
-            keep_metrics(trainer, start)
-        with suitable_threads(before.macs * config.batch_size) as threads, interruptible(trainer):
+            keep_metrics(trainer, read_checkpoint(start)["global_step"])
+        with (
+            suitable_threads(before.macs * config.batch_size) as threads,
+            restoring(start, trainer),
+            interruptible(trainer),
+        ):
             trainer.fit(module, data, ckpt_path=start, weights_only=True)
         with interruptible(trainer):
             (metrics,) = trainer.test(module, data, verbose=False)
@@ -188,6 +196,27 @@ def train_one(
     if is_first_process():
         write_json(folder / RESULT, asdict(result))
     return result
+
+
+def _finished(config: Config, folder: Path) -> dict[str, Any] | None:
+    """Return what came out of a training that an earlier process has finished, if one has."""
+    path = folder / RESULT
+    if not path.exists():
+        return None
+    try:
+        result: dict[str, Any] = read_json(path)
+        check_result(result)
+        if result["downsampling"] != config.downsampling:
+            raise ValueError(f"the result of downsampling {result['downsampling']}")
+    except KeyError as error:
+        reason = f"without {error.args[0]!r}"
+    except (UnreadableError, AttributeError, TypeError, ValueError) as error:
+        reason = str(error)
+    else:
+        return result
+    allowed = f"a {RESULT} as spectral-stride train writes it"
+    remedy = "move it away: the training is then done from its last checkpoint"
+    refuse("--resume", f"{str(path)!r} ({reason})", allowed, remedy)
 
 
 def make_data(config: Config) -> TrainingData:
@@ -257,13 +286,13 @@ def train(
     for number, each in enumerate(configs, 1):
         what = f"{number} of {len(configs)}: {each.model}, {each.downsampling}"
         inner = folder / each.downsampling
-        if (inner / RESULT).exists():
-            tell(f"Trained before: {what}")
-            results.append(read_json(inner / RESULT))
-        else:
+        result = _finished(each, inner)
+        if result is None:
             tell(f"Training {what}")
-            result = train_one(each, data, inner, device, progress=progress, tell=tell)
-            results.append(asdict(result))
+            result = asdict(train_one(each, data, inner, device, progress=progress, tell=tell))
+        else:
+            tell(f"Trained before: {what}")
+        results.append(result)
     summary = {
         "config": asdict(config),
         "sample_shape": list(data.sample_shape),

@@ -1,11 +1,13 @@
 """What the tool cannot work with, said in one line."""
 
 import os
+import re
 from pathlib import Path
 from typing import NoReturn
 
 from spectral_stride import checks
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Faults of one kind that are told at once.
 MOST = 10
 
@@ -91,7 +93,13 @@ def readable(name: str) -> str:
     >>> print(readable(os.fsdecode(b"caf\xe9.png")))
     caf\xe9.png
     """
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _SURROGATE.sub(lambda one: f"\\{_escape(ord(one[0]))}", name)
+
+
+def _escape(code: int) -> str:
+    """Write a surrogate: that of a byte as the byte, as `os.fsdecode` made it, others as codes."""
+    byte = code - 0xDC00
+    return f"x{byte:02x}" if 0x80 <= byte <= 0xFF else f"u{code:04x}"
 
 
 def refuse_unreadable(faults: Refusals, path: str, name: str | None = None) -> None:

@@ -1,9 +1,8 @@
 """The run folder: made before the training, never over another run's files; read to go on."""
 
 import csv
-import json
+import io
 import os
-import pickle
 import platform
 import re
 import shutil
@@ -20,11 +19,17 @@ import lightning
 import torch
 from filelock import FileLock, Timeout
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from spectral_stride import checks
 from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config, complete, parse
 from spectral_stride.torch.training.device import hardware, is_first_process
+from spectral_stride.torch.training.files import (
+    UnreadableError,
+    opened,
+    read_json,
+    write_json,
+    write_whole,
+)
 from spectral_stride.torch.training.options import flag_of
 from spectral_stride.torch.training.refusal import RefusedError, refuse, refuse_other_reading
 
@@ -37,6 +42,8 @@ RESULT = "result.json"
 ERROR = "error.txt"
 LOCK = "run.lock"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
+# Bytes: a row for each step, of some millions.
+LARGEST_METRICS = 2**30
 
 # Where the processes of one machine find the folder that the first of them has made.
 _SHARED = "SPECTRAL_STRIDE_FOLDER"
@@ -162,6 +169,8 @@ def config_of(folder: Path) -> Config:
         raise  # it names the option
     except KeyError as error:
         reason = f"without {error.args[0]!r} in its {CONFIG}"
+    except UnreadableError as error:
+        reason = f"{CONFIG}: {error}"
     except (OSError, ValueError, AttributeError, TypeError) as error:
         # The last two where what is there has another form, such as a list.
         reason = f"{type(error).__name__} for {CONFIG}"
@@ -198,18 +207,6 @@ def discard(folder: Path) -> None:
             shutil.rmtree(path)
 
 
-def read_json(path: Path) -> Any:
-    """Read a file that `write_json` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file that a person can read too: all of it, or nothing."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
-
-
 def write_config(folder: Path, config: Config, device: str) -> None:
     """Write what it takes to repeat a run: the choices, the command, the versions, the machine."""
     versions = {name: version(name) for name in _PACKAGES}
@@ -229,49 +226,45 @@ def write_config(folder: Path, config: Config, device: str) -> None:
     write_json(folder / CONFIG, content)
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are all there, or those of before: also when the disk is full.
-
-    Lightning writes into the folder for temporary files and moves what it wrote, which between two
-    file systems is a copy.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
-        """Write beside the checkpoint of before, then take its place."""
-        part = f"{path}.part"
-        super().save_checkpoint(checkpoint, part, storage_options)
-        os.replace(part, path)
-
-
-def keep_metrics(trainer: lightning.Trainer, checkpoint: Path) -> None:
-    """Put the rows from before the checkpoint back into the file that a new logger starts.
+def keep_metrics(trainer: lightning.Trainer, step: int) -> None:
+    """Put the rows from before a step back into the file that a new logger starts.
 
     Lightning's logger deletes the file of an earlier process when it is first used.
     """
     logger = next(one for one in trainer.loggers if isinstance(one, CSVLogger))
     path = Path(logger.log_dir) / METRICS
-    if trainer.global_rank != 0 or not path.exists():
+    if trainer.global_rank != 0:
         return
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        names = list(reader.fieldnames or [])
-        rows = list(reader)
+    kept = path.with_name(f"{METRICS}.kept")
+    if kept.exists():  # a process was killed between the two last lines
+        os.replace(kept, path)
+    if not path.exists():
+        return
     try:
-        step = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
-    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        got = f"{str(checkpoint)!r} ({str(error).splitlines()[0]})"
-        refuse("--resume", got, "a whole checkpoint", "delete it: the training then starts anew")
-    kept = path.with_suffix(".kept")
-    with kept.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, extrasaction="ignore")
-        writer.writeheader()
-        # The last row of a process that was killed may be half of one.
-        unbroken = (
-            row for row in rows if (row["step"] or "").isdecimal() and None not in row.values()
-        )
-        writer.writerows(row for row in unbroken if int(row["step"]) < step)
+        names, rows = _rows_before(path, step)
+    except (UnreadableError, ValueError, csv.Error) as error:
+        allowed = f"a {METRICS} as spectral-stride train writes it"
+        remedy = "move it away: the training then goes on without its rows"
+        refuse("--resume", f"{str(path)!r} ({error})", allowed, remedy)
+    content = io.StringIO(newline="")
+    writer = csv.DictWriter(content, names, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(kept, content.getvalue().encode())
     experiment = logger.experiment
     os.replace(kept, path)
     experiment.metrics_keys = names
+
+
+def _rows_before(path: Path, step: int) -> tuple[list[str], list[dict[str, str]]]:
+    """Read the names of the columns, and the whole rows from before a step."""
+    with opened(path, most=LARGEST_METRICS) as file:
+        reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+        names = list(reader.fieldnames or [])
+        if "step" not in names:
+            raise UnreadableError("without a column 'step'")
+        # The last row of a process that was killed may be half of one.
+        unbroken = (
+            row for row in reader if (row["step"] or "").isdecimal() and None not in row.values()
+        )
+        return names, [row for row in unbroken if int(row["step"]) < step]

@@ -28,6 +28,6 @@ def undrawn(monkeypatch):
     """Pictures are built and not drawn, which takes most of a report's time: for tests of words."""
 
     def save(figure, path, **options):
-        path.write_bytes(b"a picture")
+        path.write(b"a picture")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)

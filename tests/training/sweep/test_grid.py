@@ -1,5 +1,6 @@
 """What a grid stands for, and what each wrong one is told."""
 
+import os
 import re
 
 import pytest
@@ -76,6 +77,11 @@ def test_numbers_may_be_written_in_any_way(tmp_path, text):
     assert point.config == parse({"lr": "0.003", "baseline": False})
 
 
+# Nine lists, of which each names the one before ten times: written out, a thousand million numbers.
+LISTS = [f"&a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+LAUGHS = f"[&a0 [1], {', '.join(LISTS)}]"
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -101,6 +107,28 @@ def test_numbers_may_be_written_in_any_way(tmp_path, text):
         ("seed: 0\nseed: 1", ["'seed' twice"]),
         ("batch-size: 8\nbatch_size: 9", ["'batch_size' twice"]),
         ("{downsampling: strided, ramp: [inside, middle]}", ["--ramp: got 'middle'"]),
+        ("[" * 5000, ["too many brackets", "allowed: a YAML file"]),
+        ("&a [*a]", ["got [[[...]]] as part 1"]),
+        ("seed: &a [*a]", ["got [[[...]]] for seed"]),
+        ("&a {<<: *a}", ["allowed: a YAML file"]),
+        ("seed: " + "1" * 5000, ["Exceeds the limit", "allowed: a YAML file"]),
+        ("seed: 0x" + "f" * 5000, ["Exceeds the limit"]),
+        ("? 0x" + "f" * 5000 + "\n: 1", ["Exceeds the limit"]),
+        ("seed: 2020-13-45", ["month must be in 1..12", "allowed: a YAML file"]),
+        ("seed: !!timestamp x", ["allowed: a YAML file"]),
+        ("seed: !!bool x", ["allowed: a YAML file"]),
+        ("seed: .nan", ["--seed: got 'nan'"]),
+        ("seed: 1e400", ["--seed: got '1e400'"]),
+        ("[1]: 1", ["unhashable key", "allowed: a YAML file"]),
+        ("? " + "x" * 10**5 + "\n: 1", ["an option 'xxx", "..."]),
+        ("- " + "x" * 10**5, ['got "xxx', "..."]),
+        (LAUGHS, ["got [1] as part 1"]),
+        (f"- {LAUGHS}", ["got [[1], [[...], [...],", "as part 1"]),
+        (f"seed: [{LAUGHS}]", ["got [[1], [[...], [...],", "for seed"]),
+        (
+            "\n".join(f"{name}: {[*range(1, 101)]}" for name in ("seed", "epochs", "limit")),
+            ["with 1000000 combinations of its values", "allowed: at most 100000"],
+        ),
         (
             "{downsampling: [diffstride, strided], strides: '1,1,2.5,2,2'}",
             ["whole numbers for --downsampling strided"],
@@ -115,12 +143,15 @@ def test_a_wrong_grid_gets_one_line_and_starts_nothing(tmp_path, capsys, text, p
     assert re.search("; allowed: .*; instead: ", line)
     for part in parts:
         assert part in line
+    assert len(line) < 2000
     assert not out.exists()
 
 
-@pytest.mark.parametrize("name", ["missing.yaml", ".", "binary.yaml"])
+@pytest.mark.parametrize("name", ["missing.yaml", ".", "binary.yaml", "pipe.yaml", "zero.yaml"])
 def test_a_grid_that_cannot_be_read(tmp_path, name):
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\xfa")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
     with pytest.raises(RefusedError, match=r"grid: got '.*; allowed: a YAML file"):
         read_grid(tmp_path / name)
 

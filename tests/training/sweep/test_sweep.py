@@ -207,7 +207,8 @@ def test_a_summary_that_is_cut_off(sweep, trainings, address, tmp_path):
     path.write_text(path.read_text()[:20])
     shown = sweep("seed: 0", "--scheduler", address)
     assert shown.code == 2
-    assert f"--out: got '{path}' (JSONDecodeError); allowed:" in shown.refusal
+    reason = "JSONDecodeError: Unterminated string starting at: line 1 column 12 (char 11)"
+    assert f"--out: got '{path}' ({reason}); allowed:" in shown.refusal
     path.unlink()
     assert sweep("seed: 0", "--scheduler", address).code == 0
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from spectral_stride.torch.training.config import LEARNED_ONLY, shown_value
+from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.report.runs import TrainedRun
 
 Cost = Callable[[TrainedRun], float]
@@ -210,7 +211,20 @@ def _section(setting: dict[str, Any], runs: Sequence[TrainedRun]) -> Section:
     for run in runs:
         penalty = run.config["penalty"] if run.learns else None
         alike[_method(run, varied), run.config["strides"], penalty].append(run)
+    for own in alike.values():
+        _check_layers(own)
     return Section(setting, fixed, [SeedGroup(*choices, own) for choices, own in alike.items()])
+
+
+def _check_layers(runs: Sequence[TrainedRun]) -> None:
+    """Refuse trainings of one network, from one start, that name other layers."""
+    first, *others = runs
+    names = [layer["name"] for layer in first.layers_after]
+    for run in others:
+        if [layer["name"] for layer in run.layers_after] != names:
+            got = f"{str(run.folder)!r}, with other layers than {str(first.folder)!r}"
+            allowed = "the same layers for the same network and strides"
+            refuse("RUNS", got, allowed, "move one of them away")
 
 
 def sections(runs: Sequence[TrainedRun]) -> list[Section]:

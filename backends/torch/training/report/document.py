@@ -1,7 +1,7 @@
 """The report on many runs: Markdown with pictures beside it, and one HTML file that holds all."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
-from spectral_stride.torch.training.refusal import readable, refuse
+from spectral_stride.torch.training.files import PART, write_whole
+from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.report.comparison import (
     MeanAndDeviation,
     Section,
@@ -22,6 +23,14 @@ from spectral_stride.torch.training.report.figures import (
     draw_histories,
     draw_responses,
 )
+from spectral_stride.torch.training.report.markdown import (
+    Markdown,
+    code,
+    code_block,
+    escaped,
+    table,
+)
+from spectral_stride.torch.training.report.plots import plain_text, png
 from spectral_stride.torch.training.report.run_table import pair
 from spectral_stride.torch.training.report.runs import TrainedRun, gather
 
@@ -29,24 +38,15 @@ MARKDOWN = "report.md"
 HTML = "report.html"
 
 _DPI = 110
-_NOTHING = "-"
+_NOTHING = Markdown("-")
+# What of a section's setting its title says, and what stands elsewhere in it.
+_IN_TITLE = ("model", "data")
+_ELSEWHERE = ("machine", "threads", "tasks")
 # The picture's names begin with it, so that a new report finds those of the old one.
 _PREFIX = "section-"
 
 
-def _code(text: object) -> str:
-    """Write words that are no Markdown, on one line, so that a table's cell can hold them."""
-    line = " ".join(str(text).split()).replace("`", "'").replace("|", "\\|")
-    return f"`{line}`"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a Markdown table: text in the first column, numbers in the others."""
-    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _accuracy_table(section: Section, accuracy: Callable[[TrainedRun], float]) -> str:
+def _accuracy_table(section: Section, accuracy: Callable[[TrainedRun], float]) -> Markdown:
     rows = []
     for label in dict.fromkeys(group.label for group in section.groups):
         groups = {group.start: group for group in section.groups if group.label == label}
@@ -57,7 +57,7 @@ def _accuracy_table(section: Section, accuracy: Callable[[TrainedRun], float]) -
             for start in section.starts
         ]
         rows.append([label, *texts])
-    return _table(["downsampling", *(f"start {start}" for start in section.starts)], rows)
+    return table(["downsampling", *(f"start {start}" for start in section.starts)], rows)
 
 
 def _final_strides(group: SeedGroup) -> str:
@@ -66,7 +66,7 @@ def _final_strides(group: SeedGroup) -> str:
     return "; ".join(dict.fromkeys(lists))
 
 
-def _cost_table(section: Section) -> str:
+def _cost_table(section: Section) -> Markdown:
     header = ["downsampling", "start", "accuracy", "M MACs", "step (ms)", "samples/s"]
     header += ["training (s)", "parameters", "final strides, by seed"]
     rows = []
@@ -84,10 +84,10 @@ def _cost_table(section: Section) -> str:
             _final_strides(group),
         ]
         rows.append([group.label, group.start, *result])
-    return _table(header, rows)
+    return table(header, rows)
 
 
-def _equal_table(section: Section, name: str) -> str:
+def _equal_table(section: Section, name: str) -> Markdown:
     cost = COSTS[name]
     header = ["measured", "start", "cost", "accuracy", *(c.label for c in section.curves)]
     rows = []
@@ -102,7 +102,7 @@ def _equal_table(section: Section, name: str) -> str:
                 better = f"{100 * (measured - other):+.2f}".replace("-", "−")
                 texts.append(f"{100 * other:.2f} ({better})")
         rows.append([group.label, group.start, f"{at:.2f}", f"{100 * measured:.2f}", *texts])
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _titles(compared: Sequence[Section]) -> list[str]:
@@ -111,31 +111,35 @@ def _titles(compared: Sequence[Section]) -> list[str]:
     varied = [
         name
         for name in names
-        if name not in ("model", "data")
+        if name not in (*_IN_TITLE, "tasks")
         and len({section.setting.get(name) for section in compared}) > 1
     ]
-    titles = []
-    for section in compared:
-        setting = section.setting
-        parts = [f"{name.replace('_', ' ')} {setting.get(name)}" for name in varied]
-        titles.append(", ".join([f"{setting['model']} on {setting['data']}", *parts]))
+    titles = [_title(section, varied) for section in compared]
+    if len(set(titles)) < len(titles):
+        return [_title(section, [*varied, "tasks"]) for section in compared]
     return titles
 
 
-def _save(figure: Figure, out: Path, name: str) -> str:
-    figure.savefig(out / name, dpi=_DPI)
-    return name
+def _title(section: Section, varied: Sequence[str]) -> str:
+    setting = section.setting
+    parts = [f"{name.replace('_', ' ')} {setting.get(name)}" for name in varied]
+    return ", ".join([f"{setting['model']} on {setting['data']}", *parts])
 
 
-def _shown(section: Section, title: str, number: int, out: Path) -> dict[str, Any]:
-    """Draw and write what the template shows of one section."""
+def _shown(section: Section, title: str, number: int, pictures: dict[str, bytes]) -> dict[str, Any]:
+    """Write what the template shows of one section, and draw it into ``pictures``, by name."""
     prefix = f"{_PREFIX}{number}"
     runs = section.runs
+
+    def save(figure: Figure, name: str) -> str:
+        pictures[name] = png(figure, _DPI)
+        return name
+
     tasks = list(runs[0].accuracies)
     setting = [
         f"{name.replace('_', ' ')} {value}"
         for name, value in section.setting.items()
-        if name not in ("model", "data", "machine", "threads") and value != ""
+        if name not in (*_IN_TITLE, *_ELSEWHERE) and value != ""
     ]
     learned = " and ".join(f"{n.replace('_', ' ')} {v}" for n, v in section.learned.items())
 
@@ -147,55 +151,59 @@ def _shown(section: Section, title: str, number: int, out: Path) -> dict[str, An
         for i, group in enumerate(section.groups, 1)
     ]
     histories = [
-        _save(figure, out, f"{prefix}-strides-{i}.png")
+        save(figure, f"{prefix}-strides-{i}.png")
         for i, figure in enumerate(draw_histories(section), 1)
     ]
     for group, (_, name) in zip(section.groups, responses, strict=True):
-        _save(draw_responses(group), out, name)
+        save(draw_responses(group), name)
     return {
         "title": title,
         "setting": ", ".join(setting),
         "learned": learned,
-        "machine": _code(runs[0].machine),
+        "machine": code(runs[0].machine),
         "versions": "; or ".join(dict.fromkeys(run.versions for run in runs)),
         "threads": ", ".join(str(n) for n in sorted({run.threads for run in runs})),
         "accuracy": _accuracy_table(section, lambda run: run.accuracy),
         "tasks": {t: _accuracy_table(section, of(t)) for t in tasks} if len(tasks) > 1 else {},
-        "costs_picture": _save(draw_costs(section), out, f"{prefix}-costs.png"),
+        "costs_picture": save(draw_costs(section), f"{prefix}-costs.png"),
         "costs": _cost_table(section),
         "equal": {name: _equal_table(section, name) for name in COSTS},
         "histories": histories,
         "responses": responses,
-        "commands": {_code(run.folder): run.command for run in runs},
+        "commands": {code(run.folder): code_block(run.command, "sh") for run in runs},
     }
 
 
-def _html(markdown: str, out: Path, templates: Environment) -> str:
-    """Turn the Markdown into one page, with its pictures inside."""
+def _html(markdown: str, pictures: Mapping[str, bytes], templates: Environment) -> str:
+    """Turn the Markdown into one page, with the pictures of this report inside, and no others."""
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    # The document has none of these.
+    reader.disable(["link", "autolink", "reference"])
     tokens = reader.parse(markdown)
     for token in tokens:
         for child in token.children or []:
             if child.type == "image":
-                picture = base64.b64encode((out / str(child.attrs["src"])).read_bytes())
+                picture = base64.b64encode(pictures.get(str(child.attrs["src"]), b""))
                 child.attrs["src"] = f"data:image/png;base64,{picture.decode('ascii')}"
     body = reader.renderer.render(tokens, reader.options, {})
     title = markdown.partition("\n")[0].removeprefix("# ")
     return templates.get_template("report.html.j2").render(title=title, body=body)
 
 
+def _is_of_a_report(path: Path) -> bool:
+    name = path.name.removesuffix(PART)
+    return name in (MARKDOWN, HTML) or (name.startswith(_PREFIX) and name.endswith(".png"))
+
+
 def _prepare(out: Path) -> None:
-    """Make the folder, or empty it of an earlier report."""
+    """Make the folder, or refuse one that holds more than an earlier report."""
     remedy = f"write --out {out}-2"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        pictures = list(out.glob(f"{_PREFIX}*.png"))
         # An earlier report, or the beginning of one.
-        if set(out.iterdir()) - {out / MARKDOWN, out / HTML, *pictures}:
+        if not all(map(_is_of_a_report, out.iterdir())):
             allowed = "a new or an empty folder, or one with nothing but an earlier report"
             refuse("--out", f"{str(out)!r}, which holds files", allowed, remedy)
-        for old in pictures:
-            old.unlink()
     except OSError as error:
         got = f"{str(out)!r} ({error.strerror or error})"
         refuse("--out", got, "a folder that can be written", remedy)
@@ -224,27 +232,41 @@ def write_report(folders: Sequence[Path], out: Path) -> tuple[Path, Path]:
     gathered = gather(folders)
     compared = sections(gathered.runs)
     _prepare(out)
-    templates = Environment(
+    pictures: dict[str, bytes] = {}
+    titles = _titles(compared)
+    with plain_text():
+        shown = [
+            _shown(section, title, number, pictures)
+            for number, (section, title) in enumerate(zip(compared, titles, strict=True), 1)
+        ]
+    unfinished = [[code(each.folder), code(each.reason)] for each in gathered.unfinished]
+    repeats = [[code(folder), code(first)] for folder, first in gathered.repeats]
+    text = (
+        _templates(finalize=escaped)
+        .get_template("report.md.j2")
+        .render(
+            count=len(gathered.runs),
+            sections=shown,
+            unfinished=table(["run", "what is known"], unfinished) if unfinished else "",
+            repeats=table(["run", "the same as in"], repeats) if repeats else "",
+        )
+    )
+    markdown = f"{text.rstrip()}\n"
+    page = _html(markdown, pictures, _templates(autoescape=True))
+    files = pictures | {MARKDOWN: markdown.encode(), HTML: page.encode()}
+    # All at once, and only now: where a run is refused an earlier report stays as it was.
+    for name, content in files.items():
+        write_whole(out / name, content)
+    for path in list(out.iterdir()):
+        if path.name not in files and _is_of_a_report(path):
+            path.unlink()
+    return out / MARKDOWN, out / HTML
+
+
+def _templates(**options: Any) -> Environment:
+    return Environment(
         loader=PackageLoader("spectral_stride.torch.training.report"),
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=StrictUndefined,
         trim_blocks=True,
+        **options,
     )
-    titles = _titles(compared)
-    shown = [
-        _shown(section, title, number, out)
-        for number, (section, title) in enumerate(zip(compared, titles, strict=True), 1)
-    ]
-    unfinished = [[_code(each.folder), _code(each.reason)] for each in gathered.unfinished]
-    repeats = [[_code(folder), _code(first)] for folder, first in gathered.repeats]
-    text = templates.get_template("report.md.j2").render(
-        count=len(gathered.runs),
-        sections=shown,
-        unfinished=_table(["run", "what is known"], unfinished) if unfinished else "",
-        repeats=_table(["run", "the same as in"], repeats) if repeats else "",
-    )
-    markdown = readable(text)  # folders of runs may have any name
-    paths = out / MARKDOWN, out / HTML
-    paths[0].write_text(f"{markdown.rstrip()}\n", encoding="utf-8")
-    paths[1].write_text(_html(markdown, out, templates), encoding="utf-8")
-    return paths

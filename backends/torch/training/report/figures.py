@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, NoReturn
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +11,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 
 from spectral_stride.torch.training.networks import MODELS
-from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.report.comparison import Cost, Section, SeedGroup
 from spectral_stride.torch.training.report.plots import AXES, COLOURS, mask_of, stride_history
 from spectral_stride.torch.training.report.run_table import pair
@@ -76,9 +74,9 @@ def frequency_response(
     array([1.   , 1.   , 0.686, 0.5  ])
     """
     impulse = np.fft.irfft(mask, n=size)
-    distance = np.minimum(np.arange(size), size - np.arange(size))
-    response: NDArray[np.float64] = np.cos(2 * np.pi * np.outer(frequencies, distance)) @ impulse
-    return response
+    distance = 2 * np.pi * np.minimum(np.arange(size), size - np.arange(size))
+    # One by one: all waves at once fill the memory on a long axis.
+    return np.array([np.cos(frequency * distance) @ impulse for frequency in frequencies])
 
 
 def _colours(section: Section) -> dict[str, str]:
@@ -152,26 +150,9 @@ def _title(run: TrainedRun, group: SeedGroup) -> str:
     return f"{group.label}\nstart {group.start}, seed {run.config['seed']}"
 
 
-def _history(run: TrainedRun) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-    try:
-        steps, history = stride_history(run.metrics, {"after": {"layers": run.layers_after}})
-    except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
-        _refuse_metrics(run, f"{type(error).__name__}: {error}")
-    falls = np.flatnonzero(np.diff(steps) <= 0)
-    if falls.size:
-        before, after = steps[falls[0] : falls[0] + 2]
-        _refuse_metrics(run, f"step {after} after step {before}: two trainings wrote into it")
-    return steps, history
-
-
-def _refuse_metrics(run: TrainedRun, reason: str) -> NoReturn:
-    allowed = "the metrics of one finished training, with its strides at each step"
-    remedy = "train it again, or move its folder away"
-    refuse("RUNS", f"{str(run.metrics)!r} ({reason})", allowed, remedy)
-
-
 def _draw_history(axes: Axes, run: TrainedRun) -> None:
-    steps, history = _history(run)
+    kind = run.config["downsampling"]
+    steps, history = stride_history(run.folder, kind, run.layers_after, "RUNS")
     epochs = steps * (run.config["epochs"] / steps[-1])
     for number, layer in enumerate(run.layers_after):
         colour = COLOURS[number % len(COLOURS)]

@@ -1,13 +1,23 @@
 """What every picture of a training draws with: colours, axes, strides over steps, masks."""
 
 import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from spectral_stride import soft_mask
+from spectral_stride.torch.training.config import LONGEST_STRIDE
+from spectral_stride.torch.training.files import UnreadableError, opened
+from spectral_stride.torch.training.refusal import refuse
+from spectral_stride.torch.training.results import number, whole
+from spectral_stride.torch.training.run_folder import LARGEST_METRICS, METRICS
 
 # Okabe and Ito's, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -15,18 +25,76 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 AXES = (("height", "-"), ("width", "--"))
 
 
-def stride_history(path: Path, run: dict[str, Any]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-    """Read steps, and for every "layer/axis" the strides before each step and after the last."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
-    steps = np.array([int(row["step"]) for row in rows])
+# Steps of a training, far beyond any.
+_MOST_STEPS = 10**12
+
+
+@contextmanager
+def plain_text() -> Iterator[None]:
+    """Draw names as they are: two dollars in one make no formula, which may be none."""
+    with rc_context({"text.parse_math": False}):
+        yield
+
+
+def png(figure: Figure, dpi: int) -> bytes:
+    """Return a picture as what its file holds."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=dpi)
+    return content.getvalue()
+
+
+def stride_history(
+    folder: Path, kind: str, layers: Sequence[Mapping[str, Any]], option: str
+) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+    """Read steps, and for every "layer/axis" the strides before each step and after the last.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    kind : str
+        The downsampling of the training.
+    layers : sequence of mapping
+        Name and final stride of each.
+    option : str
+        Of the command line, under which metrics of no finished training are refused.
+    """
+    path = folder / kind / METRICS
+    try:
+        steps, history = _read_history(path, folder, layers)
+    except (UnreadableError, csv.Error, LookupError, TypeError, ValueError) as error:
+        _refuse_metrics(path, f"{type(error).__name__}: {error}", option)
+    falls = np.flatnonzero(np.diff(steps) <= 0)
+    if falls.size:
+        before, after = steps[falls[0] : falls[0] + 2]
+        reason = f"step {after} after step {before}: two trainings wrote into it"
+        _refuse_metrics(path, reason, option)
+    return steps, history
+
+
+def _read_history(
+    path: Path, folder: Path, layers: Sequence[Mapping[str, Any]]
+) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+    with opened(path, folder, LARGEST_METRICS) as file:
+        reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+        rows = [row for row in reader if row["train/loss"]]
+    steps = np.array([whole(int(row["step"]), "step", 0, _MOST_STEPS) for row in rows])
     history = {}
-    for layer in run["after"]["layers"]:
+    for layer in layers:
         for position, (axis, _) in enumerate(AXES):
             name = f"{layer['name']}/{axis}"
-            strides = [float(row[f"stride/{name}"]) for row in rows]
+            column = f"stride/{name}"
+            strides = [
+                number(float(row[column]), column, -LONGEST_STRIDE, LONGEST_STRIDE) for row in rows
+            ]
             history[name] = np.array([*strides, layer["stride"][position]])
     return np.append(steps, steps[-1] + 1), history
+
+
+def _refuse_metrics(path: Path, reason: str, option: str) -> NoReturn:
+    allowed = "the metrics of one finished training, with its strides at each step"
+    remedy = "train it again, or move its folder away"
+    refuse(option, f"{str(path)!r} ({reason})", allowed, remedy)
 
 
 def mask_of(run: dict[str, Any], config: dict[str, Any], size: int, stride: float) -> NDArray[Any]:

@@ -7,19 +7,28 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spectral_stride.torch.training.files import write_whole
 from spectral_stride.torch.training.networks import MODELS
-from spectral_stride.torch.training.report.plots import AXES, COLOURS, mask_of, stride_history
+from spectral_stride.torch.training.report.plots import (
+    AXES,
+    COLOURS,
+    mask_of,
+    plain_text,
+    png,
+    stride_history,
+)
 from spectral_stride.torch.training.report.run_table import change, pair, percent
-from spectral_stride.torch.training.run_folder import METRICS, PICTURE
+from spectral_stride.torch.training.run_folder import PICTURE
 
 _GREY = "0.75"
 
 
-def _draw_strides(axes: Axes, path: Path, run: dict[str, Any], config: dict[str, Any]) -> None:
+def _draw_strides(axes: Axes, folder: Path, run: dict[str, Any], config: dict[str, Any]) -> None:
     epochs, names = config["epochs"], MODELS[config["model"]].axes
-    steps, history = stride_history(path, run)
+    layers = run["after"]["layers"]
+    steps, history = stride_history(folder, run["downsampling"], layers, "--resume")
     when = steps * (epochs / steps[-1])
-    for number, layer in enumerate(run["after"]["layers"]):
+    for number, layer in enumerate(layers):
         colour = COLOURS[number % len(COLOURS)]
         for axis, style in AXES:
             label = layer["name"] if axis == "height" else None
@@ -64,6 +73,7 @@ def _title(summary: dict[str, Any]) -> str:
     return f"{first}\n{', '.join(results)} multiply-accumulates per sample"
 
 
+@plain_text()
 def draw(folder: Path, summary: dict[str, Any]) -> Path:
     """Draw the strides over training and the masks of the first training in a run folder.
 
@@ -83,8 +93,7 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
     count = len(run["after"]["layers"])
     figure = Figure(figsize=(12, 6), layout="constrained")
     grid = figure.add_gridspec(count, 2, width_ratios=(1.2, 1))
-    metrics = folder / run["downsampling"] / METRICS
-    _draw_strides(figure.add_subplot(grid[:, 0]), metrics, run, config)
+    _draw_strides(figure.add_subplot(grid[:, 0]), folder, run, config)
     limit = summary["band_limit"]
     highest = max(run["before"]["layers"][0]["size_in"]) // 2
     for position in range(count):
@@ -96,7 +105,7 @@ def draw(folder: Path, summary: dict[str, Any]) -> Path:
             axes.set_title("Masks: at the start (grey), at the end (colour)", loc="left")
     known = "" if limit is None else "; the data end at the dotted line"
     axes.set_xlabel(f"frequency (cycles per axis{known})")
-    figure.suptitle(_title(summary), fontweight="bold", parse_math=False)
+    figure.suptitle(_title(summary), fontweight="bold")
     path = folder / PICTURE
-    figure.savefig(path, dpi=120)
+    write_whole(path, png(figure, 120))
     return path

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from spectral_stride.torch.training.networks import MODELS
@@ -71,10 +72,14 @@ def _total_cells(run: dict[str, Any], summary: Mapping[str, Any]) -> dict[str, s
     """What there is one of per run, by the name of its row."""
     tasks = run["test_accuracies"]
     speed = samples_per_second(summary["config"], summary["train_samples"], run["step_seconds"])
-    each = {f"  {task}": percent(share) for task, share in tasks.items()} if len(tasks) > 1 else {}
+    each = (
+        {f"  {escape(task)}": percent(share) for task, share in tasks.items()}
+        if len(tasks) > 1
+        else {}
+    )
     return {
         "test accuracy": percent(run["test_accuracy"]),
-        **each,
+        **(each if len(each) > 1 else {}),
         "MACs per sample": change(
             _millions(run["before"]["macs"]), _millions(run["after"]["macs"])
         ),
@@ -111,7 +116,7 @@ def result_table(summary: dict[str, Any]) -> Table:
             table.add_column("\nmap", no_wrap=True)
     for position, layer in enumerate(runs[0]["before"]["layers"]):
         table.add_row(
-            layer["name"],
+            escape(layer["name"]),
             *(
                 cell
                 for run, count in zip(runs, columns, strict=True)

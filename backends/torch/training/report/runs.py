@@ -10,17 +10,23 @@ from spectral_stride.torch.training.config import (
     BESIDE,
     LEARNED,
     LEARNED_ONLY,
+    OPTIONS,
     Config,
     complete,
     has_effect,
 )
+from spectral_stride.torch.training.files import UnreadableError, read_json, read_text
+from spectral_stride.torch.training.options import Choice, Text
 from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.report.run_table import samples_per_second
-from spectral_stride.torch.training.run_folder import CONFIG, ERROR, METRICS, SUMMARY, read_json
+from spectral_stride.torch.training.results import MOST, check_result, number, shown, whole, word
+from spectral_stride.torch.training.run_folder import CONFIG, ERROR, SUMMARY
 
 # What tells trainings of one section apart. All else is the section's: its data, its network, how
 # long it trained, ...
 _CHOSEN = ("downsampling", "strides", "seed", *LEARNED_ONLY)
+# Words that decide what is drawn.
+_COMPUTED_WITH = ("model", "downsampling", "ramp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +85,13 @@ class TrainedRun:
         return bool(self.config["downsampling"] == LEARNED)
 
     @property
-    def metrics(self) -> Path:
-        """What was logged at each step."""
-        return self.folder / str(self.config["downsampling"]) / METRICS
-
-    @property
     def setting(self) -> tuple[tuple[str, Any], ...]:
         """What trainings have to share before anybody compares them."""
         kept = {name: value for name, value in self.config.items() if name not in _CHOSEN}
         train, test = self.samples
         samples = ("train samples", train), ("test samples", test)
         machine = ("machine", self.machine), ("threads", self.most_threads)
-        return (*kept.items(), *samples, *machine)
+        return (*kept.items(), *samples, ("tasks", ", ".join(self.accuracies)), *machine)
 
     @property
     def samples_per_second(self) -> float:
@@ -131,8 +132,8 @@ class Gathered:
 
 def _read_json(path: Path) -> Any:
     try:
-        return read_json(path)
-    except (OSError, ValueError) as error:
+        return read_json(path, within=path.parent)
+    except UnreadableError as error:
         _refuse_file(path, str(error))
 
 
@@ -150,13 +151,42 @@ def _settled(config: Mapping[str, Any], downsampling: str) -> dict[str, Any]:
     for option in own:
         if not has_effect(option, downsampling):
             own[option] = getattr(default, option)
-    return own
+    return {option: _choice(option, value) for option, value in own.items()}
+
+
+def _choice(name: str, value: Any) -> Any:
+    """Return the value of an option, if it can be one.
+
+    Words may be those of another version, but for those with which a report computes.
+    """
+    one = OPTIONS.get(name)
+    if one is not None and (name in _COMPUTED_WITH or not isinstance(one.kind, Text | Choice)):
+        return one.kind.check(name, value, one.default)
+    if name == "strides":
+        return word(value, name)
+    if isinstance(value, str | bool | None):
+        return value
+    return number(value, name, -MOST, MOST) if one is None else word(value, name)
 
 
 def _machine(about: Mapping[str, Any]) -> str:
     """Say where a run was; the oldest runs do not know the model of their CPU or GPU."""
     known = [about["system"], about["device"], about.get("model", "")]
-    return ", ".join(str(one) for one in known if one)
+    return ", ".join(word(one, "machine") for one in known if one)
+
+
+def _threads(about: Mapping[str, Any], trained: Mapping[str, Any]) -> int:
+    return whole(about.get("threads", trained["threads"]), "threads", 1, MOST)
+
+
+def _versions(about: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {word(one, 'version')}" for name, one in about.items())
+
+
+def _command(text: Any) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"command {shown(text)}, and not a line")
+    return text
 
 
 def _runs_of(folder: Path) -> list[TrainedRun]:
@@ -165,6 +195,9 @@ def _runs_of(folder: Path) -> list[TrainedRun]:
     summary = _read_json(path)
     about = _read_json(folder / CONFIG)
     try:
+        for trained in summary["runs"]:
+            check_result(trained)
+        samples = [whole(summary[f"{part}_samples"], part, 1, MOST) for part in ("train", "test")]
         return [
             TrainedRun(
                 folder=folder,
@@ -173,17 +206,17 @@ def _runs_of(folder: Path) -> list[TrainedRun]:
                 layers_before=trained["before"]["layers"],
                 layers_after=trained["after"]["layers"],
                 accuracies=dict(trained["test_accuracies"]),
-                accuracy=float(trained["test_accuracy"]),
-                macs=int(trained["after"]["macs"]),
-                seconds=float(trained["seconds"]),
-                step_seconds=float(trained["step_seconds"]),
-                samples=(summary["train_samples"], summary["test_samples"]),
-                threads=int(trained["threads"]),
-                most_threads=int(about["machine"].get("threads", trained["threads"])),
-                parameters=int(trained["parameters"]),
+                accuracy=trained["test_accuracy"],
+                macs=trained["after"]["macs"],
+                seconds=trained["seconds"],
+                step_seconds=trained["step_seconds"],
+                samples=(samples[0], samples[1]),
+                threads=trained["threads"],
+                most_threads=_threads(about["machine"], trained),
+                parameters=trained["parameters"],
                 machine=_machine(about["machine"]),
-                versions=", ".join(f"{name} {one}" for name, one in about["versions"].items()),
-                command=str(about["command"]),
+                versions=_versions(about["versions"]),
+                command=_command(about["command"]),
             )
             for trained in summary["runs"]
         ]
@@ -196,7 +229,7 @@ def _runs_of(folder: Path) -> list[TrainedRun]:
 def _unfinished(folder: Path, finished: Mapping[str, Path]) -> Unfinished:
     reason = "not finished: running, or interrupted"
     if (folder / ERROR).is_file():
-        lines = (folder / ERROR).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = _read_error(folder / ERROR).splitlines()
         reason = next((line for line in reversed(lines) if line.strip()), "failed")
     if (folder / CONFIG).is_file():
         again = finished.get(_fingerprint(_read_json(folder / CONFIG)))
@@ -205,9 +238,28 @@ def _unfinished(folder: Path, finished: Mapping[str, Path]) -> Unfinished:
     return Unfinished(folder, reason)
 
 
+def _read_error(path: Path) -> str:
+    try:
+        return read_text(path, within=path.parent, errors="replace")
+    except UnreadableError as error:
+        _refuse_file(path, str(error))
+
+
 def _fingerprint(content: Any) -> str:
     """Return the choices in a config.json, as text to compare."""
-    return json.dumps(content.get("config") if isinstance(content, dict) else None, sort_keys=True)
+    choices = content.get("config") if isinstance(content, dict) else None
+    if isinstance(choices, dict) and not any(isinstance(v, dict | list) for v in choices.values()):
+        return json.dumps(choices, sort_keys=True)
+    return ""
+
+
+def _found(folder: Path, name: str) -> set[Path]:
+    """Return the folders in a folder that hold a file of some name."""
+    try:
+        return {path.parent for path in folder.rglob(name)}
+    except RecursionError:
+        allowed = "folders that do not lie in each other without an end"
+        refuse("RUNS", repr(str(folder)), allowed, "name the folders of the runs themselves")
 
 
 def gather(folders: Sequence[Path]) -> Gathered:
@@ -230,8 +282,8 @@ def gather(folders: Sequence[Path]) -> Gathered:
     finished: dict[Path, None] = {}
     others: dict[Path, None] = {}
     for folder in folders:
-        done = {path.parent for path in folder.rglob(SUMMARY)}
-        begun = {path.parent for name in (CONFIG, ERROR) for path in folder.rglob(name)} - done
+        done = _found(folder, SUMMARY)
+        begun = (_found(folder, CONFIG) | _found(folder, ERROR)) - done
         if not done and not begun:
             allowed = f"folders with runs in them ({SUMMARY})"
             refuse("RUNS", repr(str(folder)), allowed, "write spectral-stride report runs")

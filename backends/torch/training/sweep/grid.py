@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import math
 import os
 import re
+import reprlib
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
@@ -22,6 +25,7 @@ from spectral_stride.torch.training.config import (
     parse,
     shown_value,
 )
+from spectral_stride.torch.training.files import UnreadableError, read_text
 from spectral_stride.torch.training.refusal import RefusedError, refuse
 
 # Each point is one training: what is to be beside it is a point of its own.
@@ -32,6 +36,12 @@ _EXAMPLE = "downsampling: [diffstride, strided]"
 _SELF_EVIDENT = ("data", "model", "downsampling", "ramp")
 # Names of folders may have 255 bytes, on every usual file system.
 _LONGEST_NAME = 150
+# Trainings of a grid.
+MOST_POINTS = 100_000
+# Of what the file holds, as much as a message has room for. An alias may stand for all of itself.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
+_SHORT.maxstring = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +68,45 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # the base has no annotat
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         """Return a mapping whose keys all differ."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)  # all are hashable
+        for key, count in Counter(keys).items():
+            if count > 1:
                 refuse("grid", f"{key!r} twice", "each option once", f"write {key}: [A, B]")
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
         return mapping
+
+    def construct_number(self, node: Any) -> int:
+        """Return a whole number, if it can be written in decimal digits."""
+        number: int = self.construct_yaml_int(node)
+        str(number)
+        return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
 
 
 def _load(path: Path) -> Any:
     """Read what a file of YAML says, in which no option may stand twice."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        got = f"{str(path)!r} ({error.strerror or error})"
+        return yaml.load(read_text(path), _Loader)
+    except RefusedError:
+        raise
+    except UnreadableError as error:
+        got = f"{str(path)!r} ({error})"
         refuse("grid", got, "a YAML file that can be read", "write spectral-stride sweep grid.yaml")
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except RecursionError:
+        reason = "too many brackets in each other"
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # PyYAML's own, and what its readers of dates and numbers raise.
         reason = " ".join(str(error).split())
-        refuse("grid", f"{str(path)!r} ({reason})", "a YAML file", f"write {_EXAMPLE}")
+    refuse("grid", f"{str(path)!r} ({reason})", "a YAML file", f"write {_EXAMPLE}")
+
+
+def _shown(value: Any) -> str:
+    """Write a value for a message: as a grid has it, or the beginning of one that is long."""
+    if isinstance(value, list | dict | set | tuple):
+        return _SHORT.repr(value)
+    text = json.dumps(value, default=str)
+    return text if len(text) <= _SHORT.maxstring else f"{text[: _SHORT.maxstring]}..."
 
 
 def _values(option: str, value: Any) -> list[Any]:
@@ -83,12 +115,12 @@ def _values(option: str, value: Any) -> list[Any]:
     for each in values:
         if OPTIONS[option].is_switch:
             if not isinstance(each, bool):
-                got = f"{json.dumps(each, default=str)} for {option}"
+                got = f"{_shown(each)} for {option}"
                 refuse("grid", got, "true or false, or a list of them", f"write {option}: true")
             continue
         # A number is taken as it was written down: YAML's true is no 1, and 2.5 epochs no 2.
         if isinstance(each, bool) or not isinstance(each, str | int | float):
-            got = f"{json.dumps(each, default=str)} for {option}"
+            got = f"{_shown(each)} for {option}"
             remedy = f'write {option}: [A, B]; a list of numbers in quotes: strides: ["1,1,2,2,2"]'
             refuse("grid", got, "a word or a number, or a list of them", remedy)
     if not values:
@@ -108,14 +140,14 @@ def _option(name: Any) -> str:
     if option not in SWEPT:
         near = get_close_matches(option, SWEPT, 1)
         remedy = f"write {near[0]}" if near else f"write {_EXAMPLE}"
-        refuse("grid", f"an option {str(name)!r}", ", ".join(SWEPT), remedy)
+        refuse("grid", f"an option {_SHORT.repr(str(name))}", ", ".join(SWEPT), remedy)
     return option
 
 
 def _choices(number: int, content: Any) -> dict[str, list[Any]]:
     """Read one part of a grid: the values of each of its options."""
     if not isinstance(content, Mapping) or not content:
-        got = f"{json.dumps(content, default=str)} as part {number}"
+        got = f"{_shown(content)} as part {number}"
         refuse("grid", got, "option: value, or option: [values]", f"write {_EXAMPLE}")
     choices: dict[str, list[Any]] = {}
     for name, value in content.items():
@@ -205,9 +237,14 @@ def read_grid(path: Path) -> list[Point]:
     [('diffstride', 0.1), ('diffstride', 0.3), ('strided', 0.2)]
     """
     content = _load(path)
+    parts = content if isinstance(content, list) else [content]
+    grids = [_choices(number, part) for number, part in enumerate(parts, 1)]
+    count = sum(math.prod(map(len, choices.values())) for choices in grids)
+    if count > MOST_POINTS:
+        got = f"{str(path)!r} with {count} combinations of its values"
+        refuse("grid", got, f"at most {MOST_POINTS}", "write fewer values for some options")
     points: dict[Config, Point] = {}
-    for number, part in enumerate(content if isinstance(content, list) else [content], 1):
-        choices = _choices(number, part)
+    for choices in grids:
         try:
             for words, config in _combinations(choices, path.parent):
                 points.setdefault(config, Point(_name(words, config), config))

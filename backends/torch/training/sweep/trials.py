@@ -17,8 +17,10 @@ from typing import Any
 from rich.console import Console
 
 from spectral_stride.torch.training.config import Config, has_effect
+from spectral_stride.torch.training.files import read_json, write_whole
 from spectral_stride.torch.training.fit import run_job
 from spectral_stride.torch.training.refusal import RefusedError, refuse
+from spectral_stride.torch.training.results import accuracy, macs
 from spectral_stride.torch.training.run_folder import (
     CONFIG,
     ERROR,
@@ -26,7 +28,6 @@ from spectral_stride.torch.training.run_folder import (
     LockedError,
     config_of,
     locked,
-    read_json,
 )
 from spectral_stride.torch.training.sweep.grid import SWEPT, Point
 
@@ -81,10 +82,11 @@ def _outcome_of(folder: Path) -> Outcome:
     """Read what came out of a trial that is done."""
     try:
         (trained,) = read_json(folder / SUMMARY)["runs"]
-        accuracy, macs = float(trained["test_accuracy"]), int(trained["after"]["macs"])
-        return Outcome(folder.name, DONE, accuracy, macs)
-    except (OSError, LookupError, TypeError, ValueError, OverflowError) as error:
-        got = f"{str(folder / SUMMARY)!r} ({type(error).__name__})"
+        share = accuracy(trained["test_accuracy"], "test_accuracy")
+        return Outcome(folder.name, DONE, share, macs(trained["after"]["macs"], "macs"))
+    except (LookupError, TypeError, ValueError) as error:
+        reason = f"without {error}" if isinstance(error, KeyError) else str(error)
+        got = f"{str(folder / SUMMARY)!r} ({reason})"
         refuse(
             "--out", got, f"a {SUMMARY} of one training", "remove it: the trial is then done again"
         )
@@ -96,7 +98,8 @@ def failure(folder: Path, error: BaseException) -> Outcome:
     line = reason if isinstance(error, RefusedError) else f"{type(error).__name__}: {reason}"
     with suppress(OSError):  # on a full disk the line has to do
         folder.mkdir(exist_ok=True)
-        (folder / ERROR).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        story = "".join(traceback.format_exception(error))
+        write_whole(folder / ERROR, story.encode(errors="backslashreplace"))
     return Outcome(folder.name, FAILED, error=line)
 
 
