@@ -10,7 +10,7 @@ from functools import wraps
 from numbers import Real
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-RAMPS = ("outside", "inside")
+RAMPS = ("inside", "outside")  # the default, and the published one
 NORMS = ("forward", "ortho", "backward")
 METHODS = ("auto", "matmul", "fft")
 POSITIVE = "finite numbers above 0 (input samples per output sample)"

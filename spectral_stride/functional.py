@@ -40,7 +40,7 @@ from spectral_stride.plan import (
 
 
 def stride_bounds(
-    size: int, *, smoothness: float = 4.0, ramp: str = "outside"
+    size: int, *, smoothness: float = 4.0, ramp: str = "inside"
 ) -> tuple[float, float]:
     """Smallest and largest effective stride on an axis.
 
@@ -60,7 +60,7 @@ def stride_bounds(
         Samples N along the axis.
     smoothness : float, optional
         Width R of the ramp in DFT bins.
-    ramp : {"outside", "inside"}, optional
+    ramp : {"inside", "outside"}, optional
         Where the ramp lies: above or below the strided Nyquist bin.
 
     Returns
@@ -77,11 +77,11 @@ def stride_bounds(
     Examples
     --------
     >>> from spectral_stride import stride_bounds
-    >>> lo, hi = stride_bounds(32)
+    >>> stride_bounds(32)
+    (1.0, 16.0)
+    >>> lo, hi = stride_bounds(32, ramp="outside")
     >>> round(lo, 3), hi
     (1.143, 16.0)
-    >>> stride_bounds(32, ramp="inside")
-    (1.0, 16.0)
     """
     size = checks.positive_integer("size", size)
     smoothness = checks.smoothness(smoothness)
@@ -96,7 +96,7 @@ def make_plan(
     *,
     axes: Sequence[int] | None = None,
     smoothness: float = 4.0,
-    ramp: str = "outside",
+    ramp: str = "inside",
     norm: str = "forward",
     crop: bool = True,
     multiple_of: int = 1,
@@ -127,7 +127,7 @@ def make_plan(
         The axes to resample; the last ``len(strides)`` by default.
     smoothness : float, optional
         Width R of the soft edge in DFT bins; 0 is a hard crop, whose strides have no gradient.
-    ramp : {"outside", "inside"}, optional
+    ramp : {"inside", "outside"}, optional
         Where the soft edge lies: above the strided Nyquist bin, as published, or below it, so that
         the output has the size of a strided convolution.
     norm : {"forward", "ortho", "backward"}, optional
@@ -163,10 +163,10 @@ def make_plan(
     --------
     >>> from spectral_stride import make_plan
     >>> make_plan((8, 3, 32, 32), (2.0, 2.0)).out_shape
-    (8, 3, 24, 24)
-    >>> make_plan((8, 3, 32, 32), (2.0, 2.0), ramp="inside").out_shape
     (8, 3, 16, 16)
-    >>> make_plan((8, 3, 32, 32), (2.6, 2.6), ramp="inside", multiple_of=4).out_shape
+    >>> make_plan((8, 3, 32, 32), (2.0, 2.0), ramp="outside").out_shape  # as published
+    (8, 3, 24, 24)
+    >>> make_plan((8, 3, 32, 32), (2.6, 2.6), multiple_of=4).out_shape
     (8, 3, 16, 16)
     """
     shape = checks.shape(shape)
@@ -260,10 +260,10 @@ def diffstride(
     >>> from spectral_stride import diffstride
     >>> x = np.ones((8, 3, 32, 32), dtype=np.float32)
     >>> diffstride(x, (2.0, 2.0)).shape
-    (8, 3, 24, 24)
-    >>> diffstride(x, (2.0, 2.0), ramp="inside").shape
     (8, 3, 16, 16)
-    >>> diffstride(x, (2.5,), axes=(1,), ramp="inside").shape
+    >>> diffstride(x, (2.0, 2.0), ramp="outside", norm="backward").shape  # as published
+    (8, 3, 24, 24)
+    >>> diffstride(x, (2.5,), axes=(1,)).shape
     (8, 2, 32, 32)
     """
     xp, s, plan = prepare(x, strides, plan, options)
@@ -464,7 +464,7 @@ def spectral_pool(
     return apply(hard_crop(x, plan), x)
 
 
-def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "outside") -> Array:
+def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "inside") -> Array:
     """Soft crop mask of one axis on all its bins.
 
     m_k = clip((edge - k)/width, 0, 1) for k = 0 .. N//2, with the cutoff c = max(N/s, 2)/2 at the
@@ -485,7 +485,7 @@ def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "o
         Input samples per output sample. An array may be traced.
     smoothness : float, optional
         Width R of the ramp in DFT bins; with 0 the mask is 1 below the edge and 0 from it on.
-    ramp : {"outside", "inside"}, optional
+    ramp : {"inside", "outside"}, optional
         Where the ramp lies: above or below the strided Nyquist bin.
 
     Returns
@@ -511,9 +511,9 @@ def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "o
     --------
     >>> from spectral_stride import soft_mask
     >>> soft_mask(16, 4.0, smoothness=2)
-    array([1. , 1. , 1. , 1. , 0.5, 0. , 0. , 0. , 0. ])
-    >>> soft_mask(16, 4.0, smoothness=2, ramp="inside")
     array([1. , 1. , 0.5, 0. , 0. , 0. , 0. , 0. , 0. ])
+    >>> soft_mask(16, 4.0, smoothness=2, ramp="outside")
+    array([1. , 1. , 1. , 1. , 0.5, 0. , 0. , 0. , 0. ])
     """
     size = checks.positive_integer("size", size)
     smoothness = checks.smoothness(smoothness)

@@ -58,7 +58,7 @@ class StrideSettings:
     --------
     >>> from dataclasses import replace
     >>> from spectral_stride.layer_settings import StrideSettings
-    >>> settings = StrideSettings(2, ramp="inside")
+    >>> settings = StrideSettings(2)
     >>> settings.plan((8, 3, 32, 32), (2.6, 2.0)).out_sizes
     (13, 16)
     >>> replace(settings, multiple_of=4).plan((8, 3, 32, 32), (2.6, 2.0)).out_sizes
@@ -84,7 +84,7 @@ class StrideSettings:
         *,
         axes: Sequence[int] | None = None,
         smoothness: float = 4.0,
-        ramp: str = "outside",
+        ramp: str = "inside",
         norm: str = "forward",
         shared: bool = False,
         lower: float | None = None,

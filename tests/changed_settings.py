@@ -28,7 +28,7 @@ REFUSED = [
     ("axes", (1, 2, 3), r"axes: got \(1, 2, 3\); allowed: 2 different integers"),
     ("axes", (1.5, 2.5), r"axes: got \(1\.5, 2\.5\); allowed: 2 different integers"),
     ("smoothness", -1.0, r"smoothness: got -1\.0; allowed: a finite number"),
-    ("ramp", "beside", r"ramp: got 'beside'; allowed: 'outside', 'inside'"),
+    ("ramp", "beside", r"ramp: got 'beside'; allowed: 'inside', 'outside'"),
     ("norm", "l2", r"norm: got 'l2'; allowed: 'forward', 'ortho', 'backward'"),
     ("method", "dct", r"method: got 'dct'; allowed: 'auto', 'matmul', 'fft'"),
     ("multiple_of", 0, r"multiple_of: got 0; allowed: an integer of at least 1"),

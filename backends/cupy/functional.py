@@ -77,7 +77,7 @@ def diffstride(
     >>> from spectral_stride.cupy import diffstride
     >>> x = cupy.ones((8, 3, 32, 32))
     >>> diffstride(x, (2.0, 2.0)).shape
-    (8, 3, 24, 24)
+    (8, 3, 16, 16)
     """
     check_array("x", x)
     with x.device:

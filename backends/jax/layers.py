@@ -51,7 +51,7 @@ class DiffStride(HasStrideSettings, _Layer):
         for ``ndim`` equal ones.
     smoothness : float, optional
         Width R of the mask's ramp in DFT bins. With 0 the strides have no gradient.
-    ramp : {"outside", "inside"}, optional
+    ramp : {"inside", "outside"}, optional
         Ramp above the strided Nyquist bin, as published (stride 2 maps 32 to 24), or below it
         (stride 2 maps 32 to 16, as a strided convolution does).
     norm : {"forward", "ortho", "backward"}, optional
@@ -120,10 +120,10 @@ class DiffStride(HasStrideSettings, _Layer):
     >>> import jax.numpy as jnp
     >>> from spectral_stride.jax import DiffStride
     >>> DiffStride(2.0)(jnp.ones((8, 32, 32, 3))).shape
-    (8, 24, 24, 3)
-    >>> DiffStride((2.0,), ramp="inside")(jnp.ones((8, 400, 16))).shape
+    (8, 16, 16, 3)
+    >>> DiffStride((2.0,))(jnp.ones((8, 400, 16))).shape
     (8, 200, 16)
-    >>> DiffStride(2.0, ramp="inside", axes=(-2, -1))(jnp.ones((8, 3, 32, 32))).shape
+    >>> DiffStride(2.0, axes=(-2, -1))(jnp.ones((8, 3, 32, 32))).shape
     (8, 3, 16, 16)
     """
 
@@ -133,7 +133,7 @@ class DiffStride(HasStrideSettings, _Layer):
         self,
         strides: float | Sequence[float] = 2.0,
         smoothness: float = 4.0,
-        ramp: str = "outside",
+        ramp: str = "inside",
         norm: str = "forward",
         shared: bool = False,
         trainable: bool = True,

@@ -64,7 +64,7 @@ def replan(model: nnx.Module, *inputs: Any, **options: Any) -> bool:
     --------
     >>> import jax.numpy as jnp
     >>> from spectral_stride.jax import DiffStride, replan
-    >>> x, layer = jnp.ones((8, 32, 32, 3)), DiffStride(2.0, ramp="inside")
+    >>> x, layer = jnp.ones((8, 32, 32, 3)), DiffStride(2.0)
     >>> layer.strides[...] += 0.6  # what an optimizer does
     >>> layer(x).shape, replan(layer, x), layer(x).shape
     ((8, 16, 16, 3), True, (8, 13, 13, 3))

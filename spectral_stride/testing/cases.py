@@ -46,7 +46,7 @@ class Case:
     strides: tuple[float, ...]
     canvas: Mapping[str, Any] = field(default_factory=dict)
     smoothness: float = 4.0
-    ramp: str = "outside"
+    ramp: str = "inside"
     norm: str = "forward"
     method: str = "auto"
     dtype: str = "float64"

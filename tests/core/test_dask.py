@@ -141,15 +141,15 @@ def test_a_hard_crop_has_a_zero_tangent_in_the_chunks_of_its_output():
     x = da.from_array(draw(4, 32), chunks=(2, -1))
     with dask.config.set({"array.chunk-size": "64B"}):
         y, dy = ss.jvp(x, (2.63,), None, (1.0,), smoothness=0)
-    assert dy.chunks == y.chunks == ((2, 2), (14,))
+    assert dy.chunks == y.chunks == ((2, 2), (13,))
     assert not dy.compute().any()
 
 
 def test_an_empty_batch_and_no_batch():
-    assert ss.diffstride(da.zeros((0, 32)), (2.0,)).compute().shape == (0, 24)
+    assert ss.diffstride(da.zeros((0, 32)), (2.0,)).compute().shape == (0, 16)
     long = da.zeros((0, 60000), chunks=(0, 60000))
     y, pullback = ss.vjp(long, (2.0,))
-    assert y.compute().shape == (0, 30008)
+    assert y.compute().shape == (0, 30000)
     assert [one.compute().shape for one in pullback(y)] == [(0, 60000), (1,)]
     x = draw(32)
     y, pullback = ss.vjp(da.from_array(x), (2.0,))
@@ -200,7 +200,7 @@ def test_a_split_tangent_or_cotangent_is_refused():
     y, pullback = ss.vjp(x, STRIDES)
     check(
         refusal(ValueError, pullback, y.rechunk({2: 2})),
-        "g", f"{y.shape[2] // 2} chunks along axis 2", "one chunk", "g = g.rechunk({2: -1})",
+        "g", f"{-(-y.shape[2] // 2)} chunks along axis 2", "one chunk", "g = g.rechunk({2: -1})",
     )  # fmt: skip
     check(
         refusal(TypeError, pullback, np.zeros(y.shape)),
@@ -218,7 +218,7 @@ def test_unknown_sizes_are_refused_with_the_call_that_mends_them():
     ):
         refused = refusal(ValueError, call)
         check(refused, "x", "(nan, 32)", "sizes are known", "x = x.compute_chunk_sizes(), which")
-    assert ss.diffstride(x.compute_chunk_sizes(), (2.0,)).shape[1] == 24
+    assert ss.diffstride(x.compute_chunk_sizes(), (2.0,)).shape[1] == 16
 
 
 def tasks(array):

@@ -41,7 +41,7 @@ def bad(identifier, shape, strides, options, kind, *message):
 
 POSITIVE = "finite numbers above 0 (input samples per output sample)"
 WORDS = {
-    "ramp": "'outside', 'inside'",
+    "ramp": "'inside', 'outside'",
     "norm": "'forward', 'ortho', 'backward'",
     "method": "'auto', 'matmul', 'fft'",
 }
@@ -142,12 +142,12 @@ PLANS = [
             "multiple_of", repr(value), "an integer of at least 1", "multiple_of=1")
         for value in (0, -4, 1.5, True, None)
     ),
-    bad("a canvas that aliases", (4, 32), (2.0,), {"out_sizes": (23,)}, ValueError,
-        "out_sizes", "23 for axis 1", "24 to 32 (fewer alias the 12 bins", "write 24"),
+    bad("a canvas that aliases", (4, 32), (2.0,), {"out_sizes": (23,), "ramp": "outside"},
+        ValueError, "out_sizes", "23 for axis 1", "24 to 32 (fewer alias the 12 bins", "write 24"),
     bad("a canvas that aliases inside", (33,), (2.0,), {"out_sizes": (15,), "ramp": "inside"},
         ValueError, "out_sizes", "15 for axis 0", "17 to 33 (fewer alias the 8 bins", "write 17"),
     bad("a canvas beyond the input", (32,), (2.0,), {"out_sizes": (33,)}, ValueError,
-        "out_sizes", "33 for axis 0", "24 to 32", "out_sizes=None"),
+        "out_sizes", "33 for axis 0", "16 to 32", "out_sizes=None"),
     *(
         bad(f"out_sizes {value!r}", (32,), (2.0,), {"out_sizes": (value,)}, ValueError,
             "out_sizes", repr(value), "an integer of at least 1", "out_sizes=")
@@ -415,13 +415,13 @@ X = np.ones((4, 8))
         row("mask with smoothness -1", ValueError, lambda: ss.soft_mask(16, 2.0, smoothness=-1),
             "smoothness", "-1", "0 (hard crop)", "smoothness=4.0"),
         row("mask with a wrong ramp", ValueError, lambda: ss.soft_mask(16, 2.0, ramp="up"),
-            "ramp", "'up'", WORDS["ramp"], "ramp='outside'"),
+            "ramp", "'up'", WORDS["ramp"], "ramp='inside'"),
         row("bounds of size 0", ValueError, lambda: ss.stride_bounds(0),
             "size", "0", "an integer of at least 1", "size=1"),
         row("bounds with smoothness NaN", ValueError, lambda: ss.stride_bounds(8, smoothness=NAN),
             "smoothness", "nan", "0 (hard crop)", "smoothness=4.0"),
         row("bounds with a wrong ramp", ValueError, lambda: ss.stride_bounds(8, ramp=None),
-            "ramp", "None", WORDS["ramp"], "ramp='outside'"),
+            "ramp", "None", WORDS["ramp"], "ramp='inside'"),
         row("complexity of nothing", ValueError, lambda: ss.complexity([]),
             "strides_per_layer", "no layer", "1 layer or more", "[(2.0, 2.0)]"),
         *(

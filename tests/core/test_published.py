@@ -183,7 +183,13 @@ def test_two_axes_are_the_published_rows_applied_twice(height, width, strides, s
 
     out_sizes = Ey.shape[1], Ex.shape[1]
     y, pullback = ss.vjp(
-        x, strides, smoothness=smoothness, norm="backward", out_sizes=out_sizes, method=method
+        x,
+        strides,
+        smoothness=smoothness,
+        ramp="outside",
+        norm="backward",
+        out_sizes=out_sizes,
+        method=method,
     )
     dx, ds = pullback(g)
     assert distance(y, twice(Ey, Ex)) < 1e-13
@@ -239,7 +245,7 @@ def test_differs_the_default_preserves_the_mean():
     """The published amplitude grows by N/n, ours with the default norm does not."""
     row = case("ds1/H1_W64_sy1_sx3.1_R4_crop1")
     theirs = row.out.mean(axis=3) / row.x.mean(axis=3)
-    ours = ss.diffstride(row.x, (row.sx,), axes=(3,), smoothness=row.R)
+    ours = ss.diffstride(row.x, (row.sx,), axes=(3,), smoothness=row.R, ramp="outside")
     np.testing.assert_allclose(theirs, 64 / row.out.shape[3], rtol=1e-4)
     np.testing.assert_allclose(ours.mean(axis=3), row.x.mean(axis=3), rtol=1e-4, atol=1e-6)
     assert distance(ours * np.float32(64 / row.out.shape[3]), row.out) < CLOSE
@@ -271,7 +277,7 @@ def test_differs_a_ramp_as_wide_as_the_axis_is_finite():
     """R = N sets the published stride to infinity; our bounds are N/2."""
     row = case("ds1edge/H1_W16_sy1_sx4_R16_crop1")
     assert np.isinf(row.stride_eff[1])
-    assert ss.stride_bounds(16, smoothness=16) == (8.0, 8.0)
+    assert ss.stride_bounds(16, smoothness=16, ramp="outside") == (8.0, 8.0)
     y, pullback = ss.vjp(row.x, (row.sx,), **row.options)
     dx, ds = pullback(row.g)
     assert distance(y, row.out) < CLOSE

@@ -150,7 +150,7 @@ def test_stride_gradient_is_skinny(method, wrap):
 
 def test_only_the_gradients_asked_for():
     """Without the strides' gradient nothing is computed on the ramp."""
-    x, s, g = draw(3, 128), jnp.array([2.2]), draw(3, 68)
+    x, s, g = draw(3, 128), jnp.array([2.2]), draw(3, 59)
     function = settled(x.shape, (2.2,))
 
     def gradient(position, x, s, g):
@@ -178,13 +178,13 @@ def test_a_resampling_that_nothing_flows_through(wrap):
 
 def test_the_walk_finds_a_wide_cotangent():
     """What the test above looks for is found where it is: in JAX's own derivative of A x."""
-    x, s, g = draw(3, 128), jnp.array([2.2]), draw(3, 68)
+    x, s, g = draw(3, 128), jnp.array([2.2]), draw(3, 59)
     plan = core.make_plan(x.shape, (2.2,), method="matmul")
 
     def naive(x, s, g):
         return jax.vjp(jax.jit(lambda s: core.diffstride(x, s, plan=plan)), s)[1](g)
 
-    assert shapes_that_depend(naive, (x, s, g), on=(0, 2)) & {(68, 128), (128, 68)}
+    assert shapes_that_depend(naive, (x, s, g), on=(0, 2)) & {(59, 128), (128, 59)}
 
 
 def test_only_what_is_needed_is_saved():
@@ -388,7 +388,7 @@ def test_refuses_other_arrays(function):
         (lambda x: diffstride(x, (-1.0,)), r"strides: got -1\.0 at position 0; allowed: finite"),
         (lambda x: diffstride(x, 2.0), r"strides: got 2\.0 \(float\); allowed: a sequence"),
         (lambda x: diffstride(x, (jnp.array(2.0),)), "arrays inside a sequence would lose their"),
-        (lambda x: diffstride(x, (2.0,), ramp="up"), "ramp: got 'up'; allowed: 'outside', 'ins"),
+        (lambda x: diffstride(x, (2.0,), ramp="up"), "ramp: got 'up'; allowed: 'inside', 'out"),
         (lambda x: diffstride(x > 0, (2.0,)), "x: got dtype bool; allowed: real floating point"),
         (lambda x: diffstride(1.0, (2.0,)), r"x: got shape \(\); allowed: at least one dim"),
         (

@@ -503,7 +503,7 @@ def test_replan_refuses():
         ({"ndim": 0}, r"ndim: got 0; allowed: an integer of at least 1"),
         ({"axes": (1, 1)}, r"axes: got \(1, 1\); allowed: 2 different integers"),
         ({"smoothness": -1.0}, r"smoothness: got -1\.0; allowed: a finite number"),
-        ({"ramp": "beside"}, r"ramp: got 'beside'; allowed: 'outside', 'inside'"),
+        ({"ramp": "beside"}, r"ramp: got 'beside'; allowed: 'inside', 'outside'"),
         ({"norm": "l2"}, r"norm: got 'l2'; allowed: 'forward', 'ortho', 'backward'"),
         ({"method": "dct"}, r"method: got 'dct'; allowed: 'auto', 'matmul', 'fft'"),
         ({"multiple_of": 0}, r"multiple_of: got 0; allowed: an integer of at least 1"),

@@ -320,7 +320,7 @@ def test_meta_device(method):
     """Shapes without values: everything that is made is made on x's device."""
     x = torch.ones(2, 32, 20, device="meta")
     y = diffstride(x, (2.0, 2.0), method=method)
-    assert (y.shape, y.device.type) == ((2, 24, 18), "meta")
+    assert (y.shape, y.device.type) == ((2, 16, 10), "meta")
     assert spectral_pool(x, (5, 4), method=method).shape == (2, 5, 4)
 
 

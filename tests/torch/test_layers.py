@@ -58,7 +58,10 @@ def test_scalar_strides():
     assert DiffStride().strides.tolist() == [2.0, 2.0]
     assert DiffStride(3.0, ndim=1).strides.tolist() == [3.0]
     assert DiffStride(3, ndim=3).strides.tolist() == [3.0, 3.0, 3.0]
-    assert DiffStride(2.0)(image(2, 3, 32, 32)).shape == (2, 3, 24, 24)
+    assert DiffStride(2.0)(image(2, 3, 32, 32)).shape == (2, 3, 16, 16)
+    # Nothing but the ramp tells the published layer's sizes from those of a strided convolution.
+    assert DiffStride(2.0, ramp="outside")(image(2, 3, 32, 32)).shape == (2, 3, 24, 24)
+    assert DiffStride(2.0)(image(2, 3, 16, 16)).shape == (2, 3, 8, 8)
 
 
 def test_strides_may_be_an_array():
@@ -451,7 +454,7 @@ def test_a_parameter_that_training_broke_is_reported_when_sizes_are_planned():
     with pytest.raises(ValueError, match=r"DiffStride: strides: got the parameter \[nan, 2\.0\]"):
         hold_sizes(layer)
     layer.eval()  # says nothing, and changes nothing
-    assert layer(image(1, 1, 16, 16)).shape == (1, 1, 16, 16)
+    assert layer(image(1, 1, 16, 16)).shape == (1, 1, 8, 8)
 
 
 def test_a_checkpoint_changes_no_held_size():
@@ -652,7 +655,7 @@ def test_repr_says_everything():
         ({"strides": ()}, r"strides: got \(\); allowed: one number per axis"),
         ({"lower": "a"}, r"lower, upper: got 'a' and None; allowed: 1 <= lower"),
         ({"smoothness": -1.0}, r"smoothness: got -1\.0; allowed: a finite number"),
-        ({"ramp": "beside"}, r"ramp: got 'beside'; allowed: 'outside', 'inside'"),
+        ({"ramp": "beside"}, r"ramp: got 'beside'; allowed: 'inside', 'outside'"),
         ({"norm": "l2"}, r"norm: got 'l2'; allowed: 'forward', 'ortho', 'backward'"),
         ({"method": "dct"}, r"method: got 'dct'; allowed: 'auto', 'matmul', 'fft'"),
         ({"multiple_of": 0}, r"multiple_of: got 0; allowed: an integer of at least 1"),
@@ -743,11 +746,11 @@ def test_a_layer_wants_a_dimension_beside_those_that_it_resamples(held):
         SpectralPool(2.0)(x)
     with pytest.raises(ValueError, match=r"^SpectralPool: out_sizes: got 2 out_sizes .* 2 dim"):
         SpectralPool(out_sizes=(4, 4))(x)
-    assert two(x[None]).shape == (1, 8, 58)
-    assert one(x).shape == (8, 58)
+    assert two(x[None]).shape == (1, 4, 50)
+    assert one(x).shape == (8, 50)
     # Whoever counts axes from the front has named them all.
-    assert DiffStride(2.0, axes=(0, 1))(x).shape == (8, 58)
-    assert diffstride(x, (2.0, 2.0)).shape == (8, 58)
+    assert DiffStride(2.0, axes=(0, 1))(x).shape == (4, 50)
+    assert diffstride(x, (2.0, 2.0)).shape == (4, 50)
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSC:UserWarning")

@@ -101,7 +101,7 @@ def test_settings_and_bounds_are_those_of_then():
     # Plans anew for the sizes it has met, and brings the parameter inside its bounds.
     assert hold_sizes(held)
     assert held.strides.tolist() == pytest.approx([2.9, 1.5])
-    made = DiffStride((2.9, 1.5), norm="backward")
+    made = DiffStride((2.9, 1.5), ramp="outside", norm="backward")
     assert_same(held(x), made(x))
     held.norm = made.norm = "forward"
     assert_same(held(x), made(x))

@@ -37,7 +37,7 @@ def test_inside_maps_have_the_sizes_of_the_strided_network(downsampling, options
 
 def test_outside_maps_are_larger():
     """As published: stride 2 maps 32 to 24, 24 to 20 and 20 to 18."""
-    net = resnet18(width=4)
+    net = resnet18(width=4, ramp="outside")
     x = torch.ones(1, 3, 32, 32)
     assert sizes_after_downsampling(net, x)[1:] == [(32, 32), (24, 24), (20, 20), (18, 18)]
 

@@ -58,7 +58,7 @@ class DiffStride(HasStrideSettings, nn.Module):
         for ``ndim`` equal ones.
     smoothness : float, optional
         Width R of the mask's ramp in DFT bins. With 0 the strides have no gradient.
-    ramp : {"outside", "inside"}, optional
+    ramp : {"inside", "outside"}, optional
         Ramp above the strided Nyquist bin, as published (stride 2 maps 32 to 24), or below it
         (stride 2 maps 32 to 16, as a strided convolution does).
     norm : {"forward", "ortho", "backward"}, optional
@@ -141,12 +141,15 @@ class DiffStride(HasStrideSettings, nn.Module):
     >>> import torch
     >>> from spectral_stride.torch import DiffStride
     >>> DiffStride(2.0)(torch.ones(8, 3, 32, 32)).shape
+    torch.Size([8, 3, 16, 16])
+    >>> published = DiffStride(2.0, ramp="outside", norm="backward")
+    >>> published(torch.ones(8, 3, 32, 32)).shape
     torch.Size([8, 3, 24, 24])
-    >>> DiffStride((2.0,), ramp="inside")(torch.ones(8, 16, 400)).shape
+    >>> DiffStride((2.0,))(torch.ones(8, 16, 400)).shape
     torch.Size([8, 16, 200])
-    >>> DiffStride(2.0, ramp="inside", axes=(1, 2))(torch.ones(8, 32, 32, 3)).shape
+    >>> DiffStride(2.0, axes=(1, 2))(torch.ones(8, 32, 32, 3)).shape
     torch.Size([8, 16, 16, 3])
-    >>> layer = DiffStride(2.5, ramp="inside")
+    >>> layer = DiffStride(2.5)
     >>> layer.multiple_of = 4
     >>> layer(torch.ones(8, 3, 32, 32)).shape
     torch.Size([8, 3, 16, 16])
@@ -159,7 +162,7 @@ class DiffStride(HasStrideSettings, nn.Module):
         self,
         strides: float | Sequence[float] = 2.0,
         smoothness: float = 4.0,
-        ramp: str = "outside",
+        ramp: str = "inside",
         norm: str = "forward",
         shared: bool = False,
         trainable: bool = True,

@@ -67,7 +67,7 @@ class DiffStrideConv2d(DiffStride):
     --------
     >>> import torch
     >>> from spectral_stride.torch import DiffStrideConv2d
-    >>> conv = DiffStrideConv2d(3, 16, 3, strides=2.0, padding=1, ramp="inside")
+    >>> conv = DiffStrideConv2d(3, 16, 3, strides=2.0, padding=1)
     >>> conv(torch.ones(8, 3, 32, 32)).shape
     torch.Size([8, 16, 16, 16])
     >>> conv.weight.shape, conv.bias.shape, conv.strides.shape

@@ -69,7 +69,7 @@ def hold_sizes(module: nn.Module) -> bool:
     --------
     >>> import torch
     >>> from spectral_stride.torch import DiffStride, hold_sizes
-    >>> layer = DiffStride(2.0, ramp="inside")
+    >>> layer = DiffStride(2.0)
     >>> hold_sizes(layer)
     False
     >>> x = torch.ones(8, 3, 32, 32)
@@ -154,7 +154,7 @@ def release_sizes(module: nn.Module) -> None:
     --------
     >>> import torch
     >>> from spectral_stride.torch import DiffStride, hold_sizes, release_sizes
-    >>> layer = DiffStride(2.0, ramp="inside")
+    >>> layer = DiffStride(2.0)
     >>> _ = hold_sizes(layer)
     >>> release_sizes(layer)
     >>> with torch.no_grad():

@@ -97,7 +97,7 @@ def audio_net(
     bands : int, optional
         Mel bands of the spectrogram, whose frames are 25 ms long and 10 ms apart: see `LogMel`.
     **options
-        Keyword arguments of `DiffStride`, such as ``ramp="inside"``.
+        Keyword arguments of `DiffStride`, such as ``ramp="outside"``.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def audio_net(
     --------
     >>> import torch
     >>> from spectral_stride.torch import audio_net
-    >>> net = audio_net((10, 6), width=4, strides=(2, 2, 1, (2, 1), 1, 2), ramp="inside")
+    >>> net = audio_net((10, 6), width=4, strides=(2, 2, 1, (2, 1), 1, 2))
     >>> [tuple(logits.shape) for logits in net(torch.zeros(2, 8000))]
     [(2, 10), (2, 6)]
     """

@@ -202,7 +202,7 @@ def efficientnet_b0(
         Share of the samples that a residual is left out of in training: for the block at position i
         of 16, from 0, this times i/16.
     **options
-        Keyword arguments of `DiffStride`, such as ``ramp="inside"``.
+        Keyword arguments of `DiffStride`, such as ``ramp="outside"``.
 
     Returns
     -------
@@ -229,7 +229,7 @@ def efficientnet_b0(
     --------
     >>> import torch
     >>> from spectral_stride.torch import efficientnet_b0
-    >>> net = efficientnet_b0(10, width=4, strides=(2, 1, 2, (2, 1), 2), ramp="inside")
+    >>> net = efficientnet_b0(10, width=4, strides=(2, 1, 2, (2, 1), 2))
     >>> net(torch.ones(2, 3, 32, 32)).shape
     torch.Size([2, 10])
     """

@@ -255,7 +255,7 @@ def resnet18(
     strides : sequence of 5, optional
         Of the stem and of the four stages; one number or (height, width) each.
     **options
-        Keyword arguments of `DiffStride`, such as ``ramp="inside"``.
+        Keyword arguments of `DiffStride`, such as ``ramp="outside"``.
 
     Returns
     -------
@@ -274,7 +274,7 @@ def resnet18(
     Examples
     --------
     >>> from spectral_stride.torch import resnet18
-    >>> net = resnet18(width=8, strides=(1, 1, 3, 2, 3), ramp="inside")
+    >>> net = resnet18(width=8, strides=(1, 1, 3, 2, 3))
     >>> [down.initial for down in net.downsamplings().values()]
     [(1.0, 1.0), (3.0, 3.0), (2.0, 2.0), (3.0, 3.0)]
     """
@@ -306,7 +306,7 @@ def resnet56(
     strides : sequence of 4, optional
         Of the stem and of the three stages; one number or (height, width) each.
     **options
-        Keyword arguments of `DiffStride`, such as ``ramp="inside"``.
+        Keyword arguments of `DiffStride`, such as ``ramp="outside"``.
 
     Returns
     -------
@@ -361,7 +361,7 @@ def resnet18_imagenet(
     strides : sequence of 6, optional
         Of the stem, of its pooling and of the four stages; one number or (height, width) each.
     **options
-        Keyword arguments of `DiffStride`, such as ``ramp="inside"``.
+        Keyword arguments of `DiffStride`, such as ``ramp="outside"``.
 
     Returns
     -------
@@ -425,7 +425,7 @@ def resnet50(
     strides : sequence of 6, optional
         Of the stem, of its pooling and of the four stages; one number or (height, width) each.
     **options
-        Keyword arguments of `DiffStride`, such as ``ramp="inside"``.
+        Keyword arguments of `DiffStride`, such as ``ramp="outside"``.
 
     Returns
     -------
@@ -447,7 +447,7 @@ def resnet50(
     Examples
     --------
     >>> from spectral_stride.torch import resnet50
-    >>> net = resnet50(width=4, ramp="inside")
+    >>> net = resnet50(width=4)
     >>> [down.initial[0] for down in net.downsamplings().values()]
     [2.0, 2.0, 1.0, 2.0, 2.0, 2.0]
     """

@@ -171,7 +171,7 @@ class Config:
     )
     ramp: str = option(
         "inside",
-        Choice(checks.RAMPS[::-1]),
+        Choice(checks.RAMPS),
         "Soft edge of the mask: inside gives maps the size that a strided convolution gives, "
         "outside is as published and makes them larger.",
         panel=NETWORK,

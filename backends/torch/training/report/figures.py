@@ -69,7 +69,7 @@ def frequency_response(
     >>> import numpy as np
     >>> from spectral_stride import soft_mask
     >>> from spectral_stride.torch.training.report.figures import frequency_response
-    >>> mask = soft_mask(8, 2.0, smoothness=2)
+    >>> mask = soft_mask(8, 2.0, smoothness=2, ramp="outside")
     >>> np.round(frequency_response(mask, 8, np.array([0.0, 0.375, 0.4375, 0.5])), 3)
     array([1.   , 1.   , 0.686, 0.5  ])
     """
