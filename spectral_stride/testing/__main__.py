@@ -92,17 +92,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     console.print("Cases run, and the largest error over what rounding allows")
     console.print(property_table(reports))
-    failures = [row for report in reports for row in report.failures]
     if len(found) > 1:
         # Some of them are slow on each case, and a pair is as slow as its slower half.
         share = min(share for _, share in found)
         agreement = check_agreement([one for one, _ in found], round(2 + asked.examples * share))
         console.print("Largest difference of a pair over what rounding allows")
         console.print(agreement_table(agreement, [one.name for one, _ in found]))
-        failures += agreement.failures
-    for row in failures:
-        console.print(f"\n{row.failure}", markup=False)
-    return min(len(failures), 125)
+        reports.append(agreement)
+    for report in reports:
+        if report.failures:
+            console.print(f"\n{report.name}:\n\n{report.story}", markup=False)
+    return min(sum(len(report.failures) for report in reports), 125)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spectral_stride.testing.cases import Case, cases
+from spectral_stride.testing.cases import ALWAYS, Case, cases, typical
 from spectral_stride.testing.implementation import (
     Call,
     Implementation,
@@ -45,7 +45,9 @@ def _ratio(
     return largest
 
 
-def check_agreement(implementations: Sequence[Implementation], examples: int) -> Report:
+def check_agreement(
+    implementations: Sequence[Implementation], examples: int, derandomize: bool = True
+) -> Report:
     """Draw cases, and compare every pair of implementations in y, dx and dstrides.
 
     Two implementations may differ by twice what rounding allows each of them: by 16 eps sqrt(N_1
@@ -58,7 +60,10 @@ def check_agreement(implementations: Sequence[Implementation], examples: int) ->
         Two or more, each with a vjp.
     examples : int
         Cases to draw in float32, and as many in float64: half of them of few sizes, for all, and
-        half of any size, for those that are not compiled anew for each.
+        half of any size, for those that are not compiled anew for each. All are compared on what
+        they are always run on, too.
+    derandomize : bool
+        Whether the same cases are drawn each time.
 
     Returns
     -------
@@ -83,7 +88,10 @@ def check_agreement(implementations: Sequence[Implementation], examples: int) ->
                 failures.setdefault(key, f"{one.name} and {other.name} disagree on {case!r}")
 
     chosen = settings(
-        max_examples=max(2, examples // 2), deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=max(2, examples // 2),
+        derandomize=derandomize,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
     )
     quick = [one for one in implementations if not one.few_sizes]
     for dtype in DTYPES:
@@ -91,6 +99,10 @@ def check_agreement(implementations: Sequence[Implementation], examples: int) ->
             # A batch without entries agrees with everything.
             drawn = cases(few_sizes=few_sizes, dtype=dtype).filter(lambda case: 0 not in case.shape)
             chosen(given(drawn, st.just(some))(compare))()
+        for one in ALWAYS:
+            always = cases(dtype=dtype, strides=typical, **one)
+            some = [each for each in implementations if one in each.always]
+            settings(chosen, max_examples=1)(given(always, st.just(some))(compare))()
     return Report(
         "agreement",
         tuple(
@@ -99,6 +111,7 @@ def check_agreement(implementations: Sequence[Implementation], examples: int) ->
                 counts[one, other, dtype],
                 ratio,
                 failures.get((one, other, dtype), ""),
+                cause=f"{one} and {other}",
             )
             for (one, other, dtype), ratio in largest.items()
         ),

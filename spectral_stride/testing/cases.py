@@ -20,6 +20,7 @@ SIZES = {
 }
 # A compiler starts anew on every size, so that it sees few.
 FEW_SIZES = [1, 2, 5, 8, 24]
+LAYOUTS = ["contiguous", "transposed", "strided", "broadcast"]
 SMOOTHNESSES = [4.0, 0.0, 1.0, 2.0, 0.5, 1.25, 2.75, 6.0, 30.0]
 
 
@@ -39,6 +40,10 @@ class Case:
         "float64" or "float32".
     seed : int
         Of the values of all arrays.
+    layout : str
+        How arrays lie in memory: "contiguous" in the order of their axes, "transposed" in the
+        reverse order, "strided" with a gap after each entry, or "broadcast" with one entry for all
+        where they are constant along an axis, as they are then along those that are not spectral.
     """
 
     shape: tuple[int, ...]
@@ -52,6 +57,7 @@ class Case:
     dtype: str = "float64"
     seed: int = 0
     planned: tuple[float, ...] | None = None
+    layout: str = "contiguous"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -94,8 +100,29 @@ class Case:
     def values(self, shape: tuple[int, ...], salt: int = 0) -> Matrix:
         """Random numbers that the case's dtype holds exactly, in float64."""
         rng = np.random.default_rng([self.seed, salt])
-        values = 0.25 + rng.uniform(-1, 1, size=shape)
-        return values.astype("float32").astype("float64") if self.dtype == "float32" else values
+        drawn = list(shape)
+        if self.layout == "broadcast":
+            drawn = [n if axis in self.axes else min(n, 1) for axis, n in enumerate(shape)]
+        values = 0.25 + rng.uniform(-1, 1, size=drawn)
+        values = values.astype(self.dtype).astype("float64")
+        return np.broadcast_to(values, shape).copy()
+
+    def laid_out(self, values: Any) -> Matrix:
+        """The values in the case's dtype and layout, as a NumPy array."""
+        array = np.array(values, self.dtype, order="C")
+        if self.layout == "transposed":
+            return np.asfortranarray(array)
+        if self.layout == "strided":
+            gaps = np.full((*array.shape, 2), np.nan, self.dtype)  # who reads a gap gives it away
+            gaps[..., 0] = array
+            return gaps[..., 0]
+        if self.layout == "broadcast":
+            firsts = [array[(slice(None),) * axis + (slice(1),)] for axis in range(array.ndim)]
+            pairs = zip(array.strides, firsts, strict=True)
+            steps = [0 if np.all(array == first) else step for step, first in pairs]
+            # It may be written to, unlike np.broadcast_to: PyTorch warns of what may not.
+            return np.ndarray(array.shape, array.dtype, array, strides=steps)
+        return array
 
     def matrices(
         self, strides: tuple[Number, ...] | None = None
@@ -236,6 +263,27 @@ def canvases(
     return {}
 
 
+def typical(*_: Any) -> st.SearchStrategy[float]:
+    """A stride that is neither a whole number nor, on hardly any axis, a corner."""
+    return st.just(2.3125)
+
+
+# What is run besides what is drawn, as few examples meet it: long axes, first one for the FFT, then
+# one for matrices, and every layout. What is not said here takes its simplest value.
+ALWAYS: tuple[dict[str, Any], ...] = (
+    {"shape": (2, 300), "axes": (1,), "layout": "transposed", "ramp": "inside", "method": "auto"},
+    {"shape": (70, 5), "axes": (0, 1), "layout": "strided", "norm": "backward"},
+    {
+        "shape": (3, 70),
+        "axes": (1,),
+        "layout": "broadcast",
+        "ramp": "inside",
+        "norm": "ortho",
+        "smoothness": 2.75,
+    },
+)
+
+
 def no_canvas(*_: Any) -> st.SearchStrategy[dict[str, Any]]:
     """The output sizes that the ramp's rule gives."""
     return st.just({})
@@ -268,7 +316,8 @@ def cases(
     dtypes : tuple of str
         What to draw the dtype from.
     **fixed
-        Fields of `Case` that are not drawn, such as ``ramp="inside"``.
+        Fields of `Case` that are not drawn, such as ``ramp="inside"``; ``shape`` together with
+        ``axes``, of which the first ``max_axes`` are taken.
 
     Examples
     --------
@@ -288,8 +337,11 @@ def cases(
         "method": st.sampled_from(["matmul", "fft", "auto"]),
         "dtype": st.sampled_from(dtypes),
         "seed": st.integers(0, 2**16),
+        "layout": st.sampled_from(LAYOUTS),
     }
-    shape, axes = draw(_shapes(few_sizes, max_axes))
+    where = (fixed.pop("shape"), fixed.pop("axes")) if "shape" in fixed else None
+    shape, axes = where or draw(_shapes(few_sizes, max_axes))
+    axes = axes[:max_axes]
     options = {
         name: fixed[name] if name in fixed else draw(values) for name, values in drawn.items()
     }

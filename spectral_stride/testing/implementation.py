@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectral_stride.testing.cases import Case
+from spectral_stride.testing.cases import ALWAYS, Case
 
 Array = Any
 Values = NDArray[np.float64]
@@ -15,7 +15,10 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Implementation:
-    """One implementation of the operator, as `check_implementation` is told of it."""
+    """One implementation of the operator, as `check_implementation` is told of it.
+
+    ``has_views`` says whether arrays may be views of memory. Where not, layouts are all the same.
+    """
 
     name: str
     asarray: Callable[..., Array]
@@ -25,6 +28,12 @@ class Implementation:
     dtypes: tuple[str, ...] = ("float64", "float32")
     few_sizes: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    has_views: bool = True
+
+    @property
+    def always(self) -> tuple[dict[str, Any], ...]:
+        """What it is run on besides what is drawn."""
+        return ALWAYS if self.has_views else ALWAYS[:1]
 
     def lacks(self, needs: tuple[str, ...]) -> str:
         """Which of the named functions there is none of, or an empty string."""
@@ -59,8 +68,8 @@ class Call:
     case: Case
 
     def array(self, values: Any) -> Array:
-        """Values as an array of the library, in the case's dtype."""
-        return self.implementation.asarray(np.array(values, "float64", order="C"), self.case.dtype)
+        """Values as an array of the library, in the case's dtype and layout."""
+        return self.implementation.asarray(self.case.laid_out(values), self.case.dtype)
 
     def _arguments(
         self, x: Values, strides: tuple[float, ...] | None, changes: dict[str, Any]

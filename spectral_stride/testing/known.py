@@ -50,7 +50,7 @@ def make_array(xp: Any, values: Any, dtype: str, **where: Any) -> Array:
     """An array of a library. NumPy's are read-only: whoever writes to an input is caught."""
     array = xp.asarray(values, dtype=getattr(xp, dtype), **where)
     if xp is namespace("numpy"):
-        array = array.copy()
+        array = array.view()  # a copy would lie in memory in another way
         array.setflags(write=False)
     return array
 
@@ -62,7 +62,8 @@ def core_on(name: str) -> Implementation:
     def asarray(values: Any, dtype: str) -> Array:
         return make_array(xp, values, dtype)
 
-    return Implementation(name, asarray, ss.diffstride, ss.vjp, ss.jvp)
+    has_views = name not in ("jax", "dask")
+    return Implementation(name, asarray, ss.diffstride, ss.vjp, ss.jvp, has_views=has_views)
 
 
 def _flat_vjp(x: Array, strides: Array, g: Array, plan: ss.Plan) -> tuple[Array, ...]:
@@ -97,7 +98,7 @@ def core_under_jit() -> Implementation:
     def jvp(x: Array, strides: Array, dx: Array, ds: Array, **options: Any) -> Any:
         return jitted(ss.jvp)(x, strides, dx, ds, plan=planned(x, strides, options))
 
-    return Implementation("jax.jit", core.asarray, forward, vjp, jvp, few_sizes=True)
+    return replace(core, forward=forward, vjp=vjp, jvp=jvp, few_sizes=True)
 
 
 def torch_adapter(device: str = "cpu") -> Implementation:
@@ -166,7 +167,7 @@ def jax_adapter(kind: str = "cpu") -> Implementation:
         return run_jvp(x, strides, dx, ds, plan=planned(x, strides, options))
 
     name = "spectral_stride.jax" + (f" on {kind}" if kind != "cpu" else "")
-    return Implementation(name, asarray, forward, vjp, jvp, few_sizes=True)
+    return Implementation(name, asarray, forward, vjp, jvp, few_sizes=True, has_views=False)
 
 
 def cupy_adapter() -> Implementation:

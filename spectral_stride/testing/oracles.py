@@ -229,14 +229,14 @@ def stride_tangent(
 
 
 def polynomial(x: Matrix, levels: Sequence[Number], n: int) -> Matrix:
-    """The trigonometric polynomial with spectrum m X at n equal steps over the signal's period."""
-    size = len(x)
-    values = np.zeros(n)
+    """The trigonometric polynomial with spectrum m X at n equal steps along the last axis."""
+    size = x.shape[-1]
+    values = np.zeros((*x.shape[:-1], n))
     for k in range(size // 2 + 1):
-        bin_k = sum(x[i] * np.exp(-2j * np.pi * (k * i % size) / size) for i in range(size))
+        bin_k = np.sum(x * np.exp(-2j * np.pi * (k * np.arange(size) % size) / size), axis=-1)
         weight = 1 if k == 0 or 2 * k == size else 2
-        turns = k * np.arange(n) % n / n
-        values += weight * float(levels[k]) * (bin_k * np.exp(2j * np.pi * turns)).real / size
+        waves = bin_k[..., None] * np.exp(2j * np.pi * (k * np.arange(n) % n) / n)
+        values += weight * float(levels[k]) * waves.real / size
     return values
 
 

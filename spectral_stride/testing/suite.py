@@ -1,8 +1,10 @@
 """The suite run on one implementation: examples drawn, claims compared, failures made readable."""
 
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -10,9 +12,10 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
 
 from spectral_stride import checks
-from spectral_stride.testing.cases import Case
+from spectral_stride.testing.cases import Case, typical
 from spectral_stride.testing.implementation import (
     Array,
     Call,
@@ -42,6 +45,9 @@ class Row:
         The smallest example found that it does not hold for; empty if it held.
     not_run : str
         Why it was not run; empty if it was.
+    cause : str
+        What is wrong where it failed: a result (y, dx, dstrides, dy), an input that was written
+        to, or an exception and the line that raised it. Rows of one cause are told together.
     """
 
     property: str
@@ -49,6 +55,15 @@ class Row:
     largest: float = 0.0
     failure: str = ""
     not_run: str = ""
+    cause: str = ""
+
+
+class WrongResultError(AssertionError):
+    """A claim that does not hold."""
+
+    def __init__(self, claim: Claim, why: str) -> None:
+        super().__init__(claim.what + why)
+        self.result = re.split(r"\W", claim.what)[0]
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,23 @@ class Report:
     def failures(self) -> tuple[Row, ...]:
         """The rows of the properties that do not hold."""
         return tuple(row for row in self.rows if row.failure)
+
+    @property
+    def story(self) -> str:
+        """The failures, those of one cause together: one is told, and the others are named."""
+        causes: dict[str, list[Row]] = {}
+        for row in self.failures:
+            causes.setdefault(row.cause, []).append(row)
+        stories = []
+        for cause, (first, *others) in causes.items():
+            told = [first.failure]
+            if others:
+                told.append(f"    the same ({cause}) in:")
+                told += [f"        {row.property}" for row in others]
+            stories.append("\n".join(told))
+        if len(causes) > 1:
+            stories.insert(1, f"The rest may follow from this ({', '.join(list(causes)[1:])}):")
+        return "\n\n".join(stories)
 
     def __str__(self) -> str:
         width = max(len(row.property) for row in self.rows)
@@ -88,10 +120,10 @@ def _compare(claim: Claim) -> float:
     """Return the largest error over what is allowed, or raise with what is wrong."""
     if claim.like is not None and _kind(claim.found) != _kind(claim.like):
         got, wanted = _kind(claim.found), _kind(claim.like)
-        raise AssertionError(f"{claim.what} is of {got}, and should be of {wanted}")
+        raise WrongResultError(claim, f" is of {got}, and should be of {wanted}")
     found, expected = to_numpy(claim.found), np.asarray(claim.expected, dtype=np.float64)
     if found.shape != expected.shape:
-        raise AssertionError(f"{claim.what} has shape {found.shape}, not {expected.shape}")
+        raise WrongResultError(claim, f" has shape {found.shape}, not {expected.shape}")
     if found.size == 0:
         return 0.0
     error, atol = np.abs(found - expected), np.broadcast_to(claim.atol, found.shape)
@@ -101,9 +133,10 @@ def _compare(claim: Claim) -> float:
             np.argmax(np.where(wrong, np.nan_to_num(error, nan=np.inf), -1)), found.shape
         )
         where = f"[{', '.join(str(int(i)) for i in worst)}]" if worst else ""
-        raise AssertionError(
-            f"{claim.what}{where} is {found[worst]:.17g}, and should be {expected[worst]:.17g} to "
-            f"within {atol[worst]:.2g}; {np.sum(wrong)} of {found.size} entries are wrong"
+        raise WrongResultError(
+            claim,
+            f"{where} is {found[worst]:.17g}, and should be {expected[worst]:.17g} to "
+            f"within {atol[worst]:.2g}; {np.sum(wrong)} of {found.size} entries are wrong",
         )
     return float(np.max(np.divide(error, atol, out=np.zeros_like(error), where=error > 0)))
 
@@ -122,8 +155,10 @@ def _why_not(implementation: Implementation, prop: Property) -> str:
     return ""
 
 
-def run(implementation: Implementation, prop: Property, examples: float) -> Row:
-    """Run one property on about ``examples`` cases, times the property's share."""
+def run(
+    implementation: Implementation, prop: Property, examples: float, derandomize: bool = True
+) -> Row:
+    """Run one property on ``examples`` drawn cases, times its share, and on those of `always`."""
     reason = _why_not(implementation, prop)
     if reason:
         return Row(prop.name, not_run=reason)
@@ -142,42 +177,67 @@ def run(implementation: Implementation, prop: Property, examples: float) -> Row:
     if "dtypes" not in prop.varies:
         drawn["dtypes"] = implementation.dtypes
     chosen = settings(
-        max_examples=max(2, round(examples * prop.share)),
+        max_examples=max(1, round(examples * prop.share)),
+        derandomize=derandomize,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
         print_blob=False,
     )
     try:
-        chosen(given(prop.draw(**drawn))(check))()
+        # Drawn cases come first, because they shrink: what they find is shown by a small case.
+        if chosen.max_examples > 1:  # one alone is the simplest, which shows nothing
+            chosen(given(prop.draw(**drawn))(check))()
+        kept = {*prop.draw.keywords, *implementation.fixed}  # type: ignore[attr-defined]
+        for one in implementation.always:
+            asked = {name: value for name, value in one.items() if name not in kept}
+            cases = prop.draw(**drawn | asked, strides=typical)
+            with suppress(Unsatisfiable):  # where an option is fixed there may be no such case
+                settings(chosen, max_examples=1)(given(cases)(check))()
     except Exception as error:  # whatever an implementation raises is a failure of the property
         if last is None:
             raise  # nothing has been run yet: this is no failure of the implementation
-        return Row(prop.name, count, failure=_story(prop, last, error))
+        cause = _cause(error)
+        what = str(error) if isinstance(error, WrongResultError) else f"{cause}: {error}"
+        told = [what, *call_of(implementation, last, prop.needs)]
+        story = "\n    ".join([f"{prop.name}: {prop.statement}", *told])
+        return Row(prop.name, count, failure=story, cause=cause)
     return Row(prop.name, count, largest)
 
 
-def _story(prop: Property, case: Case, error: Exception) -> str:
-    """Tell a failure: the property, what came out, the last case, and a call to start from."""
-    what = str(error)
-    if not isinstance(error, AssertionError):
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        what = f"{type(error).__name__} at {frame.filename}:{frame.lineno}: {error}"
-    lines = [
-        "from spectral_stride.testing.cases import Case",
+def _cause(error: Exception) -> str:
+    """The result that is wrong, or an exception and the line that raised it."""
+    if isinstance(error, WrongResultError):
+        return error.result
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename}:{frame.lineno}"
+
+
+def call_of(implementation: Implementation, case: Case, needs: Sequence[str]) -> list[str]:
+    """Lines to paste: a call to start from, on one case, of the first function that is needed."""
+    called = next(iter(needs), "forward")
+    lines = ["from spectral_stride.testing import Case"]
+    for name in ("asarray", called):
+        function = getattr(implementation, name)
+        module, path = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+        line = f"# {name}: that of {implementation.name}"
+        if module != "__main__" and function is getattr(sys.modules.get(module), path, None):
+            line = f"from {module} import {path}" + (f" as {name}" if path != name else "")
+        lines.append(line)
+    lines += [
         f"case = {case!r}",
-        "x = asarray(case.values(case.shape), case.dtype)",
-        "strides = asarray(case.strides, case.dtype)",
+        "array = lambda values: asarray(case.laid_out(values), case.dtype)",
+        "x, strides = array(case.values(case.shape)), array(case.strides)",
     ]
-    if "vjp" in prop.needs:
+    if called == "vjp":
         lines.append("y, pullback = vjp(x, strides, **case.options)")
-        lines.append("pullback(asarray(case.values(case.out_shape, 1), case.dtype))")
-    elif "jvp" in prop.needs:
-        lines.append("dx = asarray(case.values(case.shape, 1), case.dtype)")
+        lines.append("pullback(array(case.values(case.out_shape, 1)))")
+    elif called == "jvp":
+        lines.append("dx = array(case.values(case.shape, 1))")
         lines.append("jvp(x, strides, dx, strides, **case.options)")
     else:
         lines.append("forward(x, strides, **case.options)")
-    return "\n".join([f"{prop.name}: {prop.statement}", *[f"    {one}" for one in (what, *lines)]])
+    return lines
 
 
 def check_implementation(
@@ -191,20 +251,25 @@ def check_implementation(
     few_sizes: bool = False,
     properties: Iterable[str] | None = None,
     max_examples: int | None = None,
+    derandomize: bool = True,
     **fixed: Any,
 ) -> Report:
     """Run the property suite on an implementation of the operator, ours or anyone's.
 
     Cases are drawn by Hypothesis: shapes with empty batches and axes of one sample, strides on and
     off the corners of the mask and outside their bounds, both ramps, all norms and methods, wider
-    canvases, held plans. What comes out is compared with dense float64 matrices, with central and
-    one-sided differences, and with itself.
+    canvases, held plans, arrays that are transposed, strided or broadcast views. What comes out is
+    compared with dense float64 matrices, with central and one-sided differences, and with itself.
+    Three cases are not left to chance: each property also gets an axis of 300 samples and two of
+    70, in arrays of which one is transposed, one strided and one broadcast.
 
     Parameters
     ----------
     asarray : callable
         ``asarray(values, dtype)`` makes an array of the library from a NumPy array and the name of
-        a dtype, such as `numpy.asarray`.
+        a dtype, such as `numpy.asarray` or `torch.as_tensor`. Where it keeps the strides of a
+        view, as these do, the functions below get views. A copy (`torch.tensor`) hides from the
+        suite what they do with one.
     forward : callable
         ``forward(x, strides, **options)`` returns y, as `spectral_stride.diffstride` does: x and
         strides are arrays that ``asarray`` made (strides of shape (len(axes),), in input samples
@@ -225,7 +290,11 @@ def check_implementation(
     properties : iterable of str, optional
         Names of the properties to run; all of `PROPERTIES` by default.
     max_examples : int, optional
-        Cases to draw for each property; that of Hypothesis' current profile by default.
+        Cases to draw for each property, half as many where it costs more, besides the three; that
+        of Hypothesis' current profile by default.
+    derandomize : bool, optional
+        Draw the same cases each time. False draws others each time, as Hypothesis' setting of this
+        name does.
     **fixed
         Options that are not drawn because the implementation has one value only: ``smoothness``,
         ``ramp``, ``norm`` or ``method``, for example ``ramp="outside"``.
@@ -239,8 +308,9 @@ def check_implementation(
     Raises
     ------
     AssertionError
-        If a property does not hold. The message has, for each that fails, the smallest case that
-        was found, and what came out for it.
+        If a property does not hold. The message has, for each cause, the smallest case that was
+        found, what came out for it, and a call that can be pasted; then the other properties that
+        the same result or exception is wrong in. The first cause is the one to look at first.
     ValueError, TypeError
         If an argument is out of its range.
 
@@ -284,15 +354,19 @@ def check_implementation(
             allowed = f"names from PROPERTIES, such as {', '.join(list(known)[:2])}"
             remedy = f"write properties=[{(near[0] if near[0] in known else next(iter(known)))!r}]"
             checks.refuse(ValueError, "properties", repr(one), allowed, remedy)
+    if not isinstance(derandomize, bool):
+        remedy = "leave it out to draw the same cases each time"
+        checks.refuse(TypeError, "derandomize", repr(derandomize), "True or False", remedy)
     examples = settings().max_examples
     if max_examples is not None:
         examples = checks.positive_integer("max_examples", max_examples)
     implementation = Implementation(
         name, asarray, forward, vjp, jvp, tuple(dtypes), few_sizes, fixed
     )
-    report = Report(name, tuple(run(implementation, known[one], examples) for one in chosen))
+    report = Report(
+        name, tuple(run(implementation, known[one], examples, derandomize) for one in chosen)
+    )
     if report.failures:
         count = f"{len(report.failures)} of {len(report.rows)} properties"
-        stories = "\n\n".join(row.failure for row in report.failures)
-        raise AssertionError(f"{name} does not have {count}:\n\n{stories}")
+        raise AssertionError(f"{name} does not have {count}:\n\n{report.story}")
     return report

@@ -183,6 +183,68 @@ def a_size_that_forgets_the_clamp():
     return CORE | {"forward": forward}
 
 
+def memory_read_in_its_own_order():
+    """The entries as they lie in memory, which is not always the order of the axes."""
+
+    def forward(x, strides, **options):
+        return ss.diffstride(x.ravel(order="K").reshape(x.shape), strides, **options)
+
+    return CORE | {"forward": forward}
+
+
+def gaps_in_memory_forgotten():
+    """Axes in whatever order they lie in memory, but as if each entry followed the one before."""
+
+    def forward(x, strides, **options):
+        order = np.argsort(x.strides)[::-1]
+        shape = [x.shape[axis] for axis in order]
+        dense = np.lib.stride_tricks.as_strided(x, shape, np.empty(shape, x.dtype).strides)
+        return ss.diffstride(dense.transpose(np.argsort(order)), strides, **options)
+
+    return CORE | {"forward": forward}
+
+
+def write_to_a_broadcast_input():
+    """In place where the memory is shared, and in a copy elsewhere."""
+
+    def forward(x, strides, **options):
+        y = np.array(ss.diffstride(x, strides, **options))
+        if 0 in x.strides:
+            x *= 0.5
+        return y
+
+    return CORE | {"forward": forward}
+
+
+def gradient_summed_where_memory_is_shared():
+    """The gradient of the memory, in place of that of the entries which share it."""
+
+    def shared(dx, ds, x, strides, plan):
+        axes = tuple(axis for axis, step in enumerate(x.strides) if step == 0)
+        return np.broadcast_to(dx.sum(axes, keepdims=True), dx.shape), ds
+
+    return with_pullback(shared)
+
+
+def stride_gradient_slightly_wrong_on_long_axes():
+    """1 % too much above 64 samples, as a sum in blocks may have it."""
+
+    def change(dx, ds, x, strides, plan):
+        return dx, (ds * np.where(np.array(plan.sizes) > 64, 1.01, 1)).astype(ds.dtype)
+
+    return with_pullback(change)
+
+
+def output_slightly_wrong_on_very_long_axes():
+    """1 % too much above 256 samples."""
+
+    def forward(x, strides, **options):
+        y = ss.diffstride(x, strides, **options)
+        return y * y.dtype.type(1.01 if max(planned(x, strides, options).sizes) > 256 else 1)
+
+    return CORE | {"forward": forward}
+
+
 MUTANTS = [
     wrong_corner_subgradient,
     mask_off_by_one_bin,
@@ -196,4 +258,10 @@ MUTANTS = [
     gradient_dead_at_a_bound,
     tangent_without_the_strides,
     a_size_that_forgets_the_clamp,
+    memory_read_in_its_own_order,
+    gaps_in_memory_forgotten,
+    write_to_a_broadcast_input,
+    gradient_summed_where_memory_is_shared,
+    stride_gradient_slightly_wrong_on_long_axes,
+    output_slightly_wrong_on_very_long_axes,
 ]

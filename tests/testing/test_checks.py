@@ -13,6 +13,7 @@ import spectral_stride as ss
 from spectral_stride.testing import PROPERTIES, Case, check_implementation
 from spectral_stride.testing.__main__ import main
 from spectral_stride.testing.agreement import check_agreement
+from spectral_stride.testing.cases import LAYOUTS
 from spectral_stride.testing.implementation import Implementation
 from spectral_stride.testing.known import KNOWN, Known, UnavailableError
 from tests.testing.mutants import CORE, MUTANTS, norm_swapped
@@ -33,16 +34,151 @@ def without_shrinking():
 @pytest.mark.usefixtures("without_shrinking")
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_the_suite_rejects(mutant):
-    """Every mutant falls, and by a property: not because it cannot be called."""
+    """Every mutant falls to few cases, and by a property: not because it cannot be called."""
     implementation, failure = mutant(), ""
     for prop in PROPERTIES:
         try:
-            check_implementation(**implementation, properties=[prop.name])
+            check_implementation(**implementation, properties=[prop.name], max_examples=10)
         except AssertionError as error:
             failure = str(error)
             break  # one is enough
     assert failure.startswith("this implementation does not have 1 of 1 properties")
     assert "Error at" not in failure
+
+
+def layouts_of(x):
+    """How an array of two axes or more lies in memory: what is wrong with taking it as it lies."""
+    found = set()
+    if 0 in x.strides:
+        found.add("broadcast")
+    elif list(x.strides) == sorted(x.strides) and not x.flags.c_contiguous:
+        found.add("transposed")
+    elif min(x.strides) > x.itemsize:
+        found.add("strided")
+    return found
+
+
+@pytest.mark.parametrize("prop", PROPERTIES, ids=str)
+def test_every_property_meets_long_axes_and_every_layout(prop):
+    """However few are drawn; in each array that the implementation is given."""
+    sizes, layouts = set(), {}
+
+    def seen(function):
+        def call(x, strides, *others, plan=None, **options):
+            plan = plan or ss.make_plan(x.shape, strides, **options)
+            sizes.update(plan.sizes)
+            for place, array in enumerate((x, *others[:1])):  # x, and dx of a tangent
+                layouts.setdefault((function, place), set()).update(layouts_of(array))
+            found = function(x, strides, *others, plan=plan)
+            if function is not ss.vjp:
+                return found
+
+            def pullback(g):
+                layouts.setdefault((function, 1), set()).update(layouts_of(g))
+                return found[1](g)
+
+            return found[0], pullback
+
+        return call
+
+    forward, vjp, jvp = map(seen, (ss.diffstride, ss.vjp, ss.jvp))
+    check_implementation(
+        np.asarray, forward, vjp=vjp, jvp=jvp, properties=[prop.name], max_examples=1
+    )
+    assert max(sizes) > 256
+    assert any(64 < size <= 256 for size in sizes)
+    assert layouts
+    assert all(found == {"broadcast", "transposed", "strided"} for found in layouts.values())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(3, 5), (5,), (1, 5), (0, 5), (2, 3, 4)])
+def test_a_layout_changes_no_value(layout, dtype, shape):
+    """And what it gives may be written to, as PyTorch wants it."""
+    case = Case(shape, (len(shape) - 1,), (2.0,), dtype=dtype, layout=layout)
+    values = case.values(shape)
+    array = case.laid_out(values)
+    assert array.dtype == dtype
+    assert array.flags.writeable
+    np.testing.assert_array_equal(array, values)
+
+
+@pytest.mark.parametrize("name", ["numpy", "array_api_strict", "torch", "spectral_stride.torch"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_libraries_that_know_strides_keep_them(name, layout, dtype):
+    """The implementation is given the view, and no copy in the order of the axes."""
+    asarray = next(known for known in KNOWN if known.name == name).load().asarray
+    case = Case((3, 5), (1,), (2.0,), dtype=dtype, layout=layout)
+    given = case.laid_out(case.values(case.shape))
+    found = asarray(given, dtype)
+    if hasattr(found, "stride"):
+        steps = tuple(found.itemsize * step for step in found.stride())
+    else:
+        steps = np.asarray(found).strides
+    assert steps == given.strides
+    assert layouts_of(given) == {layout} - {"contiguous"}
+
+
+def test_the_same_cases_are_drawn_each_time_unless_others_are_asked_for():
+    name = "output_is_the_dense_matrix_times_the_input"
+
+    def drawn(**options):
+        seen = []
+
+        def forward(x, strides, **options):
+            seen.append((x.tobytes(), strides.tobytes()))
+            return ss.diffstride(x, strides, **options)
+
+        check_implementation(np.asarray, forward, properties=[name], max_examples=20, **options)
+        return seen
+
+    assert drawn() == drawn()
+    assert drawn(derandomize=False) != drawn(derandomize=False)
+
+
+def wrong_forward(x, strides, **options):
+    """For a paste, that imports it."""
+    return ss.diffstride(x, strides, **options) * 1.001
+
+
+def wrong_vjp(x, strides, **options):
+    """Wrong in the stride gradients, and it cannot count axes from the end."""
+    y, pullback = ss.vjp(x, strides, **options)
+    if min(options.get("axes") or [0]) < 0:
+        raise RuntimeError("no such axis")
+
+    def doubled(g):
+        dx, ds = pullback(g)
+        return dx, 2 * ds
+
+    return y, doubled
+
+
+@pytest.mark.usefixtures("without_shrinking")
+def test_failures_are_told_by_cause_and_the_first_cause_first():
+    """One story a cause, with the others that it explains, and a call that runs as it is pasted."""
+    with pytest.raises(AssertionError) as caught:
+        check_implementation(np.asarray, wrong_forward, vjp=wrong_vjp, max_examples=10)
+    head, first, rest, *others = str(caught.value).split("\n\n")
+    assert re.fullmatch(r"this implementation does not have \d+ of \d+ properties:", head)
+    assert first.startswith("output_is_the_dense_matrix_times_the_input: ")
+    assert "    the same (y) in:\n        constants_are_multiplied_by" in first
+    where = re.escape(f"{Path(__file__)}:")
+    assert re.fullmatch(
+        rf"The rest may follow from this \(RuntimeError at {where}\d+, dstrides\):", rest
+    )
+    assert len(others) == 2
+    assert re.search(rf"RuntimeError at {where}\d+: no such axis", others[0])
+    assert re.search(r"^    dstrides.* is .*, and should be", others[1], re.MULTILINE)
+    for story in (first, *others):
+        code = story[story.index("    from ") :].partition("\n    the same")[0]
+        exec("\n".join(line.strip() for line in code.splitlines()), {})
+    # What does not hold is counted once each, told or named.
+    counted = re.findall(r"\d+", head)[0]
+    names = [prop.name for prop in PROPERTIES if re.search(rf"\b{prop.name}\b", str(caught.value))]
+    assert len(names) == int(counted)
 
 
 def test_a_failure_shows_the_smallest_case():
@@ -170,6 +306,7 @@ def test_an_implementation_may_have_one_value_of_an_option(fixed):
         ({"axes": (1,)}, r"axes: got \(1,\); allowed: options that can be held fixed: smoothness"),
         ({"properties": ["linear"]}, r"properties: got 'linear'; .* write properties=\['"),
         ({"max_examples": 0}, "max_examples: got 0"),
+        ({"derandomize": 3}, "derandomize: got 3; allowed: True or False"),
         ({"dtypes": "float64"}, r"dtypes: got 'float64'; .*write dtypes=\['float64'\]"),
         ({"dtypes": ()}, r"dtypes: got \(\); allowed: a sequence of one or more"),
         ({"properties": []}, r"properties: got \[\]"),
@@ -205,7 +342,7 @@ def test_the_table(capsys):
     """Names, cases and largest errors of what is installed; 0 when all is well."""
     assert main(["--examples", "2", "--only", "numpy", "array_api_strict"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"output is the dense matrix times the input +2 0\.\d\d +2 0\.\d\d", printed)
+    assert re.search(r"output is the dense matrix times the input +5 0\.\d\d +3 0\.\d\d", printed)
     assert "float32 below, float64 above" in printed
 
 

@@ -41,19 +41,21 @@ def test_every_implementation_has_every_property(known, prop, monkeypatch):
     if not known.name.startswith("spectral_stride."):
         block_fast(monkeypatch)
     # Half as many as of other tests: each of these is two dozen properties on eight libraries.
-    row = run(load_or_skip(known), prop, settings().max_examples / 2 * known.share)
+    examples = settings().max_examples / 2 * known.share
+    implementation = load_or_skip(known)
+    row = run(implementation, prop, examples, settings().derandomize)
     assert not row.failure, row.failure
     assert not row.not_run, row.not_run
-    assert row.cases >= 2
+    assert row.cases >= len(implementation.always)
     assert row.largest <= 1
 
 
 def assert_agreement(implementations, examples, record_property):
     """Every pair agrees, on as many cases as asked; the observed maxima are recorded."""
-    report = check_agreement(implementations, examples)
+    report = check_agreement(implementations, examples, settings().derandomize)
     assert not report.failures, "\n".join(row.failure for row in report.failures)
     for row in report.rows:
-        assert row.cases >= examples // 2
+        assert row.cases >= examples // 2 + 1
         record_property(row.property, row.largest)
     # Different libraries round differently: were nothing compared, all would be zero.
     assert max(row.largest for row in report.rows) > 0
@@ -69,7 +71,7 @@ def test_every_pair_of_implementations_agrees(record_property):
             # Not in silence: each is a skip with its reason in the test above.
             record_property(known.name, str(reason))
     assert len(implementations) >= 2
-    assert_agreement(implementations, max(12, settings().max_examples // 5), record_property)
+    assert_agreement(implementations, max(6, settings().max_examples // 5), record_property)
 
 
 @pytest.mark.gpu
@@ -98,7 +100,8 @@ def test_hips_autograd_passes_the_suite(check_property):
     def jvp(x, strides, dx, dstrides, **options):
         return make_jvp(of_both(x, strides, options))((x, strides))((dx, dstrides))
 
-    check_property(np.asarray, hips_autograd.diffstride, vjp=vjp, jvp=jvp)
+    drawn = {"derandomize": settings().derandomize}
+    check_property(np.asarray, hips_autograd.diffstride, vjp=vjp, jvp=jvp, **drawn)
 
 
 def test_mygrad_passes_the_suite(check_property):
@@ -117,7 +120,7 @@ def test_mygrad_passes_the_suite(check_property):
 
         return forward(x, strides, **options), pullback
 
-    check_property(np.asarray, forward, vjp=vjp)
+    check_property(np.asarray, forward, vjp=vjp, derandomize=settings().derandomize)
 
 
 @pytest.mark.parametrize("name", ["hips_autograd", "mygrad_operation"])
