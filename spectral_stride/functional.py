@@ -61,7 +61,7 @@ def stride_bounds(
     smoothness : float, optional
         Width R of the ramp in DFT bins.
     ramp : {"inside", "outside"}, optional
-        Where the ramp lies: above or below the strided Nyquist bin.
+        Where the ramp lies: below the strided Nyquist bin, or above it, as published.
 
     Returns
     -------
@@ -128,14 +128,15 @@ def make_plan(
     smoothness : float, optional
         Width R of the soft edge in DFT bins; 0 is a hard crop, whose strides have no gradient.
     ramp : {"inside", "outside"}, optional
-        Where the soft edge lies: above the strided Nyquist bin, as published, or below it, so that
-        the output has the size of a strided convolution.
+        Where the soft edge lies: below the strided Nyquist bin, so that the output has the size of
+        a strided convolution, or above it, as published.
     norm : {"forward", "ortho", "backward"}, optional
         As in `numpy.fft`: a constant keeps its value, grows by sqrt(N/n), or by N/n (as published).
     crop : bool, optional
         If False the mask is applied and every size stays.
     multiple_of : int, optional
-        Round every output size up to a multiple (at most N): the same signal, sampled more finely.
+        Round every output size up to a multiple (at most N), and so sample what the mask lets pass
+        more finely. (An even n shows a wave in its bin n/2 at half its height; a larger n, whole.)
     out_sizes : sequence of int, optional
         Exact output sizes, from 2 K with ramp "outside" and ceil(N/s) with "inside" (fewer would
         alias) to N; not together with ``multiple_of``.
@@ -486,7 +487,7 @@ def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "i
     smoothness : float, optional
         Width R of the ramp in DFT bins; with 0 the mask is 1 below the edge and 0 from it on.
     ramp : {"inside", "outside"}, optional
-        Where the ramp lies: above or below the strided Nyquist bin.
+        Where the ramp lies: below the strided Nyquist bin, or above it, as published.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.signal
 from hypothesis import strategies as st
 
 import spectral_stride as ss
@@ -58,3 +59,18 @@ def test_pooling_in_half_precision(dtype):
     expected = np.cos(2 * np.pi * np.arange(8) / 8)
     assert_array(y, expected, like=x, atol=4 * float(load("torch").finfo(x.dtype).eps))
     assert dtype_name(y) == dtype
+
+
+def test_the_last_bin_of_an_even_size_is_at_half_its_height():
+    """Unlike scipy.signal.resample, which doubles it: docs/how-it-works.md says why."""
+    cosine = np.cos(2 * np.pi * 8 * np.arange(32) / 32)
+    sine = np.sin(2 * np.pi * 8 * np.arange(32) / 32)
+    signs = (-1.0) ** np.arange(16)
+    np.testing.assert_allclose(ss.spectral_pool(cosine, (16,)), signs / 2, atol=1e-14)
+    np.testing.assert_allclose(scipy.signal.resample(cosine, 16), signs, atol=1e-14)
+    np.testing.assert_allclose(ss.spectral_pool(sine, (16,)), 0, atol=1e-14)
+    whole = np.cos(2 * np.pi * 8 * np.arange(17) / 17)
+    np.testing.assert_allclose(ss.spectral_pool(cosine, (17,)), whole, atol=1e-14)
+    # A doubled bin would add energy.
+    energy = np.sum(ss.spectral_pool(cosine, (16,), norm="ortho") ** 2)
+    assert energy == pytest.approx(np.sum(cosine**2) / 2)

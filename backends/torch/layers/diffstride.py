@@ -59,8 +59,8 @@ class DiffStride(HasStrideSettings, nn.Module):
     smoothness : float, optional
         Width R of the mask's ramp in DFT bins. With 0 the strides have no gradient.
     ramp : {"inside", "outside"}, optional
-        Ramp above the strided Nyquist bin, as published (stride 2 maps 32 to 24), or below it
-        (stride 2 maps 32 to 16, as a strided convolution does).
+        Ramp below the strided Nyquist bin (stride 2 maps 32 to 16, as a strided convolution does),
+        or above it, as published (stride 2 maps 32 to 24).
     norm : {"forward", "ortho", "backward"}, optional
         As in `torch.fft`; by default a constant keeps its value.
     shared : bool, optional
