@@ -25,7 +25,7 @@ def refuse(option: str, got: object, allowed: str, remedy: str) -> NoReturn:
 
 
 class Refusals:
-    """Faults of one option, kept until all has been looked at, and then told together.
+    r"""Faults of one option, kept until all has been looked at, and then told together.
 
     Parameters
     ----------
@@ -41,12 +41,11 @@ class Refusals:
     >>> from spectral_stride.torch.training.refusal import Refusals
     >>> faults = Refusals("--data")
     >>> faults.tell()
-    >>> faults.add("a.png, which is empty", "files with content", "leave it out")
-    >>> faults.add("b.png, which is empty", "files with content", "leave it out")
-    >>> faults.tell()
-    Traceback (most recent call last):
-        ...
-    spectral_stride.torch.training.refusal.RefusedError: --data: got a.png, which is empty; ...
+    >>> faults.add("a.png", "files", "mend it")
+    >>> faults.add("b.png", "files", "mend it")
+    >>> print(*faults.lines, sep="\n")
+    --data: got a.png; allowed: files; instead: mend it
+    --data: got b.png; allowed: files; instead: mend it
     """
 
     def __init__(self, option: str) -> None:
