@@ -35,9 +35,11 @@ def check_every_entry(name: str, x: Array) -> None:
     """Refuse an array that leaves entries out: masked, sparse, or of rows of several lengths."""
     if is_masked(x):
         checks.masked(name, x)
-    for kind in ("nested", "sparse", "sparse_csr", "mkldnn"):
-        if getattr(x, f"is_{kind}", False):
-            checks.not_dense(name, kind)
+    if getattr(x, "is_nested", False):
+        checks.not_dense(name, "nested")
+    layout = str(getattr(x, "layout", "torch.strided"))
+    if layout.startswith("torch.") and layout != "torch.strided":
+        checks.not_dense(name, layout.removeprefix("torch.").lstrip("_"))
 
 
 def has_no_values(x: Array) -> bool:

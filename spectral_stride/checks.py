@@ -81,8 +81,8 @@ def known_options(function: Callable[P, R]) -> Callable[P, R]:
     def checked(*arguments: P.args, **options: P.kwargs) -> R:
         for option, value in options.items():
             if option not in names:
-                near = (get_close_matches(option, names, 1) or names)[0]
-                remedy = f"write {near}=..."
+                near = get_close_matches(option, names, 1)
+                remedy = f"write {near[0]}=..." if near else "leave it out"
                 who = f"{type(arguments[0]).__name__}: " if is_constructor else ""
                 refuse(TypeError, f"{who}{option}", shown(value), ", ".join(names), remedy)
         return function(*arguments, **options)

@@ -65,10 +65,8 @@ def complexity(strides_per_layer: Iterable[Any]) -> Any:
             checks.strides(values)
             product = math.prod(values)
             relative_size = relative_size / product if product else math.inf
-            if not is_array_api_obj(relative_size) and not math.isfinite(relative_size):
-                allowed = "strides that leave the network a size below 1e308"
-                checks.refuse(
-                    ValueError, "strides_per_layer", checks.shown(strides), allowed, remedy
-                )
         total = total + relative_size
+        if not is_array_api_obj(total) and not math.isfinite(total):
+            allowed = "strides that leave the network a size below 1e308"
+            checks.refuse(ValueError, "strides_per_layer", checks.shown(strides), allowed, remedy)
     return total

@@ -16,6 +16,7 @@ from spectral_stride.arrays import (
     DType,
     Namespace,
     cast,
+    check_every_entry,
     has_no_values,
     namespace_of,
     working_dtype,
@@ -585,6 +586,7 @@ def stride_vector(xp: Namespace, x: Array, name: str, values: Any, plan: Plan) -
     An array is returned as it is; numbers become one like x, in working precision.
     """
     if is_array_api_obj(values) and array_namespace(values) is xp:
+        check_every_entry(name, values)
         checks.stride_array(name, tuple(values.shape), values.dtype)
         checks.stride_count(name, values.shape[0], plan.axes)
         if has_no_values(values) and not has_no_values(x):

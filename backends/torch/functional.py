@@ -21,7 +21,6 @@ def check_tensor(x: Any) -> None:
         checks.refuse(TypeError, "x", type(x).__name__, "a torch.Tensor", remedy)
     if x.layout != torch.strided or x.is_nested or x.dtype not in REAL:
         namespace_of("x", x)  # which says what is allowed
-        checks.not_dense("x", str(x.layout).removeprefix("torch."))
 
 
 def diffstride(

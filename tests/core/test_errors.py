@@ -517,18 +517,20 @@ def test_a_column_of_a_table_is_no_masked_array():
     check(refused, "x", "Series", "an array of a library", "numpy.asarray(x")
 
 
-def test_strides_are_not_missing():
-    refused = refusal(TypeError, ss.diffstride, X, np.ma.array([2.0], mask=[True]))
+@pytest.mark.parametrize("options", [{}, {"plan": ss.make_plan(X.shape, (2.0,))}], ids=["", "plan"])
+def test_strides_are_not_missing(options):
+    refused = refusal(TypeError, ss.diffstride, X, np.ma.array([2.0], mask=[True]), **options)
     check(refused, "strides", "a masked array (MaskedArray)", "all there", "strides.filled(value)")
 
 
-@pytest.mark.parametrize("kind", ["sparse", "sparse_csr", "nested", "mkldnn"])
+@pytest.mark.parametrize("kind", ["sparse_coo", "sparse_csr", "sparse_csc", "nested", "mkldnn"])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_tensors_that_are_not_dense(kind):
     """Some were taken, and others failed inside of PyTorch."""
     torch = load("torch")
     made = {
-        "sparse": torch.Tensor.to_sparse,
+        "sparse_coo": torch.Tensor.to_sparse,
+        "sparse_csc": torch.Tensor.to_sparse_csc,
         "sparse_csr": torch.Tensor.to_sparse_csr,
         "nested": lambda x: torch.nested.nested_tensor([x[0], x[1, :4]]),
         "mkldnn": torch.Tensor.to_mkldnn,

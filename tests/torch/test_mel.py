@@ -220,7 +220,19 @@ def loaded_with_its_memory(net, values):
     net.load_state_dict(values, assign=True)
 
 
-@pytest.mark.parametrize("load", [onto_memory_and_loaded, loaded_with_its_memory])
+def loaded_and_moved(net, values):
+    net.load_state_dict(values, assign=True)
+    net.to("cpu")
+
+
+def moved_in_every_way(net, values):
+    net.half().to_empty(device="cpu").float().load_state_dict(values)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [onto_memory_and_loaded, loaded_with_its_memory, loaded_and_moved, moved_in_every_way],
+)
 def test_a_network_that_was_built_without_values(load, monkeypatch):
     # What new memory holds is not left to chance.
     empty_like = torch.empty_like

@@ -26,19 +26,22 @@ class Constants(nn.Module):
             self.register_buffer(name, value.to(here), persistent=False)
 
     def settle_constants(self, device: torch.device) -> None:
-        """Give the buffers memory on a device, where they have none.
-
-        So it is where ``load_state_dict(..., assign=True)`` gave memory to the parameters alone.
-        """
-        for name, value in self.constants().items():
-            if getattr(self, name).is_meta:
+        """Bring the buffers to a device, also from the meta device, where they have no values."""
+        with torch.inference_mode(False):  # for whoever trains later
+            for name, value in self.constants().items():
                 setattr(self, name, value.to(device))
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         """Move the module as PyTorch does, and fill buffers that have got other memory."""
+        values = self.constants()
+        for name, value in values.items():
+            if getattr(self, name).is_meta:
+                # What has no values cannot be moved. load_state_dict(..., assign=True) gives some
+                # to parameters alone.
+                setattr(self, name, value.clone())
         before = dict(self._buffers)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, value in self.constants().items():
+        for name, value in values.items():
             buffer = getattr(self, name)
             if buffer is not before[name]:
                 buffer.copy_(value)

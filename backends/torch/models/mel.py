@@ -153,7 +153,7 @@ class LogMel(Constants):
         if x.ndim != 2:
             allowed, remedy = "(batch, samples)", "write x[None] for one waveform"
             checks.refuse(ValueError, "x", f"shape {tuple(x.shape)}", allowed, remedy)
-        if self.window.is_meta:
+        if self.window.device != x.device:
             self.settle_constants(x.device)
         dtype = torch.promote_types(x.dtype, torch.float32)
         # Loud bands have more power than float16 has numbers.

@@ -251,7 +251,7 @@ class Classifier(Constants, lightning.LightningModule):
         return self.recipe.compiles and self.device.type == "cuda"
 
     def _normalized(self, x: torch.Tensor) -> torch.Tensor:
-        if self.mean.is_meta:
+        if self.mean.device != x.device:
             self.settle_constants(x.device)
         x = (x.float() - self.mean) / self.std
         if self.recipe.channels_last and x.ndim == 4:

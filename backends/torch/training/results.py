@@ -13,7 +13,7 @@ from spectral_stride.torch.training.config import LONGEST_STRIDE
 # a network gets smaller, or tasks.
 MOST = 10**18
 LONGEST = 1e12
-LARGEST_MAP = 10**6
+LARGEST_MAP = 10**5
 MOST_PARTS = 100
 # Characters of a name.
 LONGEST_NAME = 200

@@ -102,8 +102,7 @@ def test_the_folders_of_splits_may_have_capitals(tmp_path):
 
 
 def test_what_libsndfile_reads_is_a_recording_by_its_ending(tmp_path):
-    forms = {".aifc": "AIFF", ".au": "AU", ".caf": "CAF", ".rf64": "RF64", ".sph": "NIST"}
-    forms |= {".w64": "W64", ".wave": "WAV"}
+    forms = {".aifc": "AIFF", ".wave": "WAV"}
     contents = {ending: wav(tone(0), kind=kind) for ending, kind in forms.items()}
     contents[".opus"] = wav(tone(0, 8000), 8000, "OPUS", "OGG")
     contents[".mp3"] = wav(tone(0, 8000), 8000, "MPEG_LAYER_III", "MP3")

@@ -94,3 +94,9 @@ def test_splits_that_cannot_be_used_are_refused(tmp_path):
     refused(tmp_path / "d", "d, whose split 'test' is empty")
     few = write(tmp_path / "c", train=image_table(colours(6), [0, 0, 0, 0, 0, 1]))
     refused(few, r"6 rows for 2 classes in column 'label', 1 of them of 'dog'")
+
+
+def test_a_split_in_capitals_that_would_be_left_out_is_refused(tmp_path):
+    for name, count in (("train", 4), ("validation", 2), ("Test", 2)):
+        image_table(colours(count)).to_parquet(tmp_path / f"{name}.parquet")
+    refused(tmp_path, r"Test\.parquet, whose split is written in capitals")

@@ -195,6 +195,7 @@ def break_summary(change):
         (lambda f: (f / "summary.json").write_bytes(b"\xff\xfe"), "summary.json"),
         (lambda f: (f / "summary.json").write_text("[]"), "summary.json"),
         (break_summary(lambda s: s.pop("train_samples")), "summary.json"),
+        (break_summary(lambda s: s.update(runs=[])), "summary.json"),
         (break_summary(lambda s: s["runs"][0].pop("step_seconds")), "summary.json"),
         (break_summary(lambda s: s["runs"][0].pop("seconds")), "summary.json"),
         (break_summary(lambda s: s["runs"][0].update(test_accuracy="high")), "summary.json"),

@@ -152,8 +152,8 @@ def _open(
             refuse_unreadable(faults, str(place))
         faults.tell()
         tables = open_folder(name, path, config, labels or None)
-        if config is None and list(tables) == ["train"]:
-            refuse_capitals(path)
+        if config is None:
+            refuse_capitals(path, tables)
         return tables, None, ()
     if path.is_file():
         if path.suffix != ".parquet":

@@ -138,11 +138,11 @@ def _name_like(source: str, wanted: str, tables: Mapping[str, Any]) -> str | Non
     return names[0] if names else None
 
 
-def refuse_capitals(folder: Path) -> None:
-    """Refuse a folder of tables in which the name of a split has capitals.
+def refuse_capitals(folder: Path, tables: Mapping[str, Any]) -> None:
+    """Refuse a folder of tables in which the name of a split that was not opened has capitals.
 
-    `datasets` knows splits by names in small letters, and would take all rows, or some, for
-    training. A README.md may say otherwise.
+    `datasets` knows most splits by names in small letters alone. It would take the rows of others
+    for training, or leave them out. A README.md may say otherwise.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def refuse_capitals(folder: Path) -> None:
         words = re.split(r"[-._ 0-9]", path.name)
         splits = [word for word in words if word.lower() in (*TRAIN_NAMES, *TEST_NAMES)]
         is_part = path.suffix == ".parquet" or path.is_dir()
-        if is_part and not all(word.islower() for word in splits):
+        if is_part and not all(word.islower() or word in tables for word in splits):
             got = f"{path}, whose split is written in capitals"
             faults.add(got, "names of splits in small letters beside tables", "rename it")
     faults.tell()

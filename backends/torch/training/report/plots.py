@@ -102,7 +102,7 @@ def mask_of(run: dict[str, Any], config: dict[str, Any], size: int, stride: floa
     if run["downsampling"] == "diffstride":
         mask = soft_mask(size, stride, smoothness=config["smoothness"], ramp=config["ramp"])
     elif run["downsampling"] == "spectral":
-        mask = soft_mask(size, stride, smoothness=0.0, ramp="inside")
+        mask = soft_mask(size, stride, smoothness=0.0)
     else:
         # A strided convolution takes every frequency; those that do not fit fold onto lower ones.
         mask = np.ones(size // 2 + 1)

@@ -195,6 +195,8 @@ def _runs_of(folder: Path) -> list[TrainedRun]:
     summary = _read_json(path)
     about = _read_json(folder / CONFIG)
     try:
+        if not isinstance(summary["runs"], list) or not summary["runs"]:
+            raise ValueError("without a training")
         for trained in summary["runs"]:
             check_result(trained)
         samples = [whole(summary[f"{part}_samples"], part, 1, MOST) for part in ("train", "test")]
