@@ -2,7 +2,8 @@
 
 With X = rfft(x), y = irfft(m X) on n samples is the real matrix A, where P and Q hold the cosine
 and sine rows of the kept bins on the output and on the input grid. Only the bins on the ramp depend
-on the stride: dA/ds = P^T diag(d) Q over those alone, with d = w dm/ds gain/N.
+on the stride: dA/ds = P^T diag(d) Q over those alone, with d = w dm/ds gain/N. A hard plan has
+m = 1 in A, and the d of the soft mask.
 """
 
 from collections.abc import Callable
@@ -43,6 +44,8 @@ class AxisMap:
         Samples N and n.
     norm : str
         As of the plan.
+    is_identity : bool
+        Whether A is the identity, by which nothing is multiplied.
     """
 
     mask: Array
@@ -50,6 +53,7 @@ class AxisMap:
     size: int
     out_size: int
     norm: str
+    is_identity: bool = False
     has_fft: ClassVar[bool] = True
     _matrix: Array | None = field(default=None, init=False, repr=False)
     _ramp_rows: Array | None = field(default=None, init=False, repr=False)
@@ -153,6 +157,8 @@ def resampling(
     """What strides, of shape (len(axes),), make of each planned axis.
 
     Without ``learn`` nothing is prepared for derivatives in them; ``stop`` is that of `cutoff`.
+    With it a hard mask is 1 and has the soft one's derivatives of every order, and so an axis that
+    keeps its size has a matrix too.
     """
     xp = array_namespace(strides)
     maps: list[AxisMap | None] = []
@@ -162,9 +168,15 @@ def resampling(
             continue
         c = cutoff(strides[position], size, plan.smoothness, plan.ramp, stop)
         bins = xp.arange(out_size // 2 + 1, dtype=strides.dtype, device=device(strides))
-        mask = mask_on(bins, c, plan.smoothness, plan.ramp)
+        mask = xp.ones_like(bins)
+        if not plan.hard:
+            mask = mask_on(bins, c, plan.smoothness, plan.ramp)
+        elif stop is not None:
+            soft = mask_on(bins, c, plan.smoothness, plan.ramp)
+            mask = mask + (soft - stop(soft))
         on_ramp = _on_ramp(c, size, out_size, plan) if learn and plan.smoothness > 0 else None
-        maps.append(AxisMap(mask, on_ramp, size, out_size, plan.norm))
+        is_identity = plan.hard and size == out_size and stop is None
+        maps.append(AxisMap(mask, on_ramp, size, out_size, plan.norm, is_identity))
     return Resampling(plan, tuple(maps))
 
 
@@ -177,10 +189,10 @@ def _on_ramp(c: Array, size: int, out_size: int, plan: Plan) -> Ramp:
 
 
 def hard_crop(x: Array, plan: Plan) -> Resampling:
-    """The map of a hard crop, whose mask is 1 on every kept bin; an uncropped axis is left."""
+    """The map of a hard crop, whose mask is 1 on every kept bin."""
     xp, dtype = array_namespace(x), working_dtype(array_namespace(x), x.dtype)
-    maps: list[AxisMap | None] = []
+    maps = []
     for size, out_size in zip(plan.sizes, plan.out_sizes, strict=True):
         mask = xp.ones(out_size // 2 + 1, dtype=dtype, device=device(x))
-        maps.append(None if size == out_size else AxisMap(mask, None, size, out_size, plan.norm))
+        maps.append(AxisMap(mask, None, size, out_size, plan.norm, size == out_size))
     return Resampling(plan, tuple(maps))

@@ -508,6 +508,18 @@ def out_sizes_uncropped() -> NoReturn:
     )
 
 
+def hard_crops(hard: bool, crop: bool) -> None:
+    """Refuse a hard crop that is to crop nothing."""
+    if hard and not crop:
+        refuse(
+            ValueError,
+            "hard",
+            "hard=True together with crop=False",
+            "one of the two: a hard crop to the input's sizes is the input",
+            "leave crop=True, or write hard=False",
+        )
+
+
 def out_sizes_multiple() -> NoReturn:
     """Refuse to round sizes that are given."""
     refuse(

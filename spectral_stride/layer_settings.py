@@ -33,7 +33,7 @@ class StrideSettings:
         How many axes are resampled.
     axes : sequence of int, optional
         Which ones. By default the last ones, or with ``channels_last`` those before the last one.
-    smoothness, ramp, norm, crop, multiple_of, method : optional
+    smoothness, ramp, norm, crop, multiple_of, method, hard : optional
         As of `spectral_stride.make_plan`.
     shared : bool, optional
         Whether all axes have one stride. The parameter has one entry then, and ``ndim`` otherwise.
@@ -77,6 +77,7 @@ class StrideSettings:
     multiple_of: int
     method: str
     channels_last: bool
+    hard: bool = False  # which settings that were saved before do not have
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class StrideSettings:
         multiple_of: int = 1,
         method: str = "auto",
         channels_last: bool = False,
+        hard: bool = False,
     ) -> None:
         ndim = checks.positive_integer("ndim", ndim, most=checks.MOST_AXES)
         channels_last = checks.truth("channels_last", channels_last, False)
@@ -103,6 +105,9 @@ class StrideSettings:
         norm = checks.one_of("norm", norm, checks.NORMS)
         method = checks.one_of("method", method, checks.METHODS)
         multiple_of = checks.positive_integer("multiple_of", multiple_of)
+        crop = checks.truth("crop", crop, True)
+        hard = checks.truth("hard", hard, False)
+        checks.hard_crops(hard, crop)
         vars(self).update(
             ndim=ndim,
             axes=distinct,
@@ -112,10 +117,11 @@ class StrideSettings:
             shared=checks.truth("shared", shared, False),
             lower=least,
             upper=most,
-            crop=checks.truth("crop", crop, True),
+            crop=crop,
             multiple_of=multiple_of,
             method=method,
             channels_last=channels_last,
+            hard=hard,
         )
 
     def start(self, strides: tuple[float, ...]) -> tuple[float, ...]:
@@ -189,7 +195,7 @@ class StrideSettings:
         axes = self.axes_in(len(shape))
         shape = with_batch_of_one(shape, axes)
         return sized_plan(
-            shape, axes, out_sizes, self.smoothness, self.ramp, self.norm, self.method
+            shape, axes, out_sizes, self.smoothness, self.ramp, self.norm, self.method, self.hard
         )
 
     def out_size(self, size: int, stride: float) -> int:
@@ -321,6 +327,7 @@ class HasStrideSettings:
     crop: bool = _setting("crop")
     multiple_of: int = _setting("multiple_of")
     method: str = _setting("method")
+    hard: bool = _setting("hard")
 
 
 class HasPoolSettings:

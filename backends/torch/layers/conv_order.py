@@ -133,7 +133,10 @@ def resamples_first(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:
     product, spread = (RESAMPLING, DILATED) if k_h * k_w > 1 else (1, 1)
     # Last axis first, as the core does it.
     first: int = conv.in_channels * (height * width + height * k_h * rows) * k_w * columns
-    after: int = conv.out_channels * (tall * wide + tall * rows) * columns
+    # Behind the convolution a hard crop leaves an axis that keeps its size as it is.
+    lines = tall * wide * (columns < wide or not plan.hard)
+    lines += tall * rows * (rows < tall or not plan.hard)
+    after: int = conv.out_channels * lines * columns
     return (
         product * first + spread * mixing * rows * columns < product * after + mixing * tall * wide
     )

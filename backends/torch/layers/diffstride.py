@@ -80,6 +80,9 @@ class DiffStride(HasStrideSettings, nn.Module):
         last.
     method : {"auto", "matmul", "fft"}, optional
         How an axis is computed.
+    hard : bool, optional
+        Crop hard to the same sizes, as `SpectralPool` does, while the strides learn from the ramp
+        that the output does not have: see Notes. Not together with ``crop=False``.
     device, dtype : optional
         Of the parameter.
 
@@ -125,6 +128,11 @@ class DiffStride(HasStrideSettings, nn.Module):
     a compiled network compiles again; an exported program stays as it is. Held sizes are planned
     anew then, of the strides that they were held at, within the bounds of now.
     ``layer.settings = dataclasses.replace(layer.settings, lower=3, upper=4)`` sets several at once.
+
+    With ``hard=True`` the output is spectral pooling to the sizes of the present strides, and the
+    network never sees the ramp: at equal sizes it takes away what the crop would keep. At stride 1
+    the layer is the identity, and outside of training computes nothing. The gradient in the strides
+    is a straight-through estimate, and no derivative of the output: see `spectral_stride.vjp`.
 
     Use `param_groups` to keep weight decay away from strides: it would pull every stride to 1.
 
@@ -174,6 +182,7 @@ class DiffStride(HasStrideSettings, nn.Module):
         ndim: int | None = None,
         axes: Sequence[int] | None = None,
         method: str = "auto",
+        hard: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -197,6 +206,7 @@ class DiffStride(HasStrideSettings, nn.Module):
                 crop=crop,
                 multiple_of=multiple_of,
                 method=method,
+                hard=hard,
             )
             entries = self._settings.start(initial)
             values = torch.tensor(entries, device=device, dtype=dtype)
@@ -448,7 +458,7 @@ class DiffStride(HasStrideSettings, nn.Module):
             f"trainable={self.strides.requires_grad}, lower={settings.lower:g}, "
             f"upper={settings.upper:g}, crop={settings.crop}, "
             f"multiple_of={settings.multiple_of}, axes={settings.axes}, "
-            f"method={settings.method!r}" + ", sizes held" * self._holds
+            f"method={settings.method!r}, hard={settings.hard}" + ", sizes held" * self._holds
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ class DiffStrideConv2d(DiffStride):
         As of `torch.nn.Conv2d`.
     **options
         Of `DiffStride`: smoothness, ramp, norm, shared, trainable, lower, upper, crop, multiple_of,
-        method, device, dtype.
+        method, hard, device, dtype.
 
     Attributes
     ----------

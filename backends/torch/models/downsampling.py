@@ -58,7 +58,8 @@ class Downsampling(nn.Module):
 
     def forward(self, x: torch.Tensor, operation: nn.Module) -> torch.Tensor:
         """Apply the operation and make its result smaller."""
-        if isinstance(self.layer, DiffStride) and isinstance(operation, nn.Conv2d):
+        fuses = isinstance(self.layer, DiffStride | SpectralPool)
+        if fuses and isinstance(operation, nn.Conv2d):
             y: torch.Tensor = self.layer(x, operation)
         else:
             y = self.layer(operation(x))
