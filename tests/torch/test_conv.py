@@ -39,7 +39,7 @@ def pair(seed=0, **arguments):
         dtype=torch.float64,
         **{name: arguments[name] for name in conv_names if name in arguments},
     )
-    rest = ("smoothness", "ramp", "norm", "shared", "multiple_of", "crop")
+    rest = ("smoothness", "ramp", "norm", "shared", "multiple_of", "crop", "hard")
     down = DiffStride(
         arguments.get("strides", 2.0),
         dtype=torch.float64,
@@ -129,6 +129,7 @@ def convolutions(draw):
         "norm": draw(st.sampled_from(["forward", "ortho", "backward"])),
         "smoothness": draw(st.sampled_from([0.0, 1.0, 4.0])),
         "multiple_of": draw(st.sampled_from([1, 4])),
+        "hard": draw(st.booleans()),
     }
     sizes = draw(st.tuples(st.integers(11, 20), st.integers(11, 20)))
     return arguments, (draw(st.sampled_from([1, 3])), 4, *sizes)

@@ -88,6 +88,7 @@ class Classifier(Constants, lightning.LightningModule):
             strides=self.config.stride_pairs,
             ramp=self.config.ramp,
             smoothness=self.config.smoothness,
+            hard=self.config.hard,
         )
         if self.recipe.channels_last and len(sample_shape) == 3:
             for parameter in self.model.parameters():

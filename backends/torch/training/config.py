@@ -184,6 +184,15 @@ class Config:
         panel=NETWORK,
         only=LEARNED_STRIDES,
     )
+    hard: bool = option(
+        False,
+        Switch(),
+        "Crop the spectrum hard, to the same sizes; strides learn from an edge that the network "
+        "does not see.",
+        panel=NETWORK,
+        only=LEARNED_STRIDES,
+        before=False,
+    )
     penalty: float = option(
         0.0,
         Real(),

@@ -101,6 +101,8 @@ def mask_of(run: dict[str, Any], config: dict[str, Any], size: int, stride: floa
     """What each frequency 0 .. size // 2 of a layer's input is multiplied by."""
     if run["downsampling"] == "diffstride":
         mask = soft_mask(size, stride, smoothness=config["smoothness"], ramp=config["ramp"])
+        # A hard crop keeps whole what a soft one keeps in part.
+        mask = (mask > 0) * 1.0 if config["hard"] else mask
     elif run["downsampling"] == "spectral":
         mask = soft_mask(size, stride, smoothness=0.0)
     else:
