@@ -358,6 +358,6 @@ def cases(
     rule = options["smoothness"], options["ramp"]
     sizes = [shape[axis] for axis in axes]
     chosen = tuple(draw(strides(size, *rule)) for size in sizes)
-    where = draw(canvas(sizes, chosen, *rule))
-    assume(not (options["hard"] and "crop" in where))  # which is refused
-    return Case(shape, axes, chosen, where, **options)
+    kept = draw(canvas(sizes, chosen, *rule))
+    assume(not (options["hard"] and "crop" in kept))  # which is refused
+    return Case(shape, axes, chosen, kept, **options)

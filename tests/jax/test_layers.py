@@ -656,3 +656,19 @@ def test_strict_promotion_of_dtypes():
         assert slope["strides"][...].shape == (1,)
         assert not replan(layer, x)
         assert SpectralPool(2.0, ndim=1, method="fft")(x).shape == (2, 12, 1)
+
+
+def test_a_hard_crop_learns_from_the_ramp_it_does_not_have():
+    """The value of spectral pooling, the core's gradients, and a setting like any other."""
+    x = image(2, 12, 10, 3)
+    hard, soft = DiffStride((2.0, 1.0), hard=True), DiffStride((2.0, 1.0))
+    close(compiled(hard, x), SpectralPool((2.0, 1.0))(x))
+    _, pullback = core.vjp(np.asarray(x), (2.0, 1.0), axes=(1, 2), hard=True)
+    plan = hard.plan(x.shape, (2.0, 1.0))
+    energy = jax.jit(jax.grad(lambda x, s: (diffstride(x, s, plan=plan) ** 2).sum() / 2, (0, 1)))
+    dx, ds = energy(x, jnp.asarray((2.0, 1.0)))
+    wanted = pullback(np.asarray(SpectralPool((2.0, 1.0))(x)))
+    close(dx, wanted[0], 1e-5)
+    close(ds, wanted[1], 1e-3)
+    soft.hard = True
+    close(compiled(soft, x), compiled(hard, x))
