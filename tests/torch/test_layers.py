@@ -618,11 +618,11 @@ def test_repr_says_everything():
     assert repr(DiffStride((2.25, 3.0), ramp="inside", upper=8, shared=False)) == (
         "DiffStride(strides=[2.25, 3.0], smoothness=4, ramp='inside', norm='forward', "
         "shared=False, trainable=True, lower=1, upper=8, crop=True, multiple_of=1, "
-        "axes=(-2, -1), method='auto')"
+        "axes=(-2, -1), method='auto', hard=False)"
     )
     held = DiffStride(2.0)
     hold_sizes(held)
-    assert repr(held).endswith("method='auto', sizes held)")
+    assert repr(held).endswith("method='auto', hard=False, sizes held)")
     assert repr(SpectralPool(2.0, ndim=1)) == (
         "SpectralPool(strides=(2.0,), norm='forward', axes=(-1,), method='auto')"
     )
