@@ -3,7 +3,7 @@
 from spectral_stride import checks
 
 with checks.needed("spectral_stride.torch", "torch", extra="torch"):
-    from spectral_stride.torch.functional import diffstride, spectral_pool
+    from spectral_stride.torch.functional import diffstride, spectral_pool, spectral_resize
     from spectral_stride.torch.layers.diffstride import DiffStride
     from spectral_stride.torch.layers.diffstride_conv import DiffStrideConv2d
     from spectral_stride.torch.layers.spectral_pool import SpectralPool
@@ -43,6 +43,7 @@ __all__ = [
     "resnet50",
     "resnet56",
     "spectral_pool",
+    "spectral_resize",
 ]
 
 register_old_names()

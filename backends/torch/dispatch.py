@@ -93,7 +93,7 @@ def resample(
 
 
 def crop(x: torch.Tensor, plan: Plan) -> torch.Tensor:
-    """Resample by a hard crop, in autocast's dtype and in x's memory format."""
+    """Resample by a hard crop, or onto more samples, in autocast's dtype and x's memory format."""
     x = _autocast(x, plan)
     if is_one_node():
         return resample_as_node(x, None, plan, None, learn=False)
