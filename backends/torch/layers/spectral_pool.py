@@ -9,6 +9,7 @@ from torch import nn
 from spectral_stride import checks
 from spectral_stride.layer_settings import HasPoolSettings, PoolSettings, popped
 from spectral_stride.torch.functional import check_tensor, spectral_pool
+from spectral_stride.torch.layers.seen_sizes import SeenSizes
 
 
 class SpectralPool(HasPoolSettings, nn.Module):
@@ -79,6 +80,7 @@ class SpectralPool(HasPoolSettings, nn.Module):
             self.settings = PoolSettings(
                 strides, out_sizes, norm, ndim=ndim, axes=axes, method=method
             )
+        self._seen = SeenSizes()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Resample ``x`` to ``out_sizes``, or to ceil(N/s) samples."""
@@ -86,9 +88,11 @@ class SpectralPool(HasPoolSettings, nn.Module):
         with checks.named("SpectralPool"):
             check_tensor(x)
             sizes = settings.sizes_of(x.shape)
-            return spectral_pool(
+            y = spectral_pool(
                 x, sizes, axes=settings.axes, norm=settings.norm, method=settings.method
             )
+            self._seen.note(x, settings.axes)
+            return y
 
     def extra_repr(self) -> str:
         """Strides or sizes, and every setting."""
@@ -105,3 +109,4 @@ class SpectralPool(HasPoolSettings, nn.Module):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         if "settings" not in state:
             self.settings = popped(PoolSettings, vars(self))
+        vars(self).setdefault("_seen", SeenSizes())
