@@ -254,9 +254,9 @@ def spectral_resize(
     norm: str = "forward",
     method: str = "auto",
 ) -> Any:
-    """Resample a CuPy array to given sizes, fewer or more: crop its spectrum, or put zeros behind it.
+    """Resample a CuPy array to given sizes, fewer or more, on its device.
 
-    `spectral_stride.spectral_resize`, on the device of x.
+    `spectral_stride.spectral_resize`: crop the spectrum, or put zeros behind it.
 
     Parameters
     ----------

@@ -177,7 +177,7 @@ def spectral_resize(
 ) -> jax.Array:
     """Resample an array to given sizes, fewer or more: crop its spectrum, or put zeros behind it.
 
-    As `spectral_stride.spectral_resize`. The map is linear, so JAX's own derivatives of it are exact.
+    `spectral_stride.spectral_resize`. The map is linear, so JAX's own derivatives of it are exact.
 
     Parameters
     ----------

@@ -12,7 +12,13 @@ import spectral_stride as ss
 from spectral_stride import axis, dft, mask, operator
 from spectral_stride.testing.known import planned
 
-CORE = {"asarray": np.asarray, "forward": ss.diffstride, "vjp": ss.vjp, "jvp": ss.jvp}
+CORE = {
+    "asarray": np.asarray,
+    "forward": ss.diffstride,
+    "vjp": ss.vjp,
+    "jvp": ss.jvp,
+    "resize": ss.spectral_resize,
+}
 
 
 def with_pullback(change):
@@ -245,6 +251,28 @@ def output_slightly_wrong_on_very_long_axes():
     return CORE | {"forward": forward}
 
 
+def zeros_behind_the_spectrum_and_the_last_bin_doubled():
+    """What two transforms of a library give as they are: bin N/2 gets a twin that it never had."""
+
+    def resize(x, sizes, *, axes, norm, method):
+        y = ss.spectral_resize(x, sizes, axes=axes, norm=norm, method=method)
+        if len(sizes) > 1 or norm != "forward":
+            return y
+        spectrum = np.fft.rfft(x, axis=axes[0], norm="forward")
+        return np.fft.irfft(spectrum, sizes[0], axis=axes[0], norm="forward").astype(x.dtype)
+
+    return CORE | {"resize": resize}
+
+
+def enlarged_without_the_gain():
+    """A constant keeps its value under every norm."""
+
+    def resize(x, sizes, *, axes, norm, method):
+        return ss.spectral_resize(x, sizes, axes=axes, method=method)
+
+    return CORE | {"resize": resize}
+
+
 MUTANTS = [
     wrong_corner_subgradient,
     mask_off_by_one_bin,
@@ -264,4 +292,6 @@ MUTANTS = [
     gradient_summed_where_memory_is_shared,
     stride_gradient_slightly_wrong_on_long_axes,
     output_slightly_wrong_on_very_long_axes,
+    zeros_behind_the_spectrum_and_the_last_bin_doubled,
+    enlarged_without_the_gain,
 ]

@@ -94,9 +94,7 @@ class SpectralUp(HasUpSettings, nn.Module):
                 allowed = "a DiffStride, DiffStrideConv2d or SpectralPool, or a tensor"
                 remedy = "write up(y, like=down)"
                 checks.refuse(TypeError, "like", type(like).__name__, allowed, remedy)
-            return spectral_resize(
-                y, sizes, axes=axes, norm=settings.norm, method=settings.method
-            )
+            return spectral_resize(y, sizes, axes=axes, norm=settings.norm, method=settings.method)
 
     def extra_repr(self) -> str:
         """Every setting."""
