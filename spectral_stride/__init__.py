@@ -7,6 +7,7 @@ from spectral_stride.functional import (
     make_plan,
     soft_mask,
     spectral_pool,
+    spectral_resize,
     stride_bounds,
     vjp,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "make_plan",
     "soft_mask",
     "spectral_pool",
+    "spectral_resize",
     "stride_bounds",
     "vjp",
 ]

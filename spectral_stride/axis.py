@@ -4,6 +4,9 @@ With X = rfft(x), y = irfft(m X) on n samples is the real matrix A, where P and 
 and sine rows of the kept bins on the output and on the input grid. Only the bins on the ramp depend
 on the stride: dA/ds = P^T diag(d) Q over those alone, with d = w dm/ds gain/N. A hard plan has
 m = 1 in A, and the d of the soft mask.
+
+Kept are the bins that both grids have, with the weights w of the smaller one. So the map from n to
+N samples is the transpose of the map from N to n, but for its gain.
 """
 
 from collections.abc import Callable
@@ -37,7 +40,7 @@ class AxisMap:
     Attributes
     ----------
     mask : array
-        m on bins 0 .. n//2.
+        m on bins 0 .. min(N, n)//2.
     ramp : Ramp or None
         None where nothing is asked of the stride, or it changes nothing.
     size, out_size : int
@@ -80,7 +83,8 @@ class AxisMap:
     def levels(self) -> Array:
         """Weights w m gain/N of all kept bins, as a column for their cosines and their sines."""
         height = gain(self.norm, self.size, self.out_size) / self.size
-        weights = bin_weights(self._kept_bins(), self.out_size, self.mask.dtype)
+        fewer = min(self.size, self.out_size)
+        weights = bin_weights(self._kept_bins(), fewer, self.mask.dtype)
         return on_both(self.mask * weights * height)
 
     def _kept_bins(self) -> Array:
@@ -189,10 +193,13 @@ def _on_ramp(c: Array, size: int, out_size: int, plan: Plan) -> Ramp:
 
 
 def hard_crop(x: Array, plan: Plan) -> Resampling:
-    """The map of a hard crop, whose mask is 1 on every kept bin."""
+    """The map of a hard crop, whose mask is 1 on every kept bin.
+
+    Onto more samples there is nothing to crop, and beyond the old spectrum there is nothing.
+    """
     xp, dtype = array_namespace(x), working_dtype(array_namespace(x), x.dtype)
     maps = []
     for size, out_size in zip(plan.sizes, plan.out_sizes, strict=True):
-        mask = xp.ones(out_size // 2 + 1, dtype=dtype, device=device(x))
+        mask = xp.ones(min(size, out_size) // 2 + 1, dtype=dtype, device=device(x))
         maps.append(AxisMap(mask, None, size, out_size, plan.norm, size == out_size))
     return Resampling(plan, tuple(maps))

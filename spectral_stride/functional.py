@@ -459,6 +459,10 @@ def spectral_pool(
         If an argument is out of its range. The message says what was got, what is allowed, and what
         to write.
 
+    See Also
+    --------
+    spectral_resize : the same for fewer samples, and the way back to more.
+
     Notes
     -----
     n = 1 is the mean (times the norm's gain), n = N is the identity.
@@ -476,6 +480,79 @@ def spectral_pool(
     """
     namespace_of("x", x)
     plan = pool_plan(tuple(x.shape), out_sizes, axes=axes, norm=norm, method=method)
+    checks.one_chunk("x", x, plan.axes)
+    return apply(hard_crop(x, plan), x)
+
+
+def spectral_resize(
+    x: Array,
+    sizes: Sequence[int],
+    *,
+    axes: Sequence[int] | None = None,
+    norm: str = "forward",
+    method: str = "auto",
+) -> Array:
+    """Resample to given sizes, fewer or more: crop the spectrum, or put zeros behind it.
+
+    y_j = gain/N sum over k = 0 .. min(N, n)//2 of w_k Re(X_k exp(2 pi i k j/n)) along each axis,
+    with X = rfft(x), and w_k = 1 on bin 0 and on bin min(N, n)/2, 2 on all others.
+
+    Parameters
+    ----------
+    x : array
+        Real floating-point input of any array library; any batch shape.
+    sizes : sequence of int
+        Samples n of the output, 1 or more along each axis.
+    axes : sequence of int, optional
+        The axes to resample; the last ``len(sizes)`` by default.
+    norm : {"forward", "ortho", "backward"}, optional
+        As in `numpy.fft`: a constant keeps its value, is multiplied by sqrt(N/n), or by N/n.
+    method : {"auto", "matmul", "fft"}, optional
+        How an axis is computed; "auto" goes by the larger of N and n.
+
+    Returns
+    -------
+    array
+        Of x's library, device and dtype.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of its range. The message says what was got, what is allowed, and what
+        to write.
+
+    See Also
+    --------
+    spectral_pool : the same, where an axis is never to get longer.
+
+    Notes
+    -----
+    With n < N this is `spectral_pool`. With n = N an axis stays as it is. With n > N it is the
+    trigonometric interpolation: between the samples lies the smoothest wave through them, and where
+    n is a multiple of N every (n/N)-th sample is one of x (times the norm's gain).
+
+    A signal that fits both sizes, with nothing at or above bin min(N, n)/2, goes there and back
+    unchanged. If the smaller size is odd, each of its signals is such a one. If it is even, its
+    last bin is the exception: enlarging makes a cosine of its whole height, and pooling shows that
+    at half its height.
+
+    Let R[n, N] be the matrix of one axis from N to n samples. Its transpose is the way back, at all
+    bins and in either direction: R[n, N]^T = c R[N, n] with c = n/N for norm "forward", 1 for
+    "ortho" and N/n for "backward". So <R x, g> = c <x, R' g> with R' pooling where R enlarges.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spectral_stride import spectral_resize
+    >>> x = np.cos(2 * np.pi * np.arange(4) / 4)
+    >>> y = spectral_resize(x, (8,))
+    >>> y.round(3) + 0.0
+    array([ 1.   ,  0.707,  0.   , -0.707, -1.   , -0.707,  0.   ,  0.707])
+    >>> spectral_resize(y, (4,)).round(3) + 0.0
+    array([ 1.,  0., -1.,  0.])
+    """
+    namespace_of("x", x)
+    plan = resize_plan(tuple(x.shape), sizes, axes=axes, norm=norm, method=method)
     checks.one_chunk("x", x, plan.axes)
     return apply(hard_crop(x, plan), x)
 
@@ -560,17 +637,30 @@ def pool_plan(
     method: str = "auto",
 ) -> Plan:
     """Plan a hard crop to exactly ``out_sizes`` samples, 1 to N along each axis."""
-    wanted = checks.sizes("out_sizes", out_sizes)
-    planned = checks.axes(axes, len(wanted), len(shape), "out_sizes", 16)
+    plan = resize_plan(shape, out_sizes, axes=axes, norm=norm, method=method, name="out_sizes")
+    for axis, most, size in zip(plan.axes, plan.sizes, plan.out_sizes, strict=True):
+        why, also = "spectral pooling never enlarges", ", or call spectral_resize, which does"
+        checks.out_size(axis, size, 1, most, why, also)
+    return plan
+
+
+def resize_plan(
+    shape: Sequence[int],
+    sizes: Sequence[int],
+    *,
+    axes: Sequence[int] | None = None,
+    norm: str = "forward",
+    method: str = "auto",
+    name: str = "sizes",
+) -> Plan:
+    """Plan for exactly these sizes, 1 or more along each axis; ``name`` is what messages say."""
+    wanted = checks.sizes(name, sizes)
+    planned = checks.axes(axes, len(wanted), len(shape), name, 16)
     shape = with_batch_of_one(shape, planned)
     norm = checks.one_of("norm", norm, checks.NORMS)
     method = checks.one_of("method", method, checks.METHODS)
     checks.spectral_sizes(shape, planned)
-    sizes = tuple(
-        checks.out_size(axis, size, 1, shape[axis], "spectral pooling never enlarges")
-        for axis, size in zip(planned, wanted, strict=True)
-    )
-    return new_plan(shape, planned, sizes, 0.0, "inside", norm, method, True)
+    return new_plan(shape, planned, wanted, 0.0, "inside", norm, method, True)
 
 
 def prepare(

@@ -290,7 +290,91 @@ class PoolSettings:
         return tuple(map(strided_size, map(shape.__getitem__, axes), self.strides))
 
 
-Settings = TypeVar("Settings", StrideSettings, PoolSettings)
+@dataclass(frozen=True, init=False)
+class UpSettings:
+    """All that a layer which goes back knows; what it goes back to it is told at each call.
+
+    Frozen and hashable. `dataclasses.replace` gives other settings, checked as these were.
+
+    Parameters
+    ----------
+    norm, method : optional
+        As of `spectral_stride.spectral_resize`.
+    axes : sequence of int, optional
+        Of arrays, the axes whose sizes are taken. Two by default: the last ones, or with
+        ``channels_last`` those before the last one. A layer has its own.
+    channels_last : bool, optional
+        What the framework's default axes are.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a setting that is out of its range.
+
+    Examples
+    --------
+    >>> from spectral_stride.layer_settings import UpSettings
+    >>> UpSettings().like_array((8, 64, 16, 13), (8, 3, 32, 30))
+    ((-2, -1), (32, 30))
+    """
+
+    norm: str
+    axes: tuple[int, ...] | None
+    method: str
+    channels_last: bool
+
+    def __init__(
+        self,
+        norm: str = "forward",
+        *,
+        axes: Sequence[int] | None = None,
+        method: str = "auto",
+        channels_last: bool = False,
+    ) -> None:
+        count = len(checks.integers(axes) or (0,))
+        vars(self).update(
+            norm=checks.one_of("norm", norm, checks.NORMS),
+            axes=None if axes is None else _distinct_axes(axes, count, channels_last),
+            method=checks.one_of("method", method, checks.METHODS),
+            channels_last=channels_last,
+        )
+
+    def like_array(
+        self, shape: Sequence[int], wanted: Sequence[int]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Axes of an array of this shape, and the sizes that another one has along them."""
+        if len(shape) != len(wanted):
+            got = f"an array with {len(wanted)} dimensions for one with {len(shape)}"
+            checks.refuse(ValueError, "like", got, "as many dimensions", "pass like=x[None]")
+        axes = _distinct_axes(None, 2, self.channels_last) if self.axes is None else self.axes
+        if min(axes) < 0 and len(shape) <= len(axes):
+            got = f"an array with {len(shape)} dimensions"
+            allowed = f"{len(axes)} that are resampled, and one more for a batch or channels"
+            checks.refuse(ValueError, "y", got, allowed, "pass y[None], or set other axes")
+        places = checks.axes(axes, len(axes), len(shape), "sizes", 16)
+        return axes, tuple([wanted[place] for place in places])
+
+    def like_layer(
+        self, ndim: int, name: str, axes: tuple[int, ...], sizes: tuple[int, ...]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Axes and sizes that a layer of this name saw; none where it has not run."""
+        if not sizes:
+            checks.refuse(
+                ValueError,
+                "like",
+                f"a {name} of which no forward pass is known here",
+                "a layer that has run, and not in a compiled part of its own",
+                "call it first, y = down(x), or pass an array that has the sizes: like=x",
+            )
+        if self.axes is not None:
+            own, others = ({axis % ndim for axis in each} for each in (self.axes, axes))
+            if own != others:
+                got, allowed = f"{self.axes} for a {name} along {axes}", "the axes of that layer"
+                checks.refuse(ValueError, "axes", got, allowed, "leave axes out")
+        return axes, sizes
+
+
+Settings = TypeVar("Settings", StrideSettings, PoolSettings, UpSettings)
 
 
 def _setting(name: str, *, instead_of: str = "") -> Any:
@@ -339,6 +423,16 @@ class HasPoolSettings:
     out_sizes: tuple[int, ...] | None = _setting("out_sizes", instead_of="strides")
     norm: str = _setting("norm")
     axes: tuple[int, ...] = _setting("axes")
+    method: str = _setting("method")
+
+
+class HasUpSettings:
+    """The attributes of a layer that has `UpSettings`, in any framework."""
+
+    settings: UpSettings
+
+    norm: str = _setting("norm")
+    axes: tuple[int, ...] | None = _setting("axes")
     method: str = _setting("method")
 
 

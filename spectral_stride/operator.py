@@ -130,11 +130,14 @@ def _by_fft(
 ) -> tuple[Array, Array | None]:
     """A x by FFT: transform, crop, mask, transform back; A^T x by the same steps mirrored.
 
-    The ramp's coefficients are read off the spectrum on the way.
+    Onto more samples the transform back puts zeros behind the spectrum. The ramp's coefficients are
+    read off the spectrum on the way.
     """
     xp = array_namespace(x)
-    mask, norm, size = axis_map.mask, axis_map.norm, x.shape[axis]
-    out_size = axis_map.size if adjoint else axis_map.out_size
+    mask, norm = axis_map.mask, axis_map.norm
+    size, out_size = axis_map.size, axis_map.out_size
+    if adjoint:
+        size, out_size = out_size, size
     # Each direction scales where its numbers stay small: half precision ends at 65504.
     fft_norm = "backward" if adjoint else "forward"
     spectrum = _rfft(x, axis, fft_norm)
@@ -142,13 +145,13 @@ def _by_fft(
     if ramp is not None:
         found = _coefficients_in(spectrum, ramp, axis, weighted=adjoint)
         found = found if adjoint else found * (size / axis_map.scale)
-    if adjoint:
+    level = gain(norm, axis_map.size, axis_map.out_size) * mask
+    if out_size > size:
         bins = xp.arange(size // 2 + 1, device=device(mask))
-        # The transform onto N samples applies the weights of N; those of n are wanted.
+        # The transform back applies the weights of its own samples; those of the fewer are wanted.
         ratio = bin_weights(bins, size, mask.dtype) / bin_weights(bins, out_size, mask.dtype)
-        level = gain(norm, out_size, size) * mask * ratio
+        level = level * ratio
     else:
-        level = gain(norm, size, out_size) * mask
         crop = [slice(None)] * x.ndim
         crop[axis] = slice(0, out_size // 2 + 1)
         spectrum = spectrum[tuple(crop)]

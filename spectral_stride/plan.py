@@ -174,7 +174,8 @@ def sized_plan(
     sizes = tuple([shape[axis] for axis in axes])
     methods = (method,) * len(axes)
     if method == "auto":
-        methods = tuple(["matmul" if size <= LONGEST_MATMUL else "fft" for size in sizes])
+        longest = map(max, sizes, out_sizes)
+        methods = tuple(["matmul" if size <= LONGEST_MATMUL else "fft" for size in longest])
     return Plan(shape, axes, out_sizes, smoothness, ramp, norm, method, hard, sizes, methods)
 
 

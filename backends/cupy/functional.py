@@ -244,3 +244,50 @@ def spectral_pool(
     check_array("x", x)
     with x.device:
         return core.spectral_pool(x, out_sizes, axes=axes, norm=norm, method=method)
+
+
+def spectral_resize(
+    x: Any,
+    sizes: Sequence[int],
+    *,
+    axes: Sequence[int] | None = None,
+    norm: str = "forward",
+    method: str = "auto",
+) -> Any:
+    """Resample a CuPy array to given sizes, fewer or more, on its device.
+
+    `spectral_stride.spectral_resize`: crop the spectrum, or put zeros behind it.
+
+    Parameters
+    ----------
+    x : cupy.ndarray
+        Real floating-point input; any batch shape.
+    sizes : sequence of int
+        Samples n of the output, 1 or more along each axis.
+    axes : sequence of int, optional
+        The axes to resample; the last ``len(sizes)`` by default.
+    norm : {"forward", "ortho", "backward"}, optional
+        As in `cupy.fft`: a constant keeps its value, is multiplied by sqrt(N/n), or by N/n.
+    method : {"auto", "matmul", "fft"}, optional
+        How an axis is computed.
+
+    Returns
+    -------
+    cupy.ndarray
+        Of x's dtype, on x's device.
+
+    Raises
+    ------
+    ValueError, TypeError, RuntimeError
+        As `spectral_stride.spectral_resize`, and for x as `diffstride`.
+
+    Examples
+    --------
+    >>> import cupy
+    >>> from spectral_stride.cupy import spectral_resize
+    >>> spectral_resize(cupy.ones((8, 3, 16, 13)), (32, 32)).shape
+    (8, 3, 32, 32)
+    """
+    check_array("x", x)
+    with x.device:
+        return core.spectral_resize(x, sizes, axes=axes, norm=norm, method=method)

@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any
 from spectral_stride import checks
 
 with checks.needed("spectral_stride.jax", "jax", extra="jax"):
-    from spectral_stride.jax.functional import diffstride, spectral_pool
+    from spectral_stride.jax.functional import diffstride, spectral_pool, spectral_resize
 
 if TYPE_CHECKING:
-    from spectral_stride.jax.layers import DiffStride, SpectralPool
+    from spectral_stride.jax.layers import DiffStride, SpectralPool, SpectralUp
     from spectral_stride.jax.sizes import replan
 
-__all__ = ["DiffStride", "SpectralPool", "diffstride", "replan", "spectral_pool"]
+__all__ = [
+    "DiffStride",
+    "SpectralPool",
+    "SpectralUp",
+    "diffstride",
+    "replan",
+    "spectral_pool",
+    "spectral_resize",
+]
 
 
 def __getattr__(name: str) -> Any:

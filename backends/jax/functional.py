@@ -165,3 +165,49 @@ def spectral_pool(
     """
     y: jax.Array = core.spectral_pool(as_array(x), out_sizes, axes=axes, norm=norm, method=method)
     return y
+
+
+def spectral_resize(
+    x: ArrayLike,
+    sizes: Sequence[int],
+    *,
+    axes: Sequence[int] | None = None,
+    norm: str = "forward",
+    method: str = "auto",
+) -> jax.Array:
+    """Resample an array to given sizes, fewer or more: crop its spectrum, or put zeros behind it.
+
+    `spectral_stride.spectral_resize`. The map is linear, so JAX's own derivatives of it are exact.
+
+    Parameters
+    ----------
+    x : array
+        Real floating-point input; any batch shape. A NumPy array is converted.
+    sizes : sequence of int
+        Samples n of the output, 1 or more along each axis; constants under `jit`.
+    axes : sequence of int, optional
+        The axes to resample; the last ``len(sizes)`` by default.
+    norm : {"forward", "ortho", "backward"}, optional
+        As in `jax.numpy.fft`: a constant keeps its value, is multiplied by sqrt(N/n), or by N/n.
+    method : {"auto", "matmul", "fft"}, optional
+        How an axis is computed.
+
+    Returns
+    -------
+    jax.Array
+        Of x's dtype and device.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `spectral_stride.spectral_resize`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from spectral_stride.jax import spectral_resize
+    >>> spectral_resize(jnp.ones((8, 16, 13, 3)), (32, 32), axes=(1, 2)).shape
+    (8, 32, 32, 3)
+    """
+    y: jax.Array = core.spectral_resize(as_array(x), sizes, axes=axes, norm=norm, method=method)
+    return y

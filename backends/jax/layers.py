@@ -1,20 +1,24 @@
-"""Flax NNX layers whose stride is a number: learned (`DiffStride`) or fixed (`SpectralPool`)."""
+"""Flax NNX layers whose stride is a number, learned or fixed, and the layer that goes back."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.extend.core import get_opaque_trace_state
 
 from spectral_stride import checks
-from spectral_stride.jax.functional import as_array, diffstride, spectral_pool
+from spectral_stride.jax.functional import as_array, diffstride, spectral_pool, spectral_resize
 from spectral_stride.layer_settings import (
     HasPoolSettings,
     HasStrideSettings,
+    HasUpSettings,
     PoolSettings,
     StrideSettings,
+    UpSettings,
     check_initial,
     popped,
     strides_per_axis,
@@ -34,6 +38,18 @@ class _Layer(nnx.Module):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
+
+
+# Of each layer the axes and sizes of its last call, and under which transform that was. Not in the
+# layer: it would be another one for `nnx.jit` with each size.
+_seen: WeakKeyDictionary[nnx.Module, tuple[Any, tuple[int, ...], tuple[int, ...]]] = (
+    WeakKeyDictionary()
+)
+
+
+def _note(layer: nnx.Module, x: jax.Array, axes: tuple[int, ...]) -> None:
+    """Keep the sizes that a layer sees, for `SpectralUp`."""
+    _seen[layer] = get_opaque_trace_state(), axes, tuple([x.shape[axis] for axis in axes])
 
 
 class DiffStride(HasStrideSettings, _Layer):
@@ -200,6 +216,7 @@ class DiffStride(HasStrideSettings, _Layer):
         checks.spectral_sizes(x.shape, axes)
         if self.observer is not None:
             self.observer(tuple(x.shape[axis] for axis in axes))
+        _note(self, x, self._settings.axes)
         # One plan for every batch size, also for one that an export leaves open.
         plan = self.plan(with_batch_of_one(x.shape, axes), self.planned)
         return diffstride(x, self.effective_strides(), plan=plan)
@@ -318,6 +335,7 @@ class SpectralPool(HasPoolSettings, _Layer):
         x = as_array(x)
         settings = self.settings
         sizes = settings.sizes_of(x.shape)
+        _note(self, x, settings.axes)
         return spectral_pool(
             x, sizes, axes=settings.axes, norm=settings.norm, method=settings.method
         )
@@ -327,3 +345,75 @@ class SpectralPool(HasPoolSettings, _Layer):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         if "settings" not in state:
             self.settings = popped(PoolSettings, vars(self), channels_last=True)
+
+
+class SpectralUp(HasUpSettings, _Layer):
+    """Upsampling to exactly the sizes that another layer has shrunk: zeros beyond the spectrum.
+
+    y = irfft(X, n) along each axis, with the sizes n of ``like``: see
+    `spectral_stride.spectral_resize`.
+
+    Parameters
+    ----------
+    norm : {"forward", "ortho", "backward"}, optional
+        As in `jax.numpy.fft`; by default a constant keeps its value.
+    axes : sequence of int, optional
+        Of an array ``like``, the axes whose sizes are taken; by default the two before the last
+        one. A layer has its own.
+    method : {"auto", "matmul", "fft"}, optional
+        How an axis is computed.
+
+    Attributes
+    ----------
+    settings : UpSettings
+        What the layer was constructed with. Each is an attribute of its own too, and may be set.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For settings out of range, for a ``like`` that has not run under the same transform or is
+        neither a layer nor an array, and for inputs that `spectral_stride.jax.spectral_resize`
+        refuses.
+
+    Notes
+    -----
+    ``like=down`` takes the sizes that ``down`` saw in its last call, whatever its strides have
+    become. Both have to be called side by side: both eagerly, or both in the function that
+    `nnx.jit`, `nnx.grad` or another transform is given. Where ``down`` is in a transform of its
+    own, JAX runs its code once and not at each call: pass the array that it took, ``like=x``.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from spectral_stride.jax import DiffStride, SpectralUp
+    >>> down, up = DiffStride(2.4), SpectralUp()
+    >>> y = down(jnp.ones((8, 33, 30, 3)))
+    >>> y.shape, up(y, like=down).shape
+    ((8, 14, 13, 3), (8, 33, 30, 3))
+    >>> up(y, like=jnp.ones((8, 20, 21, 16))).shape
+    (8, 20, 21, 3)
+    """
+
+    @checks.known_options
+    @checks.named("SpectralUp")
+    def __init__(
+        self, norm: str = "forward", *, axes: Sequence[int] | None = None, method: str = "auto"
+    ) -> None:
+        self.settings = UpSettings(norm, axes=axes, method=method, channels_last=True)
+
+    @checks.named("SpectralUp")
+    def __call__(self, y: jax.Array, like: nnx.Module | jax.Array) -> jax.Array:
+        """Resample ``y`` to the sizes that ``like`` saw, or to those of an array."""
+        y, settings = as_array(y), self.settings
+        if isinstance(like, DiffStride | SpectralPool):
+            where, *seen = _seen.get(like, (None, (), ()))
+            if where != get_opaque_trace_state():
+                seen = [(), ()]
+            axes, sizes = settings.like_layer(y.ndim, type(like).__name__, *seen)
+        elif hasattr(like, "shape"):
+            axes, sizes = settings.like_array(y.shape, like.shape)
+        else:
+            allowed = "a DiffStride or SpectralPool, or an array"
+            remedy = "write up(y, like=down)"
+            checks.refuse(TypeError, "like", type(like).__name__, allowed, remedy)
+        return spectral_resize(y, sizes, axes=axes, norm=settings.norm, method=settings.method)

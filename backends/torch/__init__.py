@@ -3,10 +3,11 @@
 from spectral_stride import checks
 
 with checks.needed("spectral_stride.torch", "torch", extra="torch"):
-    from spectral_stride.torch.functional import diffstride, spectral_pool
+    from spectral_stride.torch.functional import diffstride, spectral_pool, spectral_resize
     from spectral_stride.torch.layers.diffstride import DiffStride
     from spectral_stride.torch.layers.diffstride_conv import DiffStrideConv2d
     from spectral_stride.torch.layers.spectral_pool import SpectralPool
+    from spectral_stride.torch.layers.spectral_up import SpectralUp
     from spectral_stride.torch.layers.whole_network import (
         hold_sizes,
         project_strides,
@@ -31,6 +32,7 @@ __all__ = [
     "LogMel",
     "ResNet",
     "SpectralPool",
+    "SpectralUp",
     "audio_net",
     "diffstride",
     "efficientnet_b0",
@@ -43,6 +45,7 @@ __all__ = [
     "resnet50",
     "resnet56",
     "spectral_pool",
+    "spectral_resize",
 ]
 
 register_old_names()

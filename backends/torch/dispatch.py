@@ -94,7 +94,7 @@ def resample(
 
 
 def crop(x: torch.Tensor, plan: Plan) -> torch.Tensor:
-    """Resample by a hard crop that no strides learn from."""
+    """Resample by a hard crop that no strides learn from, or onto more samples."""
     return resample(x, None, plan)
 
 

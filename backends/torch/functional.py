@@ -7,7 +7,7 @@ import torch
 
 from spectral_stride import checks
 from spectral_stride.arrays import namespace_of
-from spectral_stride.functional import pool_plan, prepare
+from spectral_stride.functional import pool_plan, prepare, resize_plan
 from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range
 from spectral_stride.torch import dispatch
 
@@ -137,4 +137,52 @@ def spectral_pool(
     """
     check_tensor(x)
     plan = pool_plan(tuple(x.shape), out_sizes, axes=axes, norm=norm, method=method)
+    return dispatch.crop(x, plan)
+
+
+def spectral_resize(
+    x: torch.Tensor,
+    sizes: Sequence[int],
+    *,
+    axes: Sequence[int] | None = None,
+    norm: str = "forward",
+    method: str = "auto",
+) -> torch.Tensor:
+    """Resample a tensor to given sizes, fewer or more: crop its spectrum, or put zeros behind it.
+
+    `spectral_stride.spectral_resize` with autocast. The map is linear and plain tensor code, so
+    PyTorch's own derivatives of it are exact.
+
+    Parameters
+    ----------
+    x : Tensor
+        Real floating-point input; any batch shape.
+    sizes : sequence of int
+        Samples n of the output, 1 or more along each axis.
+    axes : sequence of int, optional
+        The axes to resample; the last ``len(sizes)`` by default.
+    norm : {"forward", "ortho", "backward"}, optional
+        As in `torch.fft`: a constant keeps its value, is multiplied by sqrt(N/n), or by N/n.
+    method : {"auto", "matmul", "fft"}, optional
+        How an axis is computed.
+
+    Returns
+    -------
+    Tensor
+        Of x's dtype, device and memory format; under autocast as in `diffstride`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `spectral_stride.spectral_resize`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spectral_stride.torch import spectral_resize
+    >>> spectral_resize(torch.ones(8, 3, 16, 13), (32, 32)).shape
+    torch.Size([8, 3, 32, 32])
+    """
+    check_tensor(x)
+    plan = resize_plan(tuple(x.shape), sizes, axes=axes, norm=norm, method=method)
     return dispatch.crop(x, plan)

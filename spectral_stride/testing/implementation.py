@@ -29,6 +29,7 @@ class Implementation:
     few_sizes: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict)
     has_views: bool = True
+    resize: Callable[..., Array] | None = None
 
     @property
     def always(self) -> tuple[dict[str, Any], ...]:
@@ -84,6 +85,13 @@ class Call:
         """The output y."""
         array, s, options = self._arguments(x, strides, changes)
         return self.implementation.forward(array, s, **options)
+
+    def resize(self, x: Values, sizes: tuple[int, ...] | None = None, **changes: Any) -> Array:
+        """The output of resizing, to the sizes of the case or to others."""
+        options = {name: self.case.options[name] for name in ("axes", "norm", "method")}
+        assert self.implementation.resize is not None
+        wanted = self.case.out_sizes if sizes is None else sizes
+        return self.implementation.resize(self.array(x), wanted, **options | changes)
 
     def pullback(
         self, x: Values, strides: tuple[float, ...] | None = None, **changes: Any

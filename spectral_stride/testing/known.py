@@ -63,7 +63,15 @@ def core_on(name: str) -> Implementation:
         return make_array(xp, values, dtype)
 
     has_views = name not in ("jax", "dask")
-    return Implementation(name, asarray, ss.diffstride, ss.vjp, ss.jvp, has_views=has_views)
+    return Implementation(
+        name,
+        asarray,
+        ss.diffstride,
+        ss.vjp,
+        ss.jvp,
+        has_views=has_views,
+        resize=ss.spectral_resize,
+    )
 
 
 def _flat_vjp(x: Array, strides: Array, g: Array, plan: ss.Plan) -> tuple[Array, ...]:
@@ -72,10 +80,16 @@ def _flat_vjp(x: Array, strides: Array, g: Array, plan: ss.Plan) -> tuple[Array,
 
 
 @lru_cache
-def jitted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function under ``jax.jit``, with the plan as a constant."""
-    compiled: Callable[..., Any] = load("jax").jit(function, static_argnames="plan")
+def jitted(function: Callable[..., Any], static: tuple[str, ...] = ("plan",)) -> Callable[..., Any]:
+    """The function under ``jax.jit``, with what decides sizes as constants."""
+    compiled: Callable[..., Any] = load("jax").jit(function, static_argnames=static)
     return compiled
+
+
+def resized_by(function: Callable[..., Any]) -> Callable[..., Array]:
+    """`spectral_stride.spectral_resize`, or an adapter's, under ``jax.jit``."""
+    compiled = jitted(function, ("sizes", "axes", "norm", "method"))
+    return lambda x, sizes, **options: compiled(x, sizes=sizes, **options)
 
 
 def planned(x: Array, strides: Any, options: dict[str, Any]) -> ss.Plan:
@@ -98,7 +112,8 @@ def core_under_jit() -> Implementation:
     def jvp(x: Array, strides: Array, dx: Array, ds: Array, **options: Any) -> Any:
         return jitted(ss.jvp)(x, strides, dx, ds, plan=planned(x, strides, options))
 
-    return replace(core, forward=forward, vjp=vjp, jvp=jvp, few_sizes=True)
+    resize = resized_by(ss.spectral_resize)
+    return replace(core, forward=forward, vjp=vjp, jvp=jvp, few_sizes=True, resize=resize)
 
 
 def torch_adapter(device: str = "cpu") -> Implementation:
@@ -121,7 +136,9 @@ def torch_adapter(device: str = "cpu") -> Implementation:
         return torch.func.jvp(forward, (x, strides), (dx, ds))
 
     name = "spectral_stride.torch" + (f" on {device}" if device != "cpu" else "")
-    return Implementation(name, asarray, adapter.diffstride, vjp, jvp)
+    return Implementation(
+        name, asarray, adapter.diffstride, vjp, jvp, resize=adapter.spectral_resize
+    )
 
 
 def jax_adapter(kind: str = "cpu") -> Implementation:
@@ -167,7 +184,16 @@ def jax_adapter(kind: str = "cpu") -> Implementation:
         return run_jvp(x, strides, dx, ds, plan=planned(x, strides, options))
 
     name = "spectral_stride.jax" + (f" on {kind}" if kind != "cpu" else "")
-    return Implementation(name, asarray, forward, vjp, jvp, few_sizes=True, has_views=False)
+    return Implementation(
+        name,
+        asarray,
+        forward,
+        vjp,
+        jvp,
+        few_sizes=True,
+        has_views=False,
+        resize=in_full(resized_by(adapter.spectral_resize)),
+    )
 
 
 def cupy_adapter() -> Implementation:
@@ -181,7 +207,12 @@ def cupy_adapter() -> Implementation:
         return cupy.asarray(values, dtype=dtype)
 
     return Implementation(
-        "spectral_stride.cupy", asarray, adapter.diffstride, adapter.vjp, adapter.jvp
+        "spectral_stride.cupy",
+        asarray,
+        adapter.diffstride,
+        adapter.vjp,
+        adapter.jvp,
+        resize=adapter.spectral_resize,
     )
 
 

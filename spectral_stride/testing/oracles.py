@@ -151,11 +151,11 @@ def gain(size: int, n: int, norm: str) -> float:
 
 
 def spectral_matrix(size: int, n: int, levels: Sequence[Number], norm: str) -> Matrix:
-    """A[j, i] = gain/N sum_k w_k m_k cos(2 pi k (j/n - i/N)), the sum over bins 0 .. n//2."""
+    """A[j, i] = gain/N sum_k w_k m_k cos(2 pi k (j/n - i/N)), over bins 0 .. min(N, n)//2."""
     A = np.zeros((n, size))
     j, i = np.arange(n)[:, None], np.arange(size)[None, :]
-    for k in range(n // 2 + 1):
-        weight = 1 if k == 0 or 2 * k == n else 2
+    for k in range(min(size, n) // 2 + 1):
+        weight = 1 if k == 0 or 2 * k == min(size, n) else 2
         turns = k * (j * size - i * n) % (n * size)
         A += weight * float(levels[k]) * np.cos(2 * np.pi * turns / (n * size))
     return A * (gain(size, n, norm) / size)
@@ -181,6 +181,25 @@ def axis_matrices(
     A.setflags(write=False)
     slope.setflags(write=False)
     return A, slope
+
+
+@lru_cache(maxsize=1024)
+def resize_matrix(size: int, n: int, norm: str) -> Matrix:
+    """A of one axis without a mask, onto fewer samples or more; of shape (n, N), read-only."""
+    A = spectral_matrix(size, n, [1] * (min(size, n) // 2 + 1), norm)
+    A.setflags(write=False)
+    return A
+
+
+def last_bin_of(x: Matrix, axis: int) -> Matrix:
+    """What bin N/2 adds to the samples of an axis; nothing for an odd N."""
+    size = x.shape[axis]
+    if size % 2:
+        return np.zeros_like(x)
+    shape = [1] * x.ndim
+    shape[axis] = size
+    signs = (-1.0) ** np.arange(size).reshape(shape)
+    return signs * np.mean(signs * x, axis=axis, keepdims=True)
 
 
 def apply(matrices: Sequence[Matrix], x: Matrix, axes: Sequence[int]) -> Matrix:

@@ -58,7 +58,7 @@ class Property:
     name, statement : str
         What it is called, and what it says.
     needs : tuple of str
-        The functions that it calls beside ``forward``: "vjp", "jvp".
+        The functions that it calls beside ``forward``: "vjp", "jvp", "resize".
     varies : tuple of str
         Options that it sets itself.
     share : float
@@ -478,3 +478,106 @@ def stride_gradient_is_a_one_sided_difference_below_the_upper_bound(call: Call) 
     below = 2 * np.asarray(clipped, dtype=float) < np.asarray(case.sizes)
     slopes = np.where(below, slopes, found)  # at the upper bound there is nothing to the right
     yield Claim("dstrides", found, slopes, 1e-6 + 1e-4 * np.abs(slopes))
+
+
+def _any_size(size: int) -> list[int]:
+    return [2 * size, size + 1, (size + 1) // 2, 3 * size - 1, size, max(1, size - 1), 1]
+
+
+def _more(size: int) -> list[int]:
+    return [2 * size, size + 1, 3 * size - 1, size]
+
+
+def _multiples(size: int) -> list[int]:
+    return [2 * size, 3 * size, size]
+
+
+@st.composite
+def _resized_cases(
+    draw: st.DrawFn, /, *, to: Callable[[int], list[int]] = _any_size, **options: Any
+) -> Case:
+    """Sizes onto which each axis is resampled, in place of strides and a mask."""
+    case = draw(cases(**{"max_axes": 2, **options, "canvas": no_canvas}))
+    sizes = tuple(draw(st.sampled_from(to(size))) for size in case.sizes)
+    return replace(case, strides=(1.0,) * len(sizes), canvas={"out_sizes": sizes})
+
+
+def _resized(case: Case, x: Values) -> Values:
+    """What resizing gives, by dense matrices."""
+    pairs = zip(case.sizes, case.out_sizes, strict=True)
+    matrices = [oracles.resize_matrix(*pair, case.norm) for pair in pairs]
+    return oracles.apply(matrices, x, case.axes)
+
+
+@holds("resize", share=0.5, draw=_resized_cases)
+def resizing_is_the_dense_matrix_of_the_bins_that_both_sizes_have(call: Call) -> Claims:
+    """Fewer samples or more: with the library, dtype and device of x, and exactly these sizes."""
+    case = call.case
+    x = case.values(case.shape)
+    expected = _resized(case, x)
+    assert expected.shape == case.out_shape
+    yield Claim("y", call.resize(x), expected, 2 * case.atol(), like=call.array(x))
+
+
+@holds("resize", share=0.5, draw=_resized_cases)
+def waves_below_half_of_both_sizes_stay_what_they_are(call: Call) -> Claims:
+    """A wave of k periods, a constant too, comes out as k periods times the gain of the norm."""
+    case = call.case
+    rng = np.random.default_rng(case.seed)
+    x, y = np.ones(case.shape), np.ones(case.out_shape)
+    for axis, size, n in zip(case.axes, case.sizes, case.out_sizes, strict=True):
+        k, phase = rng.integers((min(size, n) + 1) // 2), rng.uniform(0, 2 * np.pi)
+        shape = [1] * x.ndim
+        shape[axis] = -1
+        x = x * np.cos(2 * np.pi * k * np.arange(size) / size + phase).reshape(shape)
+        wave = np.cos(2 * np.pi * k * np.arange(n) / n + phase).reshape(shape)
+        y = y * wave * oracles.gain(size, n, case.norm)
+    yield Claim("y of waves", call.resize(x), y, 4 * case.atol())
+
+
+@holds("resize", share=0.5, draw=_resized_cases, to=_multiples)
+def onto_a_multiple_every_sample_stays_and_others_come_between(call: Call) -> Claims:
+    """Enlarging interpolates: of n = q N samples every q-th is one of x times the norm's gain."""
+    case = call.case
+    x = case.values(case.shape)
+    y, gain = to_numpy(call.resize(x)), 1.0
+    for axis, size, n in zip(case.axes, case.sizes, case.out_sizes, strict=True):
+        y = np.take(y, np.arange(size) * (n // size), axis=axis)
+        gain *= oracles.gain(size, n, case.norm)
+    yield Claim("y, at the samples of x,", y, gain * x, 2 * case.atol())
+
+
+@holds("resize", share=0.5, draw=_resized_cases, to=_more)
+def there_and_back_is_the_identity_but_for_the_last_bin_of_an_even_size(call: Call) -> Claims:
+    """Enlarged and pooled, x is itself, with bin N/2 of an even N at half its height."""
+    case = call.case
+    x = case.values(case.shape)
+    back = call.resize(to_numpy(call.resize(x)), case.sizes)
+    expected = x
+    for axis, size, n in zip(case.axes, case.sizes, case.out_sizes, strict=True):
+        if n > size:
+            expected = expected - oracles.last_bin_of(expected, axis) / 2
+    # On the way numbers are as large as the gain makes them, or as small.
+    atol = 4 * case.atol() * max(1.0, float(np.prod(np.divide(case.out_sizes, case.sizes))))
+    yield Claim("y, back on the samples of x,", back, expected, atol)
+
+
+@holds("resize", share=0.5, draw=_resized_cases)
+def the_adjoint_of_enlarging_is_pooling(call: Call) -> Claims:
+    """The adjoint is the way back, <R x, g> = c <x, R' g>: c = n/N, 1 or N/n by the norm."""
+    case = call.case
+    x, g = case.values(case.shape), case.values(case.out_shape, 1)
+    growth = float(np.prod(np.divide(case.out_sizes, case.sizes)))
+    c = {"forward": growth, "ortho": 1.0, "backward": 1 / growth}[case.norm]
+    y, back = to_numpy(call.resize(x)), to_numpy(call.resize(g, case.sizes))
+    atol = 2 * case.atol() * (1 + np.abs(x).sum() + np.abs(g).sum())
+    yield Claim("y, paired with g,", np.sum(y * g), c * np.sum(x * back), atol)
+
+
+@holds("resize", share=0.5, draw=_resized_cases, method="matmul")
+def both_methods_resize_alike(call: Call) -> Claims:
+    """FFT and matmul agree to rounding, in either direction."""
+    case = call.case
+    x = case.values(case.shape)
+    by_fft = call.resize(x, method="fft")
+    yield Claim("y by FFT", by_fft, to_numpy(call.resize(x)), 4 * case.atol())

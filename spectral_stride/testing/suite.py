@@ -234,6 +234,9 @@ def call_of(implementation: Implementation, case: Case, needs: Sequence[str]) ->
     if called == "vjp":
         lines.append("y, pullback = vjp(x, strides, **case.options)")
         lines.append("pullback(array(case.values(case.out_shape, 1)))")
+    elif called == "resize":
+        lines.append("options = {name: case.options[name] for name in ('axes', 'norm', 'method')}")
+        lines.append("resize(x, case.out_sizes, **options)")
     elif called == "jvp":
         lines.append("dx = array(case.values(case.shape, 1))")
         lines.append("jvp(x, strides, dx, strides, **case.options)")
@@ -248,6 +251,7 @@ def check_implementation(
     *,
     vjp: Callable[..., Any] | None = None,
     jvp: Callable[..., Any] | None = None,
+    resize: Callable[..., Array] | None = None,
     name: str = "this implementation",
     dtypes: Sequence[str] = ("float64", "float32"),
     few_sizes: bool = False,
@@ -282,6 +286,9 @@ def check_implementation(
         as `spectral_stride.vjp` does.
     jvp : callable, optional
         ``jvp(x, strides, dx, dstrides, **options)`` returns y and dy, as `spectral_stride.jvp`
+        does.
+    resize : callable, optional
+        ``resize(x, sizes, *, axes, norm, method)`` returns y, as `spectral_stride.spectral_resize`
         does.
     name : str, optional
         What reports call it.
@@ -329,7 +336,12 @@ def check_implementation(
     >>> import spectral_stride as ss
     >>> from spectral_stride.testing import check_implementation
     >>> report = check_implementation(
-    ...     np.asarray, ss.diffstride, vjp=ss.vjp, jvp=ss.jvp, max_examples=5
+    ...     np.asarray,
+    ...     ss.diffstride,
+    ...     vjp=ss.vjp,
+    ...     jvp=ss.jvp,
+    ...     resize=ss.spectral_resize,
+    ...     max_examples=5,
     ... )
     >>> len(report.rows) == len(PROPERTIES) and not report.failures
     True
@@ -337,7 +349,7 @@ def check_implementation(
     __tracebackhide__ = True  # pytest shows the message, and not this function
     for argument, function in (("asarray", asarray), ("forward", forward)):
         checks.is_callable(argument, function)
-    for argument, given_function in (("vjp", vjp), ("jvp", jvp)):
+    for argument, given_function in (("vjp", vjp), ("jvp", jvp), ("resize", resize)):
         if given_function is not None:
             checks.is_callable(argument, given_function)
     for dtype in checks.words("dtypes", dtypes, ("float64", "float32")):
@@ -364,7 +376,7 @@ def check_implementation(
     if max_examples is not None:
         examples = checks.positive_integer("max_examples", max_examples)
     implementation = Implementation(
-        name, asarray, forward, vjp, jvp, tuple(dtypes), few_sizes, fixed
+        name, asarray, forward, vjp, jvp, tuple(dtypes), few_sizes, fixed, resize=resize
     )
     report = Report(
         name, tuple(run(implementation, known[one], examples, derandomize) for one in chosen)

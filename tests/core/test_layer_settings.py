@@ -13,8 +13,10 @@ from spectral_stride import layer_settings, make_plan, stride_bounds
 from spectral_stride.layer_settings import (
     HasPoolSettings,
     HasStrideSettings,
+    HasUpSettings,
     PoolSettings,
     StrideSettings,
+    UpSettings,
     check_initial,
     check_learned,
     largest_stride,
@@ -210,6 +212,48 @@ def test_what_pooling_refuses(arguments, message):
         PoolSettings(**arguments)
 
 
+def test_going_back_takes_sizes_of_a_layer_or_of_an_array():
+    up, last = UpSettings(), UpSettings(channels_last=True)
+    assert up.like_layer(4, "Layer", (1, 2), (33, 30)) == ((1, 2), (33, 30))
+    assert up.like_array((2, 3, 8, 9), (2, 5, 33, 30)) == ((-2, -1), (33, 30))
+    assert last.like_array((2, 8, 9, 3), (2, 33, 30, 5)) == ((-3, -2), (33, 30))
+    named = UpSettings(axes=(1, -1))
+    assert named.like_array((2, 8, 9), (1, 33, 30)) == ((1, -1), (33, 30))
+    assert named.like_layer(3, "Layer", (-1, -2), (30, 33)) == ((-1, -2), (30, 33))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: UpSettings("l2"), "norm: got 'l2'"),
+        (lambda: UpSettings(method="dct"), "method: got 'dct'"),
+        (lambda: UpSettings(axes=2), "axes: got 2; allowed: 1 different integers"),
+        (lambda: UpSettings(axes=()), r"axes: got \(\)"),
+        (lambda: UpSettings(axes=(1, 1)), r"axes: got \(1, 1\)"),
+        (
+            lambda: UpSettings().like_layer(4, "Layer", (), ()),
+            r"like: got a Layer of which no forward pass is known here; .*like=x",
+        ),
+        (
+            lambda: UpSettings(axes=(-1,)).like_layer(4, "Layer", (-2, -1), (9, 9)),
+            r"axes: got \(-1,\) for a Layer along \(-2, -1\); .*leave axes out",
+        ),
+        (
+            lambda: UpSettings().like_array((2, 3, 8, 9), (3, 8, 9)),
+            r"like: got an array with 3 dimensions for one with 4; .*like=x\[None\]",
+        ),
+        (
+            lambda: UpSettings().like_array((8, 9), (16, 18)),
+            r"y: got an array with 2 dimensions; allowed: 2 that are resampled, and one more",
+        ),
+        (lambda: UpSettings(axes=(3,)).like_array((8, 9), (16, 18)), r"axes: got \(3,\)"),
+    ],
+)
+def test_what_going_back_refuses(call, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call()
+
+
 class Layer(HasStrideSettings):
     """A layer of no framework."""
 
@@ -224,8 +268,20 @@ class Pool(HasPoolSettings):
         self.settings = PoolSettings(2.0)
 
 
+class Up(HasUpSettings):
+    """A layer of no framework that goes back."""
+
+    def __init__(self):
+        self.settings = UpSettings()
+
+
 @pytest.mark.parametrize(
-    ("kind", "hidden"), [(Layer, {"ndim", "channels_last"}), (Pool, {"ndim", "channels_last"})]
+    ("kind", "hidden"),
+    [
+        (Layer, {"ndim", "channels_last"}),
+        (Pool, {"ndim", "channels_last"}),
+        (Up, {"channels_last"}),
+    ],
 )
 def test_every_setting_is_an_attribute_of_its_layer(kind, hidden):
     layer = kind()
@@ -250,7 +306,7 @@ def test_settings_are_taken_out_of_an_older_state():
 
 def test_the_examples_run():
     result = doctest.testmod(layer_settings)
-    assert (result.failed, result.attempted) == (0, 7)
+    assert (result.failed, result.attempted) == (0, 9)
 
 
 def test_of_strides_and_sizes_the_one_that_is_set_takes_the_place_of_the_other():

@@ -13,7 +13,13 @@ import spectral_stride as ss
 from spectral_stride import axis, dft, mask, operator
 from spectral_stride.testing.known import planned
 
-CORE = {"asarray": np.asarray, "forward": ss.diffstride, "vjp": ss.vjp, "jvp": ss.jvp}
+CORE = {
+    "asarray": np.asarray,
+    "forward": ss.diffstride,
+    "vjp": ss.vjp,
+    "jvp": ss.jvp,
+    "resize": ss.spectral_resize,
+}
 
 
 def with_pullback(change):
@@ -295,6 +301,28 @@ def hard_crop_without_a_stride_gradient():
     return with_pullback(dead)
 
 
+def zeros_behind_the_spectrum_and_the_last_bin_doubled():
+    """What two transforms of a library give as they are: bin N/2 gets a twin that it never had."""
+
+    def resize(x, sizes, *, axes, norm, method):
+        y = ss.spectral_resize(x, sizes, axes=axes, norm=norm, method=method)
+        if len(sizes) > 1 or norm != "forward":
+            return y
+        spectrum = np.fft.rfft(x, axis=axes[0], norm="forward")
+        return np.fft.irfft(spectrum, sizes[0], axis=axes[0], norm="forward").astype(x.dtype)
+
+    return CORE | {"resize": resize}
+
+
+def enlarged_without_the_gain():
+    """A constant keeps its value under every norm."""
+
+    def resize(x, sizes, *, axes, norm, method):
+        return ss.spectral_resize(x, sizes, axes=axes, method=method)
+
+    return CORE | {"resize": resize}
+
+
 MUTANTS = [
     wrong_corner_subgradient,
     mask_off_by_one_bin,
@@ -318,4 +346,6 @@ MUTANTS = [
     hard_crop_with_the_input_gradient_of_the_soft_map,
     hard_crop_whose_other_axes_are_soft_for_the_strides,
     hard_crop_without_a_stride_gradient,
+    zeros_behind_the_spectrum_and_the_last_bin_doubled,
+    enlarged_without_the_gain,
 ]

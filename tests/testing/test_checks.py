@@ -36,7 +36,8 @@ def without_shrinking():
 def test_the_suite_rejects(mutant):
     """Every mutant falls to few cases, and by a property: not because it cannot be called."""
     implementation, failure = mutant(), ""
-    for prop in PROPERTIES:
+    resizes = implementation["resize"] is not CORE["resize"]
+    for prop in sorted(PROPERTIES, key=lambda prop: ("resize" in prop.needs) != resizes):
         try:
             check_implementation(**implementation, properties=[prop.name], max_examples=10)
         except AssertionError as error:
@@ -63,6 +64,12 @@ def test_every_property_meets_long_axes_and_every_layout(prop):
     """However few are drawn; in each array that the implementation is given."""
     sizes, layouts = set(), {}
 
+    def resize(x, sizes_, *, axes, **options):
+        sizes.update(x.shape[axis] for axis in axes)
+        if prop.needs:  # what goes back is an output, which lies in memory as its maker left it
+            layouts.setdefault("resize", set()).update(layouts_of(x))
+        return ss.spectral_resize(x, sizes_, axes=axes, **options)
+
     def seen(function):
         def call(x, strides, *others, plan=None, **options):
             plan = plan or ss.make_plan(x.shape, strides, **options)
@@ -83,7 +90,13 @@ def test_every_property_meets_long_axes_and_every_layout(prop):
 
     forward, vjp, jvp = map(seen, (ss.diffstride, ss.vjp, ss.jvp))
     check_implementation(
-        np.asarray, forward, vjp=vjp, jvp=jvp, properties=[prop.name], max_examples=1
+        np.asarray,
+        forward,
+        vjp=vjp,
+        jvp=jvp,
+        resize=resize,
+        properties=[prop.name],
+        max_examples=1,
     )
     assert max(sizes) > 256
     assert any(64 < size <= 256 for size in sizes)
@@ -241,6 +254,24 @@ def test_the_call_that_a_failure_shows_can_be_pasted(name, called):
 
 
 @pytest.mark.usefixtures("without_shrinking")
+def test_the_call_of_a_failure_in_resizing_can_be_pasted():
+    """With the sizes of the case, and no option that only a mask has."""
+    seen = []
+
+    def resize(x, sizes, **options):
+        seen.append((x.shape, sizes, options))
+        return ss.spectral_resize(x, sizes, **options) * 1.001
+
+    name = "resizing_is_the_dense_matrix_of_the_bins_that_both_sizes_have"
+    with pytest.raises(AssertionError) as caught:
+        check_implementation(np.asarray, ss.diffstride, resize=resize, properties=[name])
+    lines = str(caught.value).partition("    from ")[2].splitlines()
+    code = "from " + "\n".join(line.strip() for line in lines)
+    exec(code, {"asarray": np.asarray, "resize": resize})
+    assert seen[-1] == seen[-2]
+
+
+@pytest.mark.usefixtures("without_shrinking")
 def test_what_an_implementation_raises_is_its_failure():
     """The exception, and the line that raised it."""
 
@@ -279,7 +310,9 @@ def test_what_cannot_be_run_says_why():
     central = reasons["stride_gradient_is_a_central_difference_away_from_corners"]
     assert central == "float64 is not among its dtypes"
     assert "not run: no jvp was given" in str(report)
-    assert sum(bool(reason) for reason in reasons.values()) == 5
+    assert reasons["both_methods_resize_alike"] == "no resize was given"
+    not_run = [reason for reason in reasons.values() if reason]
+    assert (not_run.count("no resize was given"), len(not_run)) == (6, 11)
     assert all(row.cases >= 2 for row in report.rows if not row.not_run)
 
 

@@ -6,12 +6,15 @@ from typing import Any
 import torch
 
 from spectral_stride.torch.layers.held_sizes import HeldSizes
+from spectral_stride.torch.layers.seen_sizes import SeenSizes
 
 # They run while a graph is traced, and their results are constants of the graph. Traced instead,
 # the caches behind them would make the compiler warn of each.
 torch.compiler.assume_constant_result(HeldSizes.axes_in)  # type: ignore[no-untyped-call]
 torch.compiler.assume_constant_result(HeldSizes.bounds)  # type: ignore[no-untyped-call]
 torch.compiler.assume_constant_result(HeldSizes.plan)  # type: ignore[no-untyped-call]
+torch.compiler.assume_constant_result(SeenSizes.note_in_graph)  # type: ignore[no-untyped-call]
+torch.compiler.assume_constant_result(SeenSizes.in_graph)  # type: ignore[no-untyped-call]
 
 
 # A compiler would take every stride that is read for a constant, and compile anew at each step. One

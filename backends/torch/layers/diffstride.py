@@ -30,6 +30,7 @@ from spectral_stride.torch.layers.conv_order import (
 )
 from spectral_stride.torch.layers.held_sizes import HeldSizes
 from spectral_stride.torch.layers.parameter import has_values, is_sharded, like, on_host
+from spectral_stride.torch.layers.seen_sizes import SeenSizes
 from spectral_stride.torch.map_cache import Strides
 
 
@@ -220,6 +221,7 @@ class DiffStride(HasStrideSettings, nn.Module):
         self._reach: list[float] | None = None
         self._holds = False
         self._held = HeldSizes(self._settings, self._start)
+        self._seen = SeenSizes()
 
     @property
     def settings(self) -> StrideSettings:
@@ -248,13 +250,15 @@ class DiffStride(HasStrideSettings, nn.Module):
             with checks.named(type(self).__name__):
                 check_convolution(conv)
             if not is_plain(conv):
-                x, conv = conv(x), None
+                y: torch.Tensor = DiffStride.forward(self, conv(x))
+                self._seen.note(x, self._settings.axes)
+                return y
         if torch.compiler.is_compiling():
             # Only here: it loads the compiler.
             from spectral_stride.torch.layers import compiler
 
             if not (self._stands_still() or torch.compiler.is_exporting()):
-                y: torch.Tensor = compiler.outside_the_graph(DiffStride.forward, self, x, conv)
+                y = compiler.outside_the_graph(DiffStride.forward, self, x, conv)
                 return y
         with checks.named(type(self).__name__):
             strides, plan = self._planned(x, conv)
@@ -274,12 +278,13 @@ class DiffStride(HasStrideSettings, nn.Module):
         axes = (self._held if stands_still else settings).axes_in(x.ndim)
         checks.spectral_sizes(tuple(x.shape), axes)
         shape = tuple(x.shape) if conv is None else convolved_shape(conv, x)
+        self._seen.note(x, settings.axes)
         sizes = tuple([shape[axis] for axis in axes])
         if stands_still:
             # Nothing is read on the host: a compiler can trace this.
             held = self._held
             plan = held.plan(with_batch_of_one(shape, axes), held.generation)
-            bounds = held.bounds(sizes, held.generation)
+            bounds = held.bounds(plan.sizes, held.generation)
             return feasible(self._per_axis(), *bounds), plan
         self._extend_reach(sizes)
         current, values = self._read()
@@ -471,3 +476,4 @@ class DiffStride(HasStrideSettings, nn.Module):
             for sizes in before._met:
                 self._held.meet(sizes)
             self._extend_reach_to_met()
+        vars(self).setdefault("_seen", SeenSizes())

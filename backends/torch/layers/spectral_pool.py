@@ -18,6 +18,7 @@ from spectral_stride.torch.layers.conv_order import (
     is_plain,
     resampled_convolution,
 )
+from spectral_stride.torch.layers.seen_sizes import SeenSizes
 
 
 class SpectralPool(HasPoolSettings, nn.Module):
@@ -94,6 +95,7 @@ class SpectralPool(HasPoolSettings, nn.Module):
             self.settings = PoolSettings(
                 strides, out_sizes, norm, ndim=ndim, axes=axes, method=method
             )
+        self._seen = SeenSizes()
 
     def forward(self, x: torch.Tensor, conv: Convolution | None = None) -> torch.Tensor:
         """Resample ``x`` to ``out_sizes``, or to ceil(N/s) samples.
@@ -117,7 +119,9 @@ class SpectralPool(HasPoolSettings, nn.Module):
                 norm=settings.norm,
                 method=settings.method,
             )
-            return crop(x, plan) if conv is None else resampled_convolution(conv, x, None, plan)
+            y = crop(x, plan) if conv is None else resampled_convolution(conv, x, None, plan)
+            self._seen.note(x, settings.axes)
+            return y
 
     def extra_repr(self) -> str:
         """Strides or sizes, and every setting."""
@@ -134,3 +138,4 @@ class SpectralPool(HasPoolSettings, nn.Module):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         if "settings" not in state:
             self.settings = popped(PoolSettings, vars(self))
+        vars(self).setdefault("_seen", SeenSizes())

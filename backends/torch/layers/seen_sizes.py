@@ -1,0 +1,63 @@
+"""The sizes that a layer saw in its last forward pass, for a layer that goes back to them."""
+
+import operator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+# Axes as a layer names them, and sizes along them.
+Seen = tuple[tuple[int, ...], tuple[int, ...]]
+
+# What the layers in a graph saw, while that graph is traced.
+_in_graph: WeakKeyDictionary[Any, dict["SeenSizes", Seen]] = WeakKeyDictionary()
+
+
+class SeenSizes:
+    """What one layer saw last: the axes that it resamples, and an input's sizes along them.
+
+    An object beside the module: an export may write into this one, and not into a module. What a
+    compiler traces is written down twice. Once as code does it, for whoever asks behind the graph.
+    And once while it is traced, for whoever asks inside of the graph: in a subgraph, as of a
+    gradient checkpoint, no code may write. `compiler` says which methods run while a graph is
+    traced.
+    """
+
+    def __init__(self) -> None:
+        self._last: Seen = (), ()
+
+    def note(self, x: torch.Tensor, axes: tuple[int, ...]) -> None:
+        """Keep the sizes of an input."""
+        sizes = tuple([operator.index(x.shape[axis]) for axis in axes])
+        if not torch.compiler.is_dynamo_compiling() or self.note_in_graph(axes, sizes):
+            self._last = axes, sizes
+
+    def last(self) -> Seen:
+        """Return the axes and the sizes; both are empty before the layer has run."""
+        if torch.compiler.is_dynamo_compiling():
+            seen = self.in_graph()
+            if seen is not None:
+                return seen
+        return self._last
+
+    def note_in_graph(self, axes: tuple[int, ...], sizes: tuple[int, ...]) -> bool:
+        """Keep sizes for the graph that is traced, and return whether code may write here."""
+        from torch._dynamo.symbolic_convert import InstructionTranslator
+
+        _in_graph.setdefault(_graph(), {})[self] = axes, sizes
+        tracer: Any = InstructionTranslator.current_tx()  # type: ignore[no-untyped-call]
+        may_write: bool = tracer.output.is_root_tracer()
+        if not may_write:
+            self._last = (), ()  # behind the graph none is better than that of another pass
+        return may_write
+
+    def in_graph(self) -> Seen | None:
+        """Return what was seen in the graph that is traced, if anything was."""
+        return _in_graph.get(_graph(), {}).get(self)
+
+
+def _graph() -> Any:
+    """Return what stands for the graph that a compiler traces now, as long as it does."""
+    from torch._guards import TracingContext
+
+    return TracingContext.get()
