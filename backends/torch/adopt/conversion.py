@@ -94,10 +94,6 @@ class Conversion:
     changes: tuple[Change, ...]
     macs: tuple[int, int]
 
-    def reasons(self) -> str:
-        """Name the places that are left, with the reason of each."""
-        return "; ".join(f"{name}: {why}" for name, why in self.left.items())
-
     def __str__(self) -> str:
         """Write a table of the places, and a line for each that is left."""
         numbers = {
@@ -162,7 +158,8 @@ def conversion(
     whole network                                                  55,296    463,360
     """
     _check(network)
-    return _Search(network, sample, include, exclude).conversion()
+    search = _Search(network, sample, include, exclude)
+    return search.costed(search.groups())
 
 
 def convert(
@@ -246,16 +243,15 @@ def convert(
     """
     _check(network)
     search = _Search(network, sample, include, exclude, **options)
-    found = search.conversion()
-    if not found.groups:
-        got = f"one in which no place can be converted ({found.reasons()})"
-        allowed = "one with a stride that can move"
-        checks.refuse(
-            ValueError, "network", got, allowed, "add DiffStride layers where sizes may change"
-        )
-    if found.left:
-        warnings.warn(f"convert left these as they are: {found.reasons()}", stacklevel=2)
-    return search.converted(found.groups)
+    groups = search.groups()
+    why = "; ".join(f"{name}: {reason}" for name, reason in search.left.items())
+    if not groups:
+        got = f"one in which no place can be converted ({why})"
+        remedy = "add DiffStride layers where sizes may change"
+        checks.refuse(ValueError, "network", got, "one with a stride that can move", remedy)
+    if why:
+        warnings.warn(f"convert left these as they are: {why}", stacklevel=2)
+    return search.converted(groups)
 
 
 def _check(network: Any) -> None:
@@ -295,16 +291,16 @@ class _Search:
             remedy = "pass what you would call the network on, a batch of one or two"
             raise ValueError(f"sample: got {got}; allowed: {allowed}; instead: {remedy}") from error
 
-    def conversion(self) -> Conversion:
-        """Find the groups, and what they cost."""
+    def groups(self) -> tuple[Group, ...]:
+        """Find what can move, and what moves together; the others are left."""
         self._leave_what_cannot_move()
         chosen = dict(self.places)
-        groups = self._groups()
+        groups = self._groups_by_reasoning()
         # Networks that compute with sizes as plain numbers hide from symbols what their places can.
         hidden = [name for name in chosen if self.left.get(name, "").startswith((STIFF, UNLIKE))]
         self.places |= {name: chosen[name] for name in hidden}
         groups += self._groups_by_trying(hidden)
-        return self._costed(self._together(groups))
+        return self._together(groups)
 
     def leave(self, name: str, why: str) -> None:
         """Take a place out of the search."""
@@ -324,7 +320,7 @@ class _Search:
             elif type(module).__name__.startswith("Lazy"):
                 self.leave(name, "its parameters are still to come")
 
-    def _groups(self) -> list[Group]:
+    def _groups_by_reasoning(self) -> list[Group]:
         """Find what moves together, until all that was noted about sizes is consistent."""
         # Only here: it loads the compiler.
         from spectral_stride.torch.adopt.joins import joined
@@ -465,7 +461,7 @@ class _Search:
                 return f"with another stride the network fails: {_first_line(error)}"
         return None
 
-    def _costed(self, groups: tuple[Group, ...]) -> Conversion:
+    def costed(self, groups: tuple[Group, ...]) -> Conversion:
         """Count what places cost before and after."""
         before, after = self._counts(self.network), self._counts(self.converted(groups))
         changes = tuple(
