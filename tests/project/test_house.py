@@ -121,6 +121,7 @@ def core_complaint(module: str, name: str) -> str | None:
 # What a room of the PyTorch adapter does not know, although it could: by the beginning of a name.
 UNKNOWN = {
     "": ("models", "training"),
+    "adopt": ("models", "training"),
     "layers": ("models", "training"),
     "models": ("training",),
     "training.data": ("training.report", "training.sweep"),
