@@ -132,8 +132,6 @@ PLANS = [
     ),
     bad("a wrong keyword", (8, 8), (2.0,), {"ramps": "inside"}, TypeError,
         "ramps", "'inside'", "smoothness, ramp, norm", "write ramp="),
-    bad("a keyword like one that is taken", (8, 8), (2.0,), {"shapes": (8, 8)}, TypeError,
-        "shapes", "(8, 8)", "axes, smoothness", "leave it out"),
     bad("an empty spectral axis", (4, 0), (2.0,), {}, ValueError,
         "x", "shape (4, 0) with an empty axis 1", "at least 1 sample", "other axes"),
     *(
