@@ -146,7 +146,7 @@ class StrideSettings:
 
     def axes_in(self, ndim: int) -> tuple[int, ...]:
         """Return the axes of an array with ``ndim`` dimensions, counted from 0."""
-        return _layer_axes(self.axes, ndim, "strides", self.channels_last)
+        return _layer_axes(self.axes, ndim)
 
     def per_axis(self, entries: Sequence[float]) -> tuple[float, ...]:
         """Return one stride an axis, of a parameter's entries."""
@@ -173,6 +173,7 @@ class StrideSettings:
         As `spectral_stride.make_plan`, but the settings were checked long ago. Strides have to be
         finite, and no planned axis empty.
         """
+        check_rank(self, shape)
         axes = self.axes_in(len(shape))
         return self.plan_of_sizes(shape, self.out_sizes(shape, axes, strides))
 
@@ -281,9 +282,9 @@ class PoolSettings:
 
     def sizes_of(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Samples of the output along each axis: those that are set, or ceil(N/s)."""
-        name = "out_sizes" if self.strides is None else "strides"
+        check_rank(self, shape)
         # Not from the cache: a compiler that traces this warns of each that it sees.
-        axes = _layer_axes.__wrapped__(self.axes, len(shape), name, self.channels_last)
+        axes = _layer_axes.__wrapped__(self.axes, len(shape))
         if self.strides is None:
             assert self.out_sizes is not None
             return self.out_sizes
@@ -467,6 +468,15 @@ def check_initial(strides: Sequence[float], lower: float, upper: float) -> None:
             )
 
 
+def check_rank(settings: StrideSettings | PoolSettings, shape: Sequence[int]) -> None:
+    """Refuse an input that has no dimension beside axes that are counted from the end.
+
+    Such axes are those of one sample: one of them would be the batch, or the channels.
+    """
+    if len(shape) <= settings.ndim and min(settings.axes) < 0:
+        checks.one_more_dimension(tuple(shape), settings.ndim, settings.channels_last)
+
+
 def check_learned(
     strides: Sequence[float], rate: str = "a smaller stride_lr in param_groups"
 ) -> None:
@@ -502,16 +512,8 @@ def roundest_stride(stride: float, most: float, fits: Callable[[float], bool]) -
 
 
 @lru_cache(maxsize=4096)
-def _layer_axes(
-    axes: tuple[int, ...], ndim: int, name: str, channels_last: bool
-) -> tuple[int, ...]:
-    """Return axes of an array with ``ndim`` dimensions, counted from 0, or refuse them.
-
-    Axes that are counted from the end are those of one sample: where there is no dimension beside
-    them, one of them would be the batch, or the channels.
-    """
-    if min(axes) < 0:
-        checks.one_more_dimension(name, len(axes), ndim, channels_last)
+def _layer_axes(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """Return axes of an array with ``ndim`` dimensions, counted from 0, or refuse them."""
     return checks.axes(axes, len(axes), ndim)
 
 

@@ -20,6 +20,7 @@ from spectral_stride.layer_settings import (
     StrideSettings,
     UpSettings,
     check_initial,
+    check_rank,
     popped,
     strides_per_axis,
 )
@@ -212,6 +213,7 @@ class DiffStride(HasStrideSettings, _Layer):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Resample ``x``; its shape follows the planned strides, its values the present ones."""
         x = as_array(x)
+        check_rank(self._settings, x.shape)
         axes = self._settings.axes_in(x.ndim)
         checks.spectral_sizes(x.shape, axes)
         if self.observer is not None:

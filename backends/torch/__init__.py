@@ -3,10 +3,9 @@
 from spectral_stride import checks
 
 with checks.needed("spectral_stride.torch", "torch", extra="torch"):
-    from spectral_stride.torch.functional import diffstride, spectral_pool, spectral_resize
     from spectral_stride.torch.adopt.conversion import Conversion, conversion, convert
     from spectral_stride.torch.adopt.recalibrate import recalibrate
-    from spectral_stride.torch.functional import diffstride, spectral_pool
+    from spectral_stride.torch.functional import diffstride, spectral_pool, spectral_resize
     from spectral_stride.torch.layers.diffstride import DiffStride
     from spectral_stride.torch.layers.diffstride_conv import DiffStrideConv2d
     from spectral_stride.torch.layers.spectral_pool import SpectralPool

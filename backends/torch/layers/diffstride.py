@@ -9,11 +9,13 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from spectral_stride import checks
+from spectral_stride.arrays import check_every_entry
 from spectral_stride.layer_settings import (
     HasStrideSettings,
     StrideSettings,
     check_initial,
     check_learned,
+    check_rank,
     largest_stride,
     popped,
     strides_per_axis,
@@ -44,6 +46,18 @@ def _unreadable(why: str) -> NoReturn:
         "call hold_sizes(net) first, where the values are known; to export or to compile for "
         "inference, net.eval() does it too",
     )
+
+
+def _check_saved(saved: torch.Tensor, held: torch.Tensor) -> None:
+    """Refuse saved strides that are not finite as the parameter will have them.
+
+    All that is finite is used, clamped.
+    """
+    entries = zip(saved.flatten().tolist(), held.isfinite().flatten().tolist(), strict=True)
+    for position, (stride, is_finite) in enumerate(entries):
+        if not is_finite:
+            got, allowed = f"{stride} at position {position}", f"finite numbers, as {held.dtype}"
+            checks.refuse(ValueError, "strides", got, allowed, "take an earlier checkpoint")
 
 
 class DiffStride(HasStrideSettings, nn.Module):
@@ -215,7 +229,7 @@ class DiffStride(HasStrideSettings, nn.Module):
             self._start: list[float] = torch.tensor(
                 entries, device="cpu", dtype=values.dtype
             ).tolist()
-            check_initial(self._start, self.lower, math.inf)
+            check_initial(initial, self.lower, torch.finfo(values.dtype).max)
         self.strides = nn.Parameter(values, requires_grad=trainable)
         # Largest stride that any input so far could use, per entry; None before the first.
         self._reach: list[float] | None = None
@@ -275,9 +289,10 @@ class DiffStride(HasStrideSettings, nn.Module):
         if self.strides.device.type == "meta" != there and self._holds:
             checks.no_values("strides", there)
         settings, stands_still = self._settings, self._stands_still()
+        shape = tuple(x.shape) if conv is None else convolved_shape(conv, x)
+        check_rank(settings, shape)
         axes = (self._held if stands_still else settings).axes_in(x.ndim)
         checks.spectral_sizes(tuple(x.shape), axes)
-        shape = tuple(x.shape) if conv is None else convolved_shape(conv, x)
         self._seen.note(x, settings.axes)
         sizes = tuple([shape[axis] for axis in axes])
         if stands_still:
@@ -429,11 +444,10 @@ class DiffStride(HasStrideSettings, nn.Module):
         saved = state_dict.get(prefix + "strides")
         if isinstance(saved, torch.Tensor) and has_values(saved):
             try:
+                check_every_entry("strides", saved)
                 checks.stride_array("strides", (saved.numel(),), saved.dtype)
-                # As the parameter will have them. What is finite is used clamped.
                 assign = local_metadata.get("assign_to_params_buffers", False)
-                entries = (saved if assign else saved.to(self.strides.dtype)).flatten().tolist()
-                checks.strides([max(one, 1.0) if math.isfinite(one) else one for one in entries])
+                _check_saved(saved, saved if assign else saved.to(self.strides.dtype))
             except (TypeError, ValueError) as error:
                 error_msgs.append(f"{prefix}strides in the checkpoint: {error}")
                 return
