@@ -144,7 +144,7 @@ def test_an_option_that_is_missing_is_named(tmp_path, broken_off):
         edit_choices(folder, lambda choices: choices.pop("epochs"))
     with pytest.raises(RefusedError, match=r"--resume: got '.*' \(without 'epochs' in its config"):
         resumed(str(broken_off))
-    with pytest.raises(RefusedError, match=r"RUNS: got '.*' \(without 'epochs', there or in conf"):
+    with pytest.raises(RefusedError, match=r"RUNS: got '.*config\.json' \(without 'epochs'\)"):
         gather([finished])
 
 

@@ -164,9 +164,9 @@ def config_of(folder: Path) -> Config:
         # configurations; the digits are no path.
         exists = os.path.exists(data) or os.path.isdir(data.rpartition(":")[0])
         is_path = choices["data"] != DIGITS and exists
-        return parse(choices | ({"data": data} if is_path else {}))
+        return _parse(choices | ({"data": data} if is_path else {}), folder / CONFIG)
     except RefusedError:
-        raise  # it names the option
+        raise
     except KeyError as error:
         reason = f"without {error.args[0]!r} in its {CONFIG}"
     except UnreadableError as error:
@@ -176,6 +176,14 @@ def config_of(folder: Path) -> Config:
         reason = f"{type(error).__name__} for {CONFIG}"
     got = f"{str(folder)!r} ({reason})"
     refuse("--resume", got, "the folder of a run", "write --resume runs/NAME")
+
+
+def _parse(words: Mapping[str, Any], path: Path) -> Config:
+    """Parse the choices in a file: who is told of a wrong one has not written it just now."""
+    try:
+        return parse(words)
+    except RefusedError as error:
+        raise RefusedError(f"--resume {str(path)!r}: {error}") from error
 
 
 def _refuse_unknown(folder: Path, choices: Mapping[str, Any], content: Mapping[str, Any]) -> None:
