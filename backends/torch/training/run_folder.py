@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
+from itertools import dropwhile
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -106,6 +107,30 @@ def make_folder(out: str | None, config: Config) -> Path:
 def _made_by_the_first(out: str | None) -> Path:
     """Return the folder, in any process but the first of a run."""
     return Path(os.environ.get(_SHARED) or out or RUNS)
+
+
+def reason_in(story: str) -> str:
+    r"""Say in one line why a training failed, out of the traceback that it left in its folder.
+
+    Where the message has more than one line it is the first, and where the others are.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.run_folder import reason_in
+    >>> story = ["Traceback", '  File "a.py", line 1, in a', "    b()", "ValueError: c", "d", "e"]
+    >>> reason_in("\n".join(story))
+    'ValueError: c (more in error.txt)'
+    """
+    lines = [line for line in story.splitlines() if line.strip()]
+    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    below = lines[frames[-1] + 1 :] if frames else []
+    # A frame's own lines are indented.
+    message = list(dropwhile(lambda line: line[0].isspace(), below)) or lines[-1:]
+    if not message:
+        return "failed"
+    kind, _, refusal = message[0].partition(": ")
+    reason = refusal if kind.endswith(RefusedError.__name__) else message[0]
+    return reason if len(message) == 1 else f"{reason} (more in {ERROR})"
 
 
 class LockedError(RefusedError):

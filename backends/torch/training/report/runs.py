@@ -29,7 +29,7 @@ from spectral_stride.torch.training.results import (
     whole,
     word,
 )
-from spectral_stride.torch.training.run_folder import CONFIG, ERROR, SUMMARY
+from spectral_stride.torch.training.run_folder import CONFIG, ERROR, SUMMARY, reason_in
 
 # What tells trainings of one section apart. All else is the section's: its data, its network, how
 # long it trained, ...
@@ -261,8 +261,7 @@ def _check_results(results: Any) -> None:
 def _unfinished(folder: Path, finished: Mapping[str, Path]) -> Unfinished:
     reason = "not finished: running, or interrupted"
     if (folder / ERROR).is_file():
-        lines = _read_error(folder / ERROR).splitlines()
-        reason = next((line for line in reversed(lines) if line.strip()), "failed")
+        reason = reason_in(_read_error(folder / ERROR))
     if (folder / CONFIG).is_file():
         again = finished.get(_fingerprint(folder / CONFIG))
         if again is not None:
