@@ -7,9 +7,9 @@ from dataclasses import asdict
 import pytest
 
 from spectral_stride.torch.training import device
-from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.run_folder import make_folder, resumed, write_config
+from spectral_stride.torch.training.words import parse
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from lightning.pytorch.loggers import CSVLogger
 
 from spectral_stride import checks
-from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config, complete, parse
+from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config
 from spectral_stride.torch.training.device import hardware, is_first_process
 from spectral_stride.torch.training.files import (
     UnreadableError,
@@ -33,6 +33,7 @@ from spectral_stride.torch.training.files import (
 )
 from spectral_stride.torch.training.options import flag_of
 from spectral_stride.torch.training.refusal import RefusedError, refuse, refuse_other_reading
+from spectral_stride.torch.training.words import complete, parse
 
 RUNS = Path("runs")
 CONFIG = "config.json"

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from spectral_stride.__main__ import main
-from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.sweep.grid import read_grid
+from spectral_stride.torch.training.words import parse
 
 
 def points_of(tmp_path, text):

@@ -10,7 +10,6 @@ from dataclasses import asdict
 import pytest
 
 from spectral_stride.__main__ import main
-from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.run_folder import locked
 from spectral_stride.torch.training.sweep import trials
@@ -21,6 +20,7 @@ from spectral_stride.torch.training.sweep.trials import (
     run_trial,
     with_their_folders,
 )
+from spectral_stride.torch.training.words import parse
 from tests.training.processes import started
 
 

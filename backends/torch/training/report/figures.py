@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -225,7 +226,7 @@ def _draw_response(
         mask = mask_of(kind, dict(run.config), size, stride)
         response = np.abs(frequency_response(mask, size, _RESPONSES))
         bins = np.arange(len(mask)) / size
-        dots = {"marker": ".", "markersize": 4, "markevery": every_mark(len(mask))}
+        dots: dict[str, Any] = {"marker": ".", "markersize": 4, "markevery": every_mark(len(mask))}
         mask_axes.plot(bins, mask, style, color=colour, lw=0.8, alpha=0.8, **dots)
         decibels = 20 * np.log10(np.maximum(response, 10 ** (_LOWEST / 20)))
         response_axes.plot(frequencies, decibels, style, color=colour, lw=0.8, alpha=0.8)

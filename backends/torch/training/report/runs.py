@@ -13,7 +13,6 @@ from spectral_stride.torch.training.config import (
     LEARNED_ONLY,
     OPTIONS,
     Config,
-    complete,
     has_effect,
 )
 from spectral_stride.torch.training.files import UnreadableError, read_json, read_text
@@ -30,6 +29,7 @@ from spectral_stride.torch.training.results import (
     word,
 )
 from spectral_stride.torch.training.run_folder import CONFIG, ERROR, SUMMARY, reason_in
+from spectral_stride.torch.training.words import complete
 
 # What tells trainings of one section apart. All else is the section's: its data, its network, how
 # long it trained, ...

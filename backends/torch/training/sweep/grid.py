@@ -22,12 +22,12 @@ from spectral_stride.torch.training.config import (
     OPTIONS,
     Config,
     has_effect,
-    parse,
     parse_strides,
     shown_value,
 )
 from spectral_stride.torch.training.files import UnreadableError, read_text
 from spectral_stride.torch.training.refusal import RefusedError, refuse
+from spectral_stride.torch.training.words import parse
 
 # Each point is one training: what is to be beside it is a point of its own.
 SWEPT = tuple(option for option in OPTIONS if option not in BESIDE)
@@ -116,7 +116,7 @@ def _shown(value: Any) -> str:
 
 
 def _values(option: str, value: Any) -> list[Any]:
-    """Return an option's values as words, as `config.parse` takes them from a command line."""
+    """Return an option's values as words, as `words.parse` takes them from a command line."""
     values = value if isinstance(value, list) else [value]
     if option == "strides":
         _refuse_lists(values)
@@ -289,7 +289,7 @@ def read_grid(path: Path) -> list[Point]:
             for words, config in _combinations(choices, path.parent):
                 points.setdefault(config, Point(_name(words, config), config))
         except RefusedError as error:
-            # The message of `config.parse`, which names the option as the command line does.
+            # The message of `words.parse`, which names the option as the command line does.
             raise RefusedError(f"grid {str(path)!r}: {error}") from error
     if not points:
         refuse(
