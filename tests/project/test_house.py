@@ -129,7 +129,16 @@ UNKNOWN = {
     "training.report": ("training.sweep",),
 }
 # All that a sweep knows of the training tool.
-KNOWN_TO_SWEEPS = ("config", "files", "fit", "refusal", "results", "run_folder", "sweep")
+KNOWN_TO_SWEEPS = (
+    "config",
+    "files",
+    "fit",
+    "refusal",
+    "results",
+    "run_folder",
+    "sweep",
+    "words",
+)
 
 
 def room_complaint(room: str, name: str) -> str | None:

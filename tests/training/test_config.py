@@ -7,16 +7,10 @@ import pytest
 
 from spectral_stride.__main__ import main
 from spectral_stride.torch.training import fit
-from spectral_stride.torch.training.config import (
-    LEARNED_ONLY,
-    OPTIONS,
-    complete,
-    has_effect,
-    parse,
-    starts_poorly,
-)
+from spectral_stride.torch.training.config import LEARNED_ONLY, OPTIONS, has_effect, starts_poorly
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.words import complete, parse
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,12 @@ from spectral_stride.torch.layers.whole_network import hold_sizes, project_strid
 from spectral_stride.torch.models.constants import Constants
 from spectral_stride.torch.param_groups import param_groups
 from spectral_stride.torch.training.augment import cropped, flipped, mixed, shifted
-from spectral_stride.torch.training.config import Config, complete
+from spectral_stride.torch.training.config import Config
 from spectral_stride.torch.training.networks import build_model, layer_name
 from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.results import LONGEST, number
+from spectral_stride.torch.training.words import complete
 
 # Samples, and labels of shape (batch, tasks).
 Batch = tuple[torch.Tensor, torch.Tensor]

@@ -10,10 +10,10 @@ import typer
 from typer.testing import CliRunner
 
 from spectral_stride.torch.training import commands
-from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report.document import write_report
 from spectral_stride.torch.training.report.runs import gather
+from spectral_stride.torch.training.words import parse
 from tests.training.report.made import write_config, write_run
 
 
