@@ -233,10 +233,11 @@ def test_a_patch_embedding_reads_the_patches():
 def test_values_are_those_of_the_layer_on_the_operation():
     conv = nn.Conv2d(3, 8, 3, 2, 1)
     learned = convert(nn.Sequential(conv), image())
-    expected = DiffStride(2.0)(functional.conv2d(image(), conv.weight, conv.bias, 1, 1))
+    expected = DiffStride(2.0, hard=True)(functional.conv2d(image(), conv.weight, conv.bias, 1, 1))
     torch.testing.assert_close(learned(image()), expected)
-    pooled = convert(nn.Sequential(nn.MaxPool2d(3, 2, 1)), image(), smoothness=2.0)
-    expected = DiffStride(2.0, smoothness=2.0)(functional.max_pool2d(image(), 3, 1, 1))
+    options = {"smoothness": 2.0, "hard": False}
+    pooled = convert(nn.Sequential(nn.MaxPool2d(3, 2, 1)), image(), **options)
+    expected = DiffStride(2.0, **options)(functional.max_pool2d(image(), 3, 1, 1))
     torch.testing.assert_close(pooled(image()), expected)
 
 

@@ -188,7 +188,8 @@ def convert(
         Which places to convert, and which not: names as in ``network.named_modules()``, with
         ``*``, or types such as ``nn.MaxPool2d``. All by default.
     **options
-        Of `DiffStride`, for every place, such as ``smoothness``, ``shared`` and ``upper``.
+        Of `DiffStride`, for every place, such as ``smoothness``, ``shared`` and ``upper``. Here
+        ``hard=True`` is the default: the network does not see the ramp, to which it is not used.
 
     Returns
     -------
@@ -379,7 +380,7 @@ class _Search:
     def _layer(self, group: Group, module: nn.Module) -> DiffStride:
         """Make the layer of a group, where its operation lies."""
         strides = tuple(map(float, group.strides))
-        options = {"shared": group.shared, **self.options}
+        options = {"shared": group.shared, "hard": True, **self.options}
         for parameter in chain(module.parameters(), self.network.parameters()):
             options.setdefault("device", parameter.device)
             break
