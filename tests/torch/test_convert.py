@@ -286,19 +286,19 @@ def test_what_is_asked_of_the_operation_is_answered():
         _ = learned[0].colour
     learned.double().eval()
     assert learned(image().double()).dtype == torch.float64
-    assert not learned[0]._operation[0].module.training
+    assert isinstance(learned[0], nn.Conv2d)
     zero = {"0.weight": learned[0].weight * 0, "0.bias": learned[0].bias * 0}
     assert torch.func.functional_call(learned, zero, image().double()).abs().max() == 0
 
 
 def test_hooks_and_methods_of_its_own_still_act():
     net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3, 2, 1)))
-    calls = []
-    net[0].register_forward_hook(lambda *_: calls.append(1))
+    shapes = []
+    net[0].register_forward_hook(lambda module, arguments, output: shapes.append(output.shape))
     learned = convert(net, image())
-    calls.clear()
+    shapes.clear()
     learned(image())
-    assert calls == [1]
+    assert shapes == [(2, 4, 16, 16)]
     parameter = "0.parametrizations.weight.original0"
     assert parameter in learned.state_dict()
     learned(image()).sum().backward()
@@ -420,8 +420,16 @@ def test_wrong_arguments_are_refused():
         convert(3, image())
     with pytest.raises(TypeError, match="colour"):
         convert(resnet(), image(64), colour="red")
-    with pytest.raises(ValueError, match=r"none of them chosen.*choose among"):
-        convert(resnet(), image(64), include="nothing")
+    for wrong in ("nothing", 3, nn.Conv2d(3, 3, 1), ["0", "nothing"]):
+        with pytest.raises(ValueError, match=r"include: got .*choose among"):
+            convert(resnet(), image(64), include=wrong)
+    with pytest.raises(ValueError, match="none of them chosen"):
+        convert(resnet(), image(64), include=nn.Conv3d)
+    for wrapped in (nn.DataParallel(resnet()), torch.compile(resnet(), backend="eager")):
+        with pytest.raises(TypeError, match="convert the network that is in it"):
+            convert(wrapped, image(64))
+    with pytest.raises(ValueError, match="lazy parameters"):
+        convert(nn.Sequential(nn.LazyConv2d(3, 3, 2)), image())
 
 
 def test_statistics_estimated_anew_are_means_over_batches():
@@ -452,3 +460,68 @@ def test_nothing_is_said_where_all_is_converted():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         convert(UNet(), image())
+
+
+class Counting(nn.Module):
+    """Changes its buffers and its input, and keeps its places where no module registers them."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(3, 3, 3, 2, 1), nn.Conv2d(3, 3, 3, 2, 1)])
+        self.order = [*self.convs]
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        x -= 1
+        for conv in self.order:
+            x = conv(x) if isinstance(conv, nn.Conv2d) else x
+        return functional.dropout(x, training=True)
+
+
+def test_nothing_that_a_run_leaves_behind_reaches_the_user():
+    net, x, state = Counting(), image(), torch.get_rng_state()
+    sample = x.clone()
+    learned = convert(net, sample)
+    assert net.calls == 0
+    assert torch.equal(sample, x)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(layers(learned)) == 2
+    assert learned.order[0] is learned.convs[0]
+    before = learned(image()).shape
+    move(learned, 0)
+    assert learned(image()).shape != before
+
+
+def test_sizes_that_only_some_strides_have_are_found_by_trying():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.PixelUnshuffle(2))
+    with pytest.raises(ValueError, match="divisible by"):
+        convert(net, image())
+    learned = convert(net, image(), multiple_of=2)
+    for seed in range(8):
+        move(learned, seed)
+        learned(image())
+
+
+def test_old_weight_norm_loads_after_conversion():
+    """Hooks that read checkpoints of before are the operation's, and stay."""
+    with pytest.warns(FutureWarning):
+        old = nn.Sequential(nn.utils.weight_norm(nn.Conv1d(3, 4, 3, 2, 1)))
+    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv1d(3, 4, 3, 2, 1)))
+    learned = convert(net, torch.randn(2, 3, 64))
+    missing, unexpected = learned.load_state_dict(old.state_dict(), strict=False)
+    assert (missing, unexpected) == (["0.resampling.strides"], [])
+    torch.testing.assert_close(learned[0].weight, old[0].weight)
+
+
+def test_what_prunes_and_normalizes_weights_acts_after_conversion():
+    learned = convert(nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1, bias=False)), image())
+    nn.utils.prune.random_unstructured(learned[0], "weight", 1.0)
+    assert learned(image()).abs().max() == 0
+
+
+def test_padding_of_another_kind_is_the_operations():
+    conv = nn.Conv2d(1, 1, 4, 2, 1, padding_mode="circular", bias=False)
+    nn.init.ones_(conv.weight)
+    learned = convert(nn.Sequential(conv), torch.ones(1, 1, 32, 32))
+    torch.testing.assert_close(learned(torch.ones(1, 1, 32, 32)), torch.full((1, 1, 16, 16), 16.0))

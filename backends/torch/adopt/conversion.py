@@ -10,11 +10,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_stride import checks
 from spectral_stride.torch.adopt.places import (
     STIFF,
+    UNKNOWN,
     UNLIKE,
     Place,
     Sample,
@@ -23,18 +26,18 @@ from spectral_stride.torch.adopt.places import (
     run,
     watched,
 )
-from spectral_stride.torch.adopt.resampled import Resampled
+from spectral_stride.torch.adopt.resampled import resample_behind
 from spectral_stride.torch.layers.diffstride import DiffStride
 
 # A place by its name, as a pattern of the shell, or by the type of its operation.
-Chosen = str | type | Iterable[str | type] | None
+Chosen = str | type | Sequence[str | type] | None
 Sizes = tuple[int, ...]
 
 
 # What every stride of a group is multiplied by, to see whether the network still runs.
-_MOVES = 1.2, 0.75
+_MOVES = 1.25, 0.75
 # The same for groups that nothing but trying has found.
-_MANY_MOVES = 1.2, 0.75, 1.07, 0.93, 1.13, 0.84, 0.97, 1.03
+_MANY_MOVES = 1.25, 0.75, 1.07, 0.93, 1.4, 0.55, 1.9, 1.13
 
 
 @dataclass(frozen=True)
@@ -122,13 +125,18 @@ class Conversion:
 
 
 def conversion(
-    network: nn.Module, sample: Sample, *, include: Chosen = None, exclude: Chosen = None
+    network: nn.Module,
+    sample: Sample,
+    *,
+    include: Chosen = None,
+    exclude: Chosen = None,
+    **options: Any,
 ) -> Conversion:
     """Say what `convert` would change: a dry run.
 
     Parameters
     ----------
-    network, sample, include, exclude
+    network, sample, include, exclude, **options
         As of `convert`. The network is not touched.
 
     Returns
@@ -157,8 +165,8 @@ def conversion(
     1              AvgPool2d  2x2     16x16 -> 8x8        2             0     27,136
     whole network                                                  55,296    463,360
     """
-    _check(network)
-    search = _Search(network, sample, include, exclude)
+    _check(network, include, exclude)
+    search = _Search(network, sample, include, exclude, **options)
     return search.costed(search.groups())
 
 
@@ -242,7 +250,7 @@ def convert(
     >>> [name for name, _ in learned.named_parameters()]
     ['0.weight', '0.bias', '0.resampling.strides', '2.resampling.strides']
     """
-    _check(network)
+    _check(network, include, exclude)
     search = _Search(network, sample, include, exclude, **options)
     groups = search.groups()
     why = "; ".join(f"{name}: {reason}" for name, reason in search.left.items())
@@ -255,10 +263,29 @@ def convert(
     return search.converted(groups)
 
 
-def _check(network: Any) -> None:
+def _check(network: Any, include: Chosen, exclude: Chosen) -> None:
+    """Refuse what is no network that can be copied and changed."""
     if not isinstance(network, nn.Module):
         allowed = "a torch.nn.Module"
         checks.refuse(TypeError, "network", type(network).__name__, allowed, "pass the network")
+    wrappers = nn.parallel.DistributedDataParallel, nn.DataParallel, torch.jit.ScriptModule
+    marks = "_orig_mod", "_fsdp_wrapped_module", "unshard"
+    if isinstance(network, wrappers) or any(hasattr(network, mark) for mark in marks):
+        got = f"a {type(network).__name__}"
+        remedy = "convert the network that is in it, then wrap, compile or shard the result"
+        checks.refuse(TypeError, "network", got, "the network itself", remedy)
+    if any(is_lazy(one) for one in chain(network.parameters(), network.buffers())):
+        remedy = "call the network once first"
+        checks.refuse(ValueError, "network", "lazy parameters", "parameters with values", remedy)
+    names = [place.name for place in places_in(network)]
+    for option, chosen in (("include", include), ("exclude", exclude)):
+        for one in _several(chosen):
+            if isinstance(one, str) and any(fnmatchcase(name, one) for name in names):
+                continue
+            if not isinstance(one, type):
+                allowed = "types of modules, and names of places or patterns of them"
+                remedy = f"choose among {names[:10]}"
+                checks.refuse(ValueError, option, checks.shown(one), allowed, remedy)
 
 
 class _Search:
@@ -272,7 +299,15 @@ class _Search:
         exclude: Chosen = None,
         **options: Any,
     ) -> None:
-        self.network, self.sample, self.options = network, sample, options
+        try:
+            # It is never run: what runs are copies of it, so that nothing that a run leaves behind
+            # reaches the user's network.
+            self.network = copy.deepcopy(network)
+        except Exception as error:
+            got = f"one that cannot be copied ({_first_line(error)})"
+            remedy = "take out of its attributes what copy.deepcopy refuses"
+            checks.refuse(ValueError, "network", got, "one that copy.deepcopy copies", remedy)
+        self.sample, self.options = sample, options
         self.left: dict[str, str] = {}
         self.places: dict[str, Place] = {}
         for place in places_in(network):
@@ -285,7 +320,7 @@ class _Search:
             remedy = f"choose among {found[:10]}" if found else "add DiffStride layers yourself"
             checks.refuse(ValueError, "network", got, allowed, remedy)
         try:
-            self.sizes = self._run(network)
+            self.sizes, self.shapes = self._run(copy.deepcopy(self.network))
         except Exception as error:
             got = f"one on which the network fails ({_first_line(error)})"
             allowed = "a tensor, a tuple of arguments or a dict of named ones that it takes"
@@ -298,7 +333,9 @@ class _Search:
         chosen = dict(self.places)
         groups = self._groups_by_reasoning()
         # Networks that compute with sizes as plain numbers hide from symbols what their places can.
-        hidden = [name for name in chosen if self.left.get(name, "").startswith((STIFF, UNLIKE))]
+        hidden = [
+            name for name in chosen if self.left.get(name, "").startswith((STIFF, UNLIKE, UNKNOWN))
+        ]
         self.places |= {name: chosen[name] for name in hidden}
         groups += self._groups_by_trying(hidden)
         return self._together(groups)
@@ -318,8 +355,6 @@ class _Search:
                 self.leave(name, "it leaves a single sample")
             elif getattr(module, "return_indices", False):
                 self.leave(name, "it returns the places of its maxima too")
-            elif type(module).__name__.startswith("Lazy"):
-                self.leave(name, "its parameters are still to come")
 
     def _groups_by_reasoning(self) -> list[Group]:
         """Find what moves together, until all that was noted about sizes is consistent."""
@@ -331,15 +366,22 @@ class _Search:
             try:
                 reasons, groups = joined(self.network, self.sample, places)
             except Exception as error:  # whatever needs values, or sizes that are numbers
-                reasons = dict.fromkeys(self.places, f"{STIFF}: {_first_line(error)}")
+                why = f"{UNKNOWN}: {_first_line(error)}"
+                reasons = dict.fromkeys(self.places, why)
             if not reasons:
                 return [self._group(*found) for found in groups]
             for name, why in reasons.items():
                 self.leave(name, why)
-        return [self._group((name,)) for name in self.places]  # nothing to join: it is tried
+        # There is nothing to join: it is tried.
+        alone = [self._group((name,)) for name in self.places]
+        for group in alone:
+            if why := self._fault([group], _MANY_MOVES):
+                self.leave(group.names[0], why)
+                return []
+        return alone
 
-    def _run(self, network: nn.Module) -> dict[str, tuple[Sizes, Sizes]]:
-        """Run the sample; sizes before and after each place."""
+    def _run(self, network: nn.Module) -> tuple[dict[str, tuple[Sizes, Sizes]], list[Sizes]]:
+        """Run a copy of the sample; sizes before and after each place, and shapes of the output."""
         found: dict[str, tuple[Sizes, Sizes]] = {}
         modules = dict(network.named_modules())
         names = {modules[name]: name for name in self.places}
@@ -353,28 +395,19 @@ class _Search:
             ]
             found[name] = before, after
 
-        with watched(list(names), note), evaluating(network):
-            run(network, self.sample)
-        return found
+        with watched(list(names), note), evaluating(network), torch.random.fork_rng([]):
+            output = run(network, copy.deepcopy(self.sample))
+        return found, [tuple(one.shape) for one in tree_leaves(output) if hasattr(one, "shape")]
 
     def converted(self, groups: Sequence[Group]) -> nn.Module:
         """Copy the network, with the places of the groups resampled."""
         network = copy.deepcopy(self.network)
         places = {place.name: place for place in places_in(network)}
-        stand_ins: dict[nn.Module, Resampled] = {}
         for group in groups:
             layer = self._layer(group, places[group.names[0]].operation.module)
             for name in group.names:
                 operation = replace(places[name].operation, whole=group.whole)
-                owns = name == group.names[0]
-                stand_ins[operation.module] = Resampled(operation, layer, owns)
-        if network in stand_ins:
-            return stand_ins[network]
-        for parent in [*network.modules()]:
-            # By every name: a module may stand in several places.
-            for name, child in parent._modules.items():
-                if child in stand_ins and parent not in stand_ins.values():
-                    setattr(parent, name, stand_ins[child])
+                resample_behind(operation, layer, name == group.names[0])
         return network
 
     def _layer(self, group: Group, module: nn.Module) -> DiffStride:
@@ -442,20 +475,24 @@ class _Search:
     def _fault(self, groups: Sequence[Group], moves: Sequence[float] = _MOVES) -> str | None:
         """Say why a network with these groups does not run; None where it does."""
         network = self.converted(groups)
-        names = [name for group in groups for name in group.names]
         try:
-            sizes = self._run(network)
+            sizes, shapes = self._run(network)
         except Exception as error:
             return f"at its own stride the network fails: {_first_line(error)}"
-        for name in names:
-            if sizes[name][1] != self.sizes[name][1]:
-                return f"it leaves {sizes[name][1]} in place of {self.sizes[name][1]}"
-        layers = [layer for layer in network.modules() if isinstance(layer, DiffStride)]
+        for name in [name for group in groups for name in group.names]:
+            before, after = self.sizes[name][1], sizes.get(name, ((), ()))[1]
+            if after != before:
+                return f"it leaves {after} samples in place of {before}"
+        if shapes != self.shapes:
+            return f"at its own stride the network returns shapes {shapes}, not {self.shapes}"
+        layers = [network.get_submodule(group.names[0]).shared_resampling for group in groups]
+        starts = [layer.strides.tolist() for layer in layers]
         for move in moves:
-            with torch.no_grad():
-                for number, layer in enumerate(layers):
-                    # Each by another factor, so that none keeps the size of another by chance.
-                    layer.strides.mul_(move ** (0.5 + 0.618 * number % 1))
+            for number, (layer, start) in enumerate(zip(layers, starts, strict=True)):
+                # Each by another factor, so that none keeps the size of another by chance.
+                factor = move ** (1 - 0.618 * number % 0.5)
+                with torch.no_grad():
+                    layer.strides.copy_(torch.tensor(start) * factor)
             try:
                 self._run(network)
             except Exception as error:
@@ -464,7 +501,10 @@ class _Search:
 
     def costed(self, groups: tuple[Group, ...]) -> Conversion:
         """Count what places cost before and after."""
-        before, after = self._counts(self.network), self._counts(self.converted(groups))
+        before, after = (
+            self._counts(copy.deepcopy(self.network)),
+            self._counts(self.converted(groups)),
+        )
         changes = tuple(
             Change(
                 name,
@@ -479,8 +519,12 @@ class _Search:
 
     def _counts(self, network: nn.Module) -> dict[str, int]:
         """Count multiply-accumulates on the sample, by the name of the module."""
-        with evaluating(network), FlopCounterMode(display=False) as counter:
-            run(network, self.sample)
+        with (
+            evaluating(network),
+            torch.random.fork_rng([]),
+            FlopCounterMode(display=False) as counter,
+        ):
+            run(network, copy.deepcopy(self.sample))
         root = type(network).__name__
         counts = {
             name.removeprefix(root).removeprefix("."): sum(flops.values()) // 2
@@ -489,16 +533,22 @@ class _Search:
         return {**counts, "": counter.get_total_flops() // 2}
 
 
+def _several(chosen: Chosen) -> list[Any]:
+    """Return a choice as a list."""
+    if chosen is None:
+        return []
+    return list(chosen) if isinstance(chosen, list | tuple | set | frozenset) else [chosen]
+
+
 def _is_chosen(place: Place, chosen: Chosen, default: bool) -> bool:
     """Whether a place is among those that the user names."""
     if chosen is None:
         return default
-    several = [chosen] if isinstance(chosen, str | type) else list(chosen)
     return any(
         fnmatchcase(place.name, one)
         if isinstance(one, str)
         else isinstance(place.operation.module, one)
-        for one in several
+        for one in _several(chosen)
     )
 
 

@@ -1,6 +1,6 @@
 """Places: the operations of a network that have a stride, and the sizes that each leaves."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +14,7 @@ from torch.nn import functional
 # made of other sizes. Networks that compute with sizes as plain numbers look so too.
 STIFF = "what follows needs its size as it is"
 UNLIKE = "sizes are joined that no common stride keeps equal"
+UNKNOWN = "its sizes cannot be followed through what the network does with values"
 
 # Operations by their number of axes: a sample of the input is (channels, *sizes).
 _MAXIMA = nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d
@@ -33,6 +34,8 @@ class Operation:
     Attributes
     ----------
     module : Module
+    kind : type
+        The class of the module when it was found.
     strides : tuple of int
         One an axis, those of 1 included.
     whole : bool
@@ -40,6 +43,7 @@ class Operation:
     """
 
     module: Any
+    kind: Any
     strides: tuple[int, ...]
     whole: bool = False
 
@@ -56,11 +60,10 @@ class Operation:
     @property
     def is_plain(self) -> bool:
         """Whether calling it does what its attributes say: no method of a class of its own."""
-        kind = type(self.module)
         return any(
             isinstance(self.module, plain)
             and all(
-                getattr(kind, name, None) is getattr(plain, name, None)
+                getattr(self.kind, name, None) is getattr(plain, name, None)
                 for name in ("forward", "_conv_forward")
             )
             for plain in chain(*_KINDS)
@@ -85,6 +88,8 @@ class Operation:
         padding = getattr(module, "padding", 0)
         before = 0 if isinstance(padding, str) else self._each(padding)[axis]
         full = size + 2 * before - dilation * (kernel - 1)
+        if getattr(module, "padding_mode", "zeros") != "zeros":
+            return full, full  # what lies beyond the edge is not known here
         if self.whole:
             return full, max(full, size)
         out = -(-full // stride)
@@ -117,7 +122,7 @@ def operation_of(module: Any) -> Operation | None:
         if isinstance(module, kinds):
             own = module.kernel_size if module.stride is None else module.stride
             strides = (own,) * ndim if isinstance(own, int) else tuple(own)
-            return Operation(module, strides) if max(strides) > 1 else None
+            return Operation(module, type(module), strides) if max(strides) > 1 else None
     return None
 
 
@@ -142,12 +147,12 @@ def places_in(network: nn.Module) -> list[Place]:
     return [Place(name, operation) for name, operation in found if operation is not None]
 
 
-Sample = torch.Tensor | Sequence[Any] | dict[str, Any]
+Sample = torch.Tensor | Sequence[Any] | Mapping[str, Any]
 
 
 def run(network: nn.Module, sample: Sample) -> Any:
     """Call a network on one argument, on several, or on named ones."""
-    if isinstance(sample, dict):
+    if isinstance(sample, Mapping):
         return network(**sample)
     return network(*sample) if isinstance(sample, list | tuple) else network(sample)
 

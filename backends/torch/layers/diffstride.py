@@ -267,12 +267,16 @@ class DiffStride(HasStrideSettings, nn.Module):
                 y: torch.Tensor = DiffStride.forward(self, conv(x))
                 self._seen.note(x, self._settings.axes)
                 return y
+        return self.resampled(x, conv)
+
+    def resampled(self, x: torch.Tensor, conv: Convolution | None = None) -> torch.Tensor:
+        """Resample ``x``, or its convolution by what was found to be a plain one at stride 1."""
         if torch.compiler.is_compiling():
             # Only here: it loads the compiler.
             from spectral_stride.torch.layers import compiler
 
             if not (self._stands_still() or torch.compiler.is_exporting()):
-                y = compiler.outside_the_graph(DiffStride.forward, self, x, conv)
+                y: torch.Tensor = compiler.outside_the_graph(DiffStride.resampled, self, x, conv)
                 return y
         with checks.named(type(self).__name__):
             strides, plan = self._planned(x, conv)
