@@ -59,8 +59,9 @@ def complexity(strides_per_layer: Iterable[Any]) -> Any:
     xp: Namespace = array_namespace(arrays[0]) if arrays else None
     relative_size: Any = 1.0
     total: Any = 0.0
-    # NumPy warns of an infinite cost, where others just return it.
-    with xp.errstate(all="ignore") if hasattr(xp, "errstate") else nullcontext():
+    # NumPy warns of an infinite cost, where others just return it and have no such context.
+    silence = getattr(xp, "errstate", None)
+    with silence(all="ignore") if silence else nullcontext():
         for strides in known:
             if is_array_api_obj(strides):
                 relative_size = relative_size / xp.prod(cast(strides, _dtype(xp, arrays)))
