@@ -127,9 +127,7 @@ def test_layers_in_other_threads_do_not_mind():
     def run(net, size):
         found[size] = {tuple(net(image(size, size)).shape[-2:]) for _ in range(10)}
 
-    threads = [
-        threading.Thread(target=run, args=pair) for pair in zip(nets, (33, 34), strict=True)
-    ]
+    threads = [threading.Thread(target=run, args=pair) for pair in zip(nets, (33, 34), strict=True)]
     for thread in threads:
         thread.start()
     for thread in threads:
