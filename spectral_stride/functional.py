@@ -656,10 +656,10 @@ def resize_plan(
     """Plan for exactly these sizes, 1 or more along each axis; ``name`` is what messages say."""
     wanted = checks.sizes(name, sizes)
     planned = checks.axes(axes, len(wanted), len(shape), name, 16)
-    shape = with_batch_of_one(shape, planned)
     norm = checks.one_of("norm", norm, checks.NORMS)
     method = checks.one_of("method", method, checks.METHODS)
-    checks.spectral_sizes(shape, planned)
+    checks.spectral_sizes(tuple(shape), planned)
+    shape = with_batch_of_one(shape, planned)
     return new_plan(shape, planned, wanted, 0.0, "inside", norm, method, True)
 
 

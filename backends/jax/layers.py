@@ -50,7 +50,8 @@ _seen: WeakKeyDictionary[nnx.Module, tuple[Any, tuple[int, ...], tuple[int, ...]
 
 def _note(layer: nnx.Module, x: jax.Array, axes: tuple[int, ...]) -> None:
     """Keep the sizes that a layer sees, for `SpectralUp`."""
-    _seen[layer] = get_opaque_trace_state(), axes, tuple([x.shape[axis] for axis in axes])
+    state = get_opaque_trace_state()  # type: ignore[no-untyped-call]
+    _seen[layer] = state, axes, tuple([x.shape[axis] for axis in axes])
 
 
 class DiffStride(HasStrideSettings, _Layer):
@@ -409,7 +410,7 @@ class SpectralUp(HasUpSettings, _Layer):
         y, settings = as_array(y), self.settings
         if isinstance(like, DiffStride | SpectralPool):
             where, *seen = _seen.get(like, (None, (), ()))
-            if where != get_opaque_trace_state():
+            if where != get_opaque_trace_state():  # type: ignore[no-untyped-call]
                 seen = [(), ()]
             axes, sizes = settings.like_layer(y.ndim, type(like).__name__, *seen)
         elif hasattr(like, "shape"):

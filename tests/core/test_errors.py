@@ -583,6 +583,7 @@ PARAMETERS = [
     *((ss.jvp, {"x": X, "strides": (2.0,), "dx": None, "dstrides": None}, name)
       for name in ("dx", "dstrides")),
     *((ss.spectral_pool, {"x": X, "out_sizes": (4,)}, name) for name in ("out_sizes", "axes")),
+    *((ss.spectral_resize, {"x": X, "sizes": (9,)}, name) for name in ("sizes", "axes")),
     *((ss.soft_mask, {"size": 8, "stride": 2.0}, name)
       for name in ("size", "stride", "smoothness")),
     (ss.stride_bounds, {"size": 8}, "size"),

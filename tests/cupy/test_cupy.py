@@ -18,7 +18,7 @@ from tests.core.test_errors import check, refusal
 from tests.libraries import load, unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ["diffstride", "jvp", "spectral_pool", "vjp"]
+NAMES = ["diffstride", "jvp", "spectral_pool", "spectral_resize", "vjp"]
 SHAPE, STRIDES = (2, 3, 32, 27), (2.63, 3.21)
 
 
@@ -119,7 +119,7 @@ def stand_in(adapter, monkeypatch):
 
 
 def test_every_function_is_the_cores(stand_in):
-    """Same results, arguments handed on, for all four functions."""
+    """Same results, arguments handed on, for all functions."""
     x = np.random.default_rng(0).normal(size=SHAPE)
     held, options = on_device(x), {"axes": (0, 2), "ramp": "inside", "norm": "ortho"}
     y, pullback = ss.vjp(x, (1.5, 2.5), **options)
@@ -135,6 +135,9 @@ def test_every_function_is_the_cores(stand_in):
     pool = {"axes": (1, 3), "norm": "backward", "method": "fft"}
     np.testing.assert_array_equal(
         stand_in.spectral_pool(held, (2, 9), **pool), ss.spectral_pool(x, (2, 9), **pool)
+    )
+    np.testing.assert_array_equal(
+        stand_in.spectral_resize(held, (5, 40), **pool), ss.spectral_resize(x, (5, 40), **pool)
     )
 
 
@@ -169,6 +172,7 @@ def test_work_runs_on_the_device_of_x(stand_in, monkeypatch):
         lambda: pullback(y),
         lambda: stand_in.jvp(x, STRIDES, x, None),
         lambda: stand_in.spectral_pool(x, (4, 4)),
+        lambda: stand_in.spectral_resize(x, (40, 40)),
     ):
         entered.clear()
         call()
@@ -185,6 +189,7 @@ def test_arrays_of_other_libraries_are_refused(stand_in):
             (stand_in.vjp, host, STRIDES),
             (stand_in.jvp, host, STRIDES, None, None),
             (stand_in.spectral_pool, host, (4, 4)),
+            (stand_in.spectral_resize, host, (40, 40)),
         ],
         "dx": [(stand_in.jvp, x, STRIDES, host, None)],
         "g": [(pullback, host)],
@@ -224,6 +229,7 @@ def test_without_a_device_the_call_says_so(adapter, monkeypatch):
         ("vjp", x, STRIDES),
         ("jvp", x, STRIDES, None, None),
         ("spectral_pool", x, (4, 4)),
+        ("spectral_resize", x, (40, 40)),
     ):
         refused = refusal(RuntimeError, getattr(adapter, name), *arguments)
         check(refused, "x", "no CUDA device", "needs a GPU and a driver", "cupy.show_config()")

@@ -15,7 +15,11 @@ from tests.libraries import load
 jax = load("jax")
 jnp = jax.numpy
 check_grads = pytest.importorskip("jax.test_util").check_grads
-from spectral_stride.jax import diffstride, spectral_pool  # noqa: E402  # after the skip
+from spectral_stride.jax import (  # noqa: E402  # after the skip
+    diffstride,
+    spectral_pool,
+    spectral_resize,
+)
 
 jax.config.update("jax_enable_x64", True)
 
@@ -83,6 +87,16 @@ def test_spectral_pool_derivatives(method):
     function = jax.jit(partial(spectral_pool, out_sizes=(4, 3), method=method))
     check_grads(function, (x,), order=2)
     close(function(x), core.spectral_pool(np.asarray(x), (4, 3)))
+
+
+@FORMS
+def test_spectral_resize_derivatives(method):
+    """One axis grows and one shrinks; compiled, mapped, and in both modes."""
+    x = draw(*SHAPE)
+    function = jax.jit(partial(spectral_resize, sizes=(9, 3), method=method))
+    check_grads(function, (x,), order=2)
+    close(function(x), core.spectral_resize(np.asarray(x), (9, 3)))
+    close(jax.vmap(function)(x), function(x))
 
 
 def primitives(jaxpr, tainted, seen):

@@ -38,7 +38,7 @@ def test_every_public_name_is_documented(thing):
     assert_documented(thing)
 
 
-@pytest.mark.parametrize("name", ["diffstride", "jvp", "spectral_pool", "vjp"])
+@pytest.mark.parametrize("name", ["diffstride", "jvp", "spectral_pool", "spectral_resize", "vjp"])
 def test_every_public_name_for_cupy_is_documented(name):
     load("cupy")
     assert_documented(getattr(importlib.import_module("spectral_stride.cupy"), name))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import prune
 
 from spectral_stride.torch import (
     DiffStride,
@@ -281,7 +282,7 @@ def test_what_is_asked_of_the_operation_is_answered():
     learned = convert(nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1)), image())
     assert (learned[0].kernel_size, learned[0].stride) == ((3, 3), (1, 1))
     assert learned[0].weight.shape == (8, 3, 3, 3)
-    assert "Conv2d(3, 8" in repr(learned)
+    assert "ResampledConv2d(\n    3, 8, kernel_size=(3, 3)" in repr(learned)
     with pytest.raises(AttributeError):
         _ = learned[0].colour
     learned.double().eval()
@@ -516,7 +517,7 @@ def test_old_weight_norm_loads_after_conversion():
 
 def test_what_prunes_and_normalizes_weights_acts_after_conversion():
     learned = convert(nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1, bias=False)), image())
-    nn.utils.prune.random_unstructured(learned[0], "weight", 1.0)
+    prune.random_unstructured(learned[0], "weight", 1.0)
     assert learned(image()).abs().max() == 0
 
 

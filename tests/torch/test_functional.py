@@ -16,7 +16,7 @@ import spectral_stride as core
 from spectral_stride import make_plan
 from spectral_stride.axis import AxisMap, Resampling
 from spectral_stride.operator import PLAIN, along, gram, pair
-from spectral_stride.torch import diffstride, kernels, spectral_pool
+from spectral_stride.torch import diffstride, kernels, spectral_pool, spectral_resize
 from spectral_stride.torch.kernels import (
     FAST,
     all_axes,
@@ -81,6 +81,23 @@ def test_spectral_pool_derivatives(method):
     function = partial(spectral_pool, out_sizes=(4, 3), method=method)
     assert gradcheck(function, (draw(*SHAPE),), check_forward_ad=True)
     assert gradgradcheck(function, (draw(*SHAPE),))
+
+
+@FORMS
+def test_spectral_resize_derivatives(method):
+    """One axis grows and one shrinks; the gradient is the way back, up to a number."""
+    function = partial(spectral_resize, sizes=(9, 3), method=method)
+    assert gradcheck(function, (draw(*SHAPE),), check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(function, (draw(*SHAPE),))
+    x = draw(*SHAPE)
+    y = function(x)
+    np.testing.assert_allclose(
+        y.detach(), core.spectral_resize(x.detach().numpy(), (9, 3)), atol=1e-14
+    )
+    g = torch.randn_like(y)
+    (dx,) = torch.autograd.grad(y, x, g)
+    growth = np.prod(y.shape) / np.prod(SHAPE)
+    torch.testing.assert_close(dx, growth * spectral_resize(g, SHAPE[-2:], method=method))
 
 
 # The last has a bin on the ramp with a share of 0.0025 in the output.
@@ -243,10 +260,11 @@ def test_autocast(method):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = diffstride(x, s, method=method)
         pooled = spectral_pool(x, (16, 16), method=method)
+        enlarged = spectral_resize(x, (40, 40), method=method)
         unchanged = diffstride(x.double(), s, method=method)
         y.float().sum().backward()  # autocast is on here too, and must not reach the gradients
     wanted = torch.bfloat16 if method == "matmul" else torch.float32
-    assert y.dtype == pooled.dtype == wanted
+    assert y.dtype == pooled.dtype == enlarged.dtype == wanted
     assert unchanged.dtype == torch.float64
     assert x.grad.dtype == s.grad.dtype == torch.float32
     exact = diffstride(x.to(wanted), s, method=method)

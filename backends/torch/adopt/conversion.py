@@ -26,7 +26,7 @@ from spectral_stride.torch.adopt.places import (
     run,
     watched,
 )
-from spectral_stride.torch.adopt.resampled import resample_behind
+from spectral_stride.torch.adopt.resampled import Resampled, resample_behind
 from spectral_stride.torch.layers.diffstride import DiffStride
 
 # A place by its name, as a pattern of the shell, or by the type of its operation.
@@ -232,8 +232,8 @@ def convert(
     The network runs once without values, with symbols for sizes. PyTorch's own rules for shapes
     then say which of them must be equal, or a number. Last it is tried: on the sample, with strides
     as they were and with strides moved. Left are places whose size what follows needs as it is (a
-    linear layer behind a flattened map, position embeddings), those that leave one sample, and
-    strided calls that are no modules.
+    linear layer behind a flattened map, position embeddings), and those that leave one sample. A
+    strided call that is no module stays without a word.
 
     A convolution whose outputs end before its input does, such as a patch embedding, goes on over
     the edge as far as zeros are needed for outputs that lie exactly a stride apart.
@@ -375,8 +375,8 @@ class _Search:
         # There is nothing to join: it is tried.
         alone = [self._group((name,)) for name in self.places]
         for group in alone:
-            if why := self._fault([group], _MANY_MOVES):
-                self.leave(group.names[0], why)
+            if fault := self._fault([group], _MANY_MOVES):
+                self.leave(group.names[0], fault)
                 return []
         return alone
 
@@ -485,7 +485,7 @@ class _Search:
                 return f"it leaves {after} samples in place of {before}"
         if shapes != self.shapes:
             return f"at its own stride the network returns shapes {shapes}, not {self.shapes}"
-        layers = [network.get_submodule(group.names[0]).shared_resampling for group in groups]
+        layers = [_layer_at(network, group.names[0]) for group in groups]
         starts = [layer.strides.tolist() for layer in layers]
         for move in moves:
             for number, (layer, start) in enumerate(zip(layers, starts, strict=True)):
@@ -550,6 +550,13 @@ def _is_chosen(place: Place, chosen: Chosen, default: bool) -> bool:
         else isinstance(place.operation.module, one)
         for one in _several(chosen)
     )
+
+
+def _layer_at(network: nn.Module, name: str) -> DiffStride:
+    """Find the layer of a place that was converted."""
+    place = network.get_submodule(name)
+    assert isinstance(place, Resampled)
+    return place.shared_resampling
 
 
 def _first_line(error: Exception) -> str:

@@ -16,11 +16,11 @@ _in_graph: WeakKeyDictionary[Any, dict["SeenSizes", Seen]] = WeakKeyDictionary()
 class SeenSizes:
     """What one layer saw last: the axes that it resamples, and an input's sizes along them.
 
-    An object beside the module: an export may write into this one, and not into a module. What a
-    compiler traces is written down twice. Once as code does it, for whoever asks behind the graph.
+    An object beside the module, into which a graph may write. What a compiler traces is written
+    down twice. Once as code does it, for whoever asks behind the graph.
     And once while it is traced, for whoever asks inside of the graph: in a subgraph, as of a
-    gradient checkpoint, no code may write. `compiler` says which methods run while a graph is
-    traced.
+    gradient checkpoint, and in an export no code may write. `compiler` says which methods run while
+    a graph is traced.
     """
 
     def __init__(self) -> None:
@@ -45,11 +45,11 @@ class SeenSizes:
         from torch._dynamo.symbolic_convert import InstructionTranslator
 
         _in_graph.setdefault(_graph(), {})[self] = axes, sizes
-        tracer: Any = InstructionTranslator.current_tx()  # type: ignore[no-untyped-call]
-        may_write: bool = tracer.output.is_root_tracer()
-        if not may_write:
+        tracer: Any = InstructionTranslator.current_tx()
+        if not tracer.output.is_root_tracer():
             self._last = (), ()  # behind the graph none is better than that of another pass
-        return may_write
+            return False
+        return not torch.compiler.is_exporting()  # whose programs write nothing
 
     def in_graph(self) -> Seen | None:
         """Return what was seen in the graph that is traced, if anything was."""
