@@ -459,7 +459,10 @@ def test_bad_inputs(shape, message):
 
 
 def test_derivatives_of_every_kind():
-    """Forward and reverse mode, first and second order, in input, kernel and strides."""
+    """Forward and reverse mode, first and second order, in input, kernel and strides.
+
+    Of the second derivatives a random projection is compared, which has all entries in it.
+    """
     layer = DiffStrideConv2d(
         2, 3, 3, strides=(1.7, 2.3), padding=1, ramp="inside", dtype=torch.float64
     )
@@ -473,7 +476,7 @@ def test_derivatives_of_every_kind():
     x = torch.randn(1, 2, 9, 8, dtype=torch.float64, requires_grad=True)
     inputs = x, layer.weight, layer.strides
     assert torch.autograd.gradcheck(function, inputs, check_forward_ad=True)
-    assert torch.autograd.gradgradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
 
 
 def test_exported_in_eval_mode_the_batch_stays_free():
