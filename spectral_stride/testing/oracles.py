@@ -194,7 +194,7 @@ def last_bin_of(x: Matrix, axis: int) -> Matrix:
     shape = [1] * x.ndim
     shape[axis] = size
     signs = (-1.0) ** np.arange(size).reshape(shape)
-    return signs * np.mean(signs * x, axis=axis, keepdims=True)
+    return np.asarray(signs * np.mean(signs * x, axis=axis, keepdims=True))
 
 
 def apply(matrices: Sequence[Matrix], x: Matrix, axes: Sequence[int]) -> Matrix:

@@ -126,5 +126,5 @@ def test_what_is_refused(arguments, message):
 
 
 def test_pooling_to_more_points_here():
-    with pytest.raises(ValueError, match="never enlarges.*or call spectral_resize, which does"):
+    with pytest.raises(ValueError, match=r"never enlarges.*or call spectral_resize, which does"):
         ss.spectral_pool(np.ones(8), (9,))

@@ -45,7 +45,7 @@ class SeenSizes:
         from torch._dynamo.symbolic_convert import InstructionTranslator
 
         _in_graph.setdefault(_graph(), {})[self] = axes, sizes
-        tracer: Any = InstructionTranslator.current_tx()  # type: ignore[no-untyped-call]
+        tracer: Any = InstructionTranslator.current_tx()
         if not tracer.output.is_root_tracer():
             self._last = (), ()  # behind the graph none is better than that of another pass
             return False
