@@ -50,8 +50,12 @@ _seen: WeakKeyDictionary[nnx.Module, tuple[Any, tuple[int, ...], tuple[int, ...]
 
 def _note(layer: nnx.Module, x: jax.Array, axes: tuple[int, ...]) -> None:
     """Keep the sizes that a layer sees, for `SpectralUp`."""
-    state = get_opaque_trace_state()  # type: ignore[no-untyped-call]
-    _seen[layer] = state, axes, tuple([x.shape[axis] for axis in axes])
+    _seen[layer] = _transform(), axes, tuple([x.shape[axis] for axis in axes])
+
+
+def _transform() -> Any:
+    """Return what is equal for calls under the same transform, and for eager ones."""
+    return get_opaque_trace_state(convention="nnx")  # type: ignore[no-untyped-call]
 
 
 class DiffStride(HasStrideSettings, _Layer):
@@ -410,7 +414,7 @@ class SpectralUp(HasUpSettings, _Layer):
         y, settings = as_array(y), self.settings
         if isinstance(like, DiffStride | SpectralPool):
             where, *seen = _seen.get(like, (None, (), ()))
-            if where != get_opaque_trace_state():  # type: ignore[no-untyped-call]
+            if where != _transform():
                 seen = [(), ()]
             axes, sizes = settings.like_layer(y.ndim, type(like).__name__, *seen)
         elif hasattr(like, "shape"):
