@@ -463,7 +463,8 @@ def test_the_other_functions_refuse(kind, call, message):
 
 def test_the_options_that_are_listed_are_those_that_can_be_given():
     refused = refusal(TypeError, ss.diffstride, X, (2.0,), wrong=1)
-    assert refused[2] == "axes, smoothness, ramp, norm, crop, multiple_of, out_sizes, method"
+    options = "axes, smoothness, ramp, norm, crop, multiple_of, out_sizes, method, hard"
+    assert refused[2] == options
     refused = refusal(TypeError, ss.make_plan, (8,), stride=(2.0,))
     check(refused, "stride", "(2.0,)", "strides, axes", "write strides=")
 

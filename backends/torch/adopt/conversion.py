@@ -90,6 +90,18 @@ class Conversion:
         Of each place that becomes learnable, in the order in which the network runs them.
     macs : (int, int)
         Multiply-accumulates of the whole network on the sample, before and after, at equal sizes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from spectral_stride.torch import conversion
+    >>> net = nn.Sequential(nn.MaxPool2d(2), nn.AvgPool2d(16))
+    >>> found = conversion(net, torch.ones(1, 3, 32, 32))
+    >>> found.groups
+    (Group(names=('0',), strides=(2, 2), axes=(-2, -1), shared=False, whole=False),)
+    >>> found.left
+    {'1': 'it leaves a single sample'}
     """
 
     groups: tuple[Group, ...]
