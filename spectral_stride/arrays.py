@@ -14,7 +14,7 @@ DType = Any
 
 def namespace_of(name: str, x: Array) -> Namespace:
     """Return the array namespace of ``x``, refusing what is no real floating-point array."""
-    if not is_array_api_obj(x) or is_pydata_sparse_array(x):
+    if not is_array_api_obj(x):
         checks.no_array(name, x)
     check_every_entry(name, x)
     xp = array_namespace(x)
@@ -33,6 +33,8 @@ def is_masked(x: Array) -> bool:
 
 def check_every_entry(name: str, x: Array) -> None:
     """Refuse an array that leaves entries out: masked, sparse, or of rows of several lengths."""
+    if is_pydata_sparse_array(x):
+        checks.no_array(name, x)
     if is_masked(x):
         checks.masked(name, x)
     if getattr(x, "is_nested", False):

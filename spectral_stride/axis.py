@@ -2,7 +2,8 @@
 
 With X = rfft(x), y = irfft(m X) on n samples is the real matrix A, where P and Q hold the cosine
 and sine rows of the kept bins on the output and on the input grid. Only the bins on the ramp depend
-on the stride: dA/ds = P^T diag(d) Q over those alone, with d = w dm/ds gain/N.
+on the stride: dA/ds = P^T diag(d) Q over those alone, with d = w dm/ds gain/N. A hard plan has
+m = 1 in A, and the d of the soft mask.
 
 Kept are the bins that both grids have, with the weights w of the smaller one. So the map from n to
 N samples is the transpose of the map from N to n, but for its gain.
@@ -46,6 +47,8 @@ class AxisMap:
         Samples N and n.
     norm : str
         As of the plan.
+    is_identity : bool
+        Whether A is the identity, by which nothing is multiplied.
     """
 
     mask: Array
@@ -53,6 +56,7 @@ class AxisMap:
     size: int
     out_size: int
     norm: str
+    is_identity: bool = False
     has_fft: ClassVar[bool] = True
     _matrix: Array | None = field(default=None, init=False, repr=False)
     _ramp_rows: Array | None = field(default=None, init=False, repr=False)
@@ -157,6 +161,8 @@ def resampling(
     """What strides, of shape (len(axes),), make of each planned axis.
 
     Without ``learn`` nothing is prepared for derivatives in them; ``stop`` is that of `cutoff`.
+    With it a hard mask is 1 and has the soft one's derivatives of every order, and so an axis that
+    keeps its size has a matrix too.
     """
     xp = array_namespace(strides)
     maps: list[AxisMap | None] = []
@@ -166,9 +172,15 @@ def resampling(
             continue
         c = cutoff(strides[position], size, plan.smoothness, plan.ramp, stop)
         bins = xp.arange(out_size // 2 + 1, dtype=strides.dtype, device=device(strides))
-        mask = mask_on(bins, c, plan.smoothness, plan.ramp)
+        mask = xp.ones_like(bins)
+        if not plan.hard:
+            mask = mask_on(bins, c, plan.smoothness, plan.ramp)
+        elif stop is not None:
+            soft = mask_on(bins, c, plan.smoothness, plan.ramp)
+            mask = mask + (soft - stop(soft))
         on_ramp = _on_ramp(c, size, out_size, plan) if learn and plan.smoothness > 0 else None
-        maps.append(AxisMap(mask, on_ramp, size, out_size, plan.norm))
+        is_identity = plan.hard and size == out_size and stop is None
+        maps.append(AxisMap(mask, on_ramp, size, out_size, plan.norm, is_identity))
     return Resampling(plan, tuple(maps))
 
 
@@ -181,13 +193,13 @@ def _on_ramp(c: Array, size: int, out_size: int, plan: Plan) -> Ramp:
 
 
 def hard_crop(x: Array, plan: Plan) -> Resampling:
-    """The map of a hard crop, whose mask is 1 on every kept bin; an axis that stays is left.
+    """The map of a hard crop, whose mask is 1 on every kept bin.
 
     Onto more samples there is nothing to crop, and beyond the old spectrum there is nothing.
     """
     xp, dtype = array_namespace(x), working_dtype(array_namespace(x), x.dtype)
-    maps: list[AxisMap | None] = []
+    maps = []
     for size, out_size in zip(plan.sizes, plan.out_sizes, strict=True):
         mask = xp.ones(min(size, out_size) // 2 + 1, dtype=dtype, device=device(x))
-        maps.append(None if size == out_size else AxisMap(mask, None, size, out_size, plan.norm))
+        maps.append(AxisMap(mask, None, size, out_size, plan.norm, size == out_size))
     return Resampling(plan, tuple(maps))

@@ -20,6 +20,8 @@ DTYPES = ("float16", "bfloat16", "float32", "float64")
 TEXT = (str, bytes, bytearray, memoryview)
 # Up to it a float is every integer, and N/s the quotient of the size that was given.
 LARGEST_SIZE = 2**53
+# Kinds of parameters that take whatever there is no other one for.
+COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # No array of NumPy has more dimensions.
 MOST_AXES = 64
 
@@ -73,21 +75,31 @@ R = TypeVar("R")
 
 def known_options(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function or a layer's constructor refuse a keyword that it does not have."""
-    parameters = inspect.signature(function).parameters.values()
-    names = [one.name for one in parameters if one.name != "self"]
-    is_constructor = len(names) < len(parameters)
+    names = _keywords(function)
+    is_constructor = names[:1] == ["self"]
 
     @wraps(function)
     def checked(*arguments: P.args, **options: P.kwargs) -> R:
         for option, value in options.items():
             if option not in names:
-                near = get_close_matches(option, names, 1)
+                free, who = names[len(arguments) :], ""
+                if is_constructor:
+                    # A subclass may take more, and settle by itself what it passes on.
+                    free = list(dict.fromkeys([*_keywords(type(arguments[0]).__init__)[1:], *free]))
+                    who = f"{type(arguments[0]).__name__}: "
+                free = [name for name in free if name not in options]
+                near = get_close_matches(option, free, 1)
                 remedy = f"write {near[0]}=..." if near else "leave it out"
-                who = f"{type(arguments[0]).__name__}: " if is_constructor else ""
-                refuse(TypeError, f"{who}{option}", shown(value), ", ".join(names), remedy)
+                refuse(TypeError, f"{who}{option}", shown(value), ", ".join(free), remedy)
         return function(*arguments, **options)
 
     return checked
+
+
+def _keywords(function: Callable[..., Any]) -> list[str]:
+    """Return the names of a function's parameters, but for those that collect others."""
+    parameters = inspect.signature(function).parameters.values()
+    return [one.name for one in parameters if one.kind not in COLLECTING]
 
 
 def one_of(name: str, value: object, choices: Sequence[str]) -> str:
@@ -126,13 +138,13 @@ def is_callable(name: str, value: object) -> None:
 
 
 def real_number(value: Any) -> float:
-    """Return a real number as a float: NaN for what is none, infinity for what is too large."""
+    """Return a real number as a float: NaN for what is none, or finite and beyond every float."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return math.nan
     try:
         return float(value)
     except OverflowError:
-        return -math.inf if value < 0 else math.inf
+        return math.nan
 
 
 def positive_integer(
@@ -175,6 +187,18 @@ def integers(values: Any) -> tuple[int, ...] | None:
             return None
         found.append(number)
     return tuple(found)
+
+
+def one_or_two(name: str, value: Any, least: int, example: int, words: Sequence[str] = ()) -> Any:
+    """Return one integer as two, two as they are, and a word of ``words``; or refuse all else."""
+    if isinstance(value, str) and value in words:
+        return value
+    found = integers(value) or integers((value,)) or ()
+    if len(found) not in (1, 2) or not least <= min(found) <= max(found) <= LARGEST_SIZE:
+        also = "".join(f", or {word!r}" for word in words)
+        allowed = f"one or two integers of at least {least}{also}"
+        refuse(ValueError, name, shown(value), allowed, f"write {name}={example}")
+    return found * 2 if len(found) == 1 else found
 
 
 def smoothness(value: Any) -> float:
@@ -249,18 +273,17 @@ def axes(
     return found
 
 
-def one_more_dimension(name: str, count: int, ndim: int, channels_last: bool) -> None:
-    """Refuse an array that has no dimension beside those that a layer resamples."""
-    if ndim <= count:
-        new = "x[..., None]" if channels_last else "x[None]"
-        fewer = f"make the layer with ndim={ndim - 1}, " * (ndim > 1)
-        refuse(
-            ValueError,
-            name,
-            f"{count} {name} for an array with {ndim} dimensions",
-            f"at least {count + 1} dimensions: those that are resampled, and a batch or channels",
-            f"pass {new}, {fewer}or call diffstride or spectral_pool, which take any axes",
-        )
+def one_more_dimension(shape: tuple[int, ...], count: int, channels_last: bool) -> NoReturn:
+    """Refuse an array that has no dimension beside the ``count`` that a layer resamples."""
+    new = "x[..., None]" if channels_last else "x[None]"
+    fewer = f"make the layer with ndim={len(shape) - 1}, " * (len(shape) > 1)
+    refuse(
+        ValueError,
+        "x",
+        f"shape {shape}",
+        f"at least {count + 1} dimensions: {count} to resample, and a batch or channels",
+        f"pass {new}, {fewer}or call diffstride or spectral_pool, which take any axes",
+    )
 
 
 def spectral_sizes(shape: tuple[int, ...], planned: tuple[int, ...]) -> None:
@@ -303,6 +326,7 @@ def numbers(name: str, values: Any, remedy: str | None = None) -> tuple[float, .
     if isinstance(values, TEXT) or not isinstance(values, Sequence):
         allowed = "a sequence of numbers or a one-dimensional real array, one per axis"
         refuse(TypeError, name, f"{shown(values)} ({type(values).__name__})", allowed, remedy)
+    found = []
     for position, value in enumerate(values):
         if not isinstance(value, Real) or isinstance(value, bool):
             refuse(
@@ -312,7 +336,11 @@ def numbers(name: str, values: Any, remedy: str | None = None) -> tuple[float, .
                 "real numbers; arrays inside a sequence would lose their gradient",
                 remedy,
             )
-    return tuple(real_number(value) for value in values)
+        found.append(real_number(value))
+        if math.isnan(found[-1]) and value == value:
+            got = f"{shown(value)} at position {position}"
+            refuse(ValueError, name, got, "finite numbers, at most 1.8e308 in size", remedy)
+    return tuple(found)
 
 
 def stride_array(
@@ -355,7 +383,7 @@ def stride_number(value: Any) -> float:
         refuse(TypeError, "stride", f"{shown(value)} ({type(value).__name__})", allowed, remedy)
     number = real_number(value)
     if not (math.isfinite(number) and number > 0.0):
-        refuse(ValueError, "stride", number, POSITIVE, remedy)
+        refuse(ValueError, "stride", shown(value), POSITIVE, remedy)
     return number
 
 
@@ -506,6 +534,18 @@ def out_sizes_uncropped() -> NoReturn:
         "one of the two: crop=False keeps the input's sizes",
         "leave out_sizes=None, or write crop=True",
     )
+
+
+def hard_crops(hard: bool, crop: bool) -> None:
+    """Refuse a hard crop that is to crop nothing."""
+    if hard and not crop:
+        refuse(
+            ValueError,
+            "hard",
+            "hard=True together with crop=False",
+            "one of the two: a hard crop to the input's sizes is the input",
+            "leave crop=True, or write hard=False",
+        )
 
 
 def out_sizes_multiple() -> NoReturn:

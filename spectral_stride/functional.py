@@ -103,6 +103,7 @@ def make_plan(
     multiple_of: int = 1,
     out_sizes: Sequence[int] | None = None,
     method: str = "auto",
+    hard: bool = False,
 ) -> Plan:
     """Plan the sizes of a resampling from host numbers alone.
 
@@ -143,6 +144,9 @@ def make_plan(
         alias) to N; not together with ``multiple_of``.
     method : {"auto", "matmul", "fft"}, optional
         How an axis is computed; "auto" takes the matmul on short axes and the FFT on long ones.
+    hard : bool, optional
+        Crop hard to the same sizes, y = spectral_pool(x, n), while the strides learn from the ramp:
+        see `vjp`. Not together with ``crop=False``, where nothing would be cropped.
 
     Returns
     -------
@@ -180,6 +184,8 @@ def make_plan(
     norm = checks.one_of("norm", norm, checks.NORMS)
     method = checks.one_of("method", method, checks.METHODS)
     crop = checks.truth("crop", crop, True)
+    hard = checks.truth("hard", hard, False)
+    checks.hard_crops(hard, crop)
     multiple_of = checks.positive_integer("multiple_of", multiple_of)
     checks.spectral_sizes(shape, planned)
     asked = None
@@ -199,7 +205,7 @@ def make_plan(
         multiple_of=multiple_of,
         asked=asked,
     )
-    return sized_plan(shape, planned, sizes, smoothness, ramp, norm, method)
+    return sized_plan(shape, planned, sizes, smoothness, ramp, norm, method, hard)
 
 
 def diffstride(
@@ -208,8 +214,8 @@ def diffstride(
     """Resample by cropping the spectrum with a soft mask whose size the strides set.
 
     Along each axis, with X = rfft(x, norm=norm) on its first n//2 + 1 bins, y = irfft(m X, n,
-    norm=norm): with the mask of `soft_mask`, the size n of `make_plan`, and norm="forward" unless
-    another is asked for.
+    norm=norm): with the mask of `soft_mask`, or m = 1 of a hard plan, the size n of `make_plan`,
+    and norm="forward" unless another is asked for.
 
     Parameters
     ----------
@@ -311,6 +317,13 @@ def vjp(
     them). For a stride outside `stride_bounds` it is the gradient at the bound, so that a clamped
     stride can come back.
 
+    With ``hard=True`` it is an estimate, straight through the crop, and no derivative of y, which
+    moves with the strides in steps alone: differences of y do not match it. y = H_1 ... H_d x is
+    that of `spectral_pool` and dx = H_d^T ... H_1^T g its exact gradient, while ds_i is
+    <g, H_1 ... (dA_i/ds_i) ... H_d x>, with the soft map A_i of that axis alone: the derivative
+    that y would have if H_i were moved by the soft map's change. An axis that keeps its size, n =
+    N, is left as it is, and of it the ramp's bins alone are computed.
+
     Examples
     --------
     >>> import numpy as np
@@ -381,7 +394,8 @@ def jvp(
 
     Notes
     -----
-    Corners and bounds are as in `vjp`: the right derivative, straight through the clamp.
+    Corners and bounds are as in `vjp`: the right derivative, straight through the clamp. With
+    ``hard=True`` dy = H dx + (dA/ds ds) x is the transpose of that pullback, and an estimate too.
 
     Examples
     --------
@@ -646,7 +660,7 @@ def resize_plan(
     method = checks.one_of("method", method, checks.METHODS)
     checks.spectral_sizes(tuple(shape), planned)
     shape = with_batch_of_one(shape, planned)
-    return new_plan(shape, planned, wanted, 0.0, "inside", norm, method)
+    return new_plan(shape, planned, wanted, 0.0, "inside", norm, method, True)
 
 
 def prepare(

@@ -33,7 +33,7 @@ class StrideSettings:
         How many axes are resampled.
     axes : sequence of int, optional
         Which ones. By default the last ones, or with ``channels_last`` those before the last one.
-    smoothness, ramp, norm, crop, multiple_of, method : optional
+    smoothness, ramp, norm, crop, multiple_of, method, hard : optional
         As of `spectral_stride.make_plan`.
     shared : bool, optional
         Whether all axes have one stride. The parameter has one entry then, and ``ndim`` otherwise.
@@ -77,6 +77,7 @@ class StrideSettings:
     multiple_of: int
     method: str
     channels_last: bool
+    hard: bool = False  # which settings that were saved before do not have
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class StrideSettings:
         multiple_of: int = 1,
         method: str = "auto",
         channels_last: bool = False,
+        hard: bool = False,
     ) -> None:
         ndim = checks.positive_integer("ndim", ndim, most=checks.MOST_AXES)
         channels_last = checks.truth("channels_last", channels_last, False)
@@ -103,6 +105,9 @@ class StrideSettings:
         norm = checks.one_of("norm", norm, checks.NORMS)
         method = checks.one_of("method", method, checks.METHODS)
         multiple_of = checks.positive_integer("multiple_of", multiple_of)
+        crop = checks.truth("crop", crop, True)
+        hard = checks.truth("hard", hard, False)
+        checks.hard_crops(hard, crop)
         vars(self).update(
             ndim=ndim,
             axes=distinct,
@@ -112,10 +117,11 @@ class StrideSettings:
             shared=checks.truth("shared", shared, False),
             lower=least,
             upper=most,
-            crop=checks.truth("crop", crop, True),
+            crop=crop,
             multiple_of=multiple_of,
             method=method,
             channels_last=channels_last,
+            hard=hard,
         )
 
     def start(self, strides: tuple[float, ...]) -> tuple[float, ...]:
@@ -140,7 +146,7 @@ class StrideSettings:
 
     def axes_in(self, ndim: int) -> tuple[int, ...]:
         """Return the axes of an array with ``ndim`` dimensions, counted from 0."""
-        return _layer_axes(self.axes, ndim, "strides", self.channels_last)
+        return _layer_axes(self.axes, ndim)
 
     def per_axis(self, entries: Sequence[float]) -> tuple[float, ...]:
         """Return one stride an axis, of a parameter's entries."""
@@ -167,6 +173,7 @@ class StrideSettings:
         As `spectral_stride.make_plan`, but the settings were checked long ago. Strides have to be
         finite, and no planned axis empty.
         """
+        check_rank(self, shape)
         axes = self.axes_in(len(shape))
         return self.plan_of_sizes(shape, self.out_sizes(shape, axes, strides))
 
@@ -189,7 +196,7 @@ class StrideSettings:
         axes = self.axes_in(len(shape))
         shape = with_batch_of_one(shape, axes)
         return sized_plan(
-            shape, axes, out_sizes, self.smoothness, self.ramp, self.norm, self.method
+            shape, axes, out_sizes, self.smoothness, self.ramp, self.norm, self.method, self.hard
         )
 
     def out_size(self, size: int, stride: float) -> int:
@@ -275,9 +282,9 @@ class PoolSettings:
 
     def sizes_of(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Samples of the output along each axis: those that are set, or ceil(N/s)."""
-        name = "out_sizes" if self.strides is None else "strides"
+        check_rank(self, shape)
         # Not from the cache: a compiler that traces this warns of each that it sees.
-        axes = _layer_axes.__wrapped__(self.axes, len(shape), name, self.channels_last)
+        axes = _layer_axes.__wrapped__(self.axes, len(shape))
         if self.strides is None:
             assert self.out_sizes is not None
             return self.out_sizes
@@ -405,6 +412,7 @@ class HasStrideSettings:
     crop: bool = _setting("crop")
     multiple_of: int = _setting("multiple_of")
     method: str = _setting("method")
+    hard: bool = _setting("hard")
 
 
 class HasPoolSettings:
@@ -460,6 +468,15 @@ def check_initial(strides: Sequence[float], lower: float, upper: float) -> None:
             )
 
 
+def check_rank(settings: StrideSettings | PoolSettings, shape: Sequence[int]) -> None:
+    """Refuse an input that has no dimension beside axes that are counted from the end.
+
+    Such axes are those of one sample: one of them would be the batch, or the channels.
+    """
+    if len(shape) <= settings.ndim and min(settings.axes) < 0:
+        checks.one_more_dimension(tuple(shape), settings.ndim, settings.channels_last)
+
+
 def check_learned(
     strides: Sequence[float], rate: str = "a smaller stride_lr in param_groups"
 ) -> None:
@@ -495,16 +512,8 @@ def roundest_stride(stride: float, most: float, fits: Callable[[float], bool]) -
 
 
 @lru_cache(maxsize=4096)
-def _layer_axes(
-    axes: tuple[int, ...], ndim: int, name: str, channels_last: bool
-) -> tuple[int, ...]:
-    """Return axes of an array with ``ndim`` dimensions, counted from 0, or refuse them.
-
-    Axes that are counted from the end are those of one sample: where there is no dimension beside
-    them, one of them would be the batch, or the channels.
-    """
-    if min(axes) < 0:
-        checks.one_more_dimension(name, len(axes), ndim, channels_last)
+def _layer_axes(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """Return axes of an array with ``ndim`` dimensions, counted from 0, or refuse them."""
     return checks.axes(axes, len(axes), ndim)
 
 

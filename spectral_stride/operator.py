@@ -95,14 +95,19 @@ def apply_axis(
         return x, None
     axis, dtype, xp = plan.axes[position], x.dtype, array_namespace(x)
     ramp, found = axis_map.ramp if on_ramp else None, None
+    if axis_map.is_identity and ramp is None:
+        return x, None
     if 0 in x.shape and axis_map.has_fft:
         # Nothing is computed, but shapes and the way back are there. Some FFTs would fail.
         y = _emptied(x, axis, axis_map.size if adjoint else axis_map.out_size)
         return y, None if ramp is None else _emptied(x, axis, 2 * ramp.bins.shape[0])
-    by_fft = plan.methods[position] == "fft" and axis_map.has_fft
+    # Of an identity the ramp's coefficients are all there is to compute, by a skinny product.
+    by_fft = plan.methods[position] == "fft" and axis_map.has_fft and not axis_map.is_identity
     if ramp is not None and (not by_fft or is_chunked(x)):  # chunks are not indexed by an array
         take = axis_map.project if adjoint else axis_map.read
         found, ramp = take(x, axis, products.along), None
+    if axis_map.is_identity:
+        return x, found
     if not by_fft:
         matrix = axis_map.matrix
         return products.along(transposed(matrix) if adjoint else matrix, x, axis), found

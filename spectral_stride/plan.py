@@ -40,6 +40,7 @@ class PlanOptions(TypedDict, total=False):
     multiple_of: int
     out_sizes: Sequence[int] | None
     method: str
+    hard: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class Plan:
         Width R of the ramp in DFT bins.
     ramp, norm, method : str
         As given to `make_plan`.
+    hard : bool
+        As given to `make_plan`.
     sizes : tuple of int
         Samples of the input along each of ``axes``.
     methods : tuple of str
@@ -73,13 +76,15 @@ class Plan:
     ramp: str
     norm: str
     method: str
+    hard: bool
     sizes: tuple[int, ...] = field(repr=False, compare=False)
     methods: tuple[str, ...] = field(repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what the plan was made of; loaded, it is the object that the cache has."""
         own = (self.shape, self.axes, self.out_sizes)
-        return sized_plan, (*own, self.smoothness, self.ramp, self.norm, self.method)
+        how = (self.smoothness, self.ramp, self.norm, self.method, self.hard)
+        return sized_plan, (*own, *how)
 
     def __setstate__(self, state: Sequence[Any]) -> None:
         """Load a pickle of before, which has no sizes and methods."""
@@ -163,6 +168,7 @@ def sized_plan(
     ramp: str,
     norm: str,
     method: str,
+    hard: bool = False,  # as in pickles of before
 ) -> Plan:
     """Plan for output sizes that are known, whatever the strides are by now. Nothing is checked."""
     sizes = tuple([shape[axis] for axis in axes])
@@ -170,7 +176,7 @@ def sized_plan(
     if method == "auto":
         longest = map(max, sizes, out_sizes)
         methods = tuple(["matmul" if size <= LONGEST_MATMUL else "fft" for size in longest])
-    return Plan(shape, axes, out_sizes, smoothness, ramp, norm, method, sizes, methods)
+    return Plan(shape, axes, out_sizes, smoothness, ramp, norm, method, hard, sizes, methods)
 
 
 # The same without the cache, for what a compiler traces: it warns of each cache that it sees.
@@ -213,6 +219,7 @@ def replanned(plan: Plan, *, shape: Sequence[int], axes: Sequence[int] | None = 
         plan.ramp,
         plan.norm,
         plan.method,
+        plan.hard,
     )
 
 

@@ -1,5 +1,6 @@
 """Fixtures and Hypothesis profiles; HYPOTHESIS_PROFILE names one of dev, ci and nightly."""
 
+import gc
 import os
 from contextlib import suppress
 from functools import cache
@@ -66,6 +67,13 @@ def pytest_collection_modifyitems(items):
         slow = any(word in item.name for word in SLOW) and SHOWN_BY not in item.name
         if slow or not any(map(item.path.is_relative_to, WATCHED)):
             item.add_marker("no_cover")
+
+
+def pytest_collection_finish():
+    """Search for garbage less often, and not among the libraries that are loaded by now."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.hookimpl(optionalhook=True)

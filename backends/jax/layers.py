@@ -20,6 +20,7 @@ from spectral_stride.layer_settings import (
     StrideSettings,
     UpSettings,
     check_initial,
+    check_rank,
     popped,
     strides_per_axis,
 )
@@ -95,6 +96,10 @@ class DiffStride(HasStrideSettings, _Layer):
         (batch, height, width, channels). With channels first, write (-2, -1).
     method : {"auto", "matmul", "fft"}, optional
         How an axis is computed.
+    hard : bool, optional
+        Crop hard to the same sizes, as `SpectralPool` does, while the strides learn from the ramp
+        that the output does not have: a straight-through estimate, and no derivative of the output
+        (see `spectral_stride.vjp`). Not together with ``crop=False``.
     param_dtype : dtype, optional
         Of the parameter; real floating point.
 
@@ -166,6 +171,7 @@ class DiffStride(HasStrideSettings, _Layer):
         ndim: int | None = None,
         axes: Sequence[int] | None = None,
         method: str = "auto",
+        hard: bool = False,
         param_dtype: Any = jnp.float32,
     ) -> None:
         initial = strides_per_axis(strides, ndim)
@@ -182,6 +188,7 @@ class DiffStride(HasStrideSettings, _Layer):
             multiple_of=multiple_of,
             method=method,
             channels_last=True,
+            hard=hard,
         )
         entries = self._settings.start(initial)
         dtype = _parameter_dtype(param_dtype)
@@ -211,6 +218,7 @@ class DiffStride(HasStrideSettings, _Layer):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Resample ``x``; its shape follows the planned strides, its values the present ones."""
         x = as_array(x)
+        check_rank(self._settings, x.shape)
         axes = self._settings.axes_in(x.ndim)
         checks.spectral_sizes(x.shape, axes)
         if self.observer is not None:

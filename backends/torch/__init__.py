@@ -3,6 +3,8 @@
 from spectral_stride import checks
 
 with checks.needed("spectral_stride.torch", "torch", extra="torch"):
+    from spectral_stride.torch.adopt.conversion import Conversion, conversion, convert
+    from spectral_stride.torch.adopt.recalibrate import recalibrate
     from spectral_stride.torch.functional import diffstride, spectral_pool, spectral_resize
     from spectral_stride.torch.layers.diffstride import DiffStride
     from spectral_stride.torch.layers.diffstride_conv import DiffStrideConv2d
@@ -27,6 +29,7 @@ with checks.needed("spectral_stride.torch", "torch", extra="torch"):
     from spectral_stride.torch.renamed import register_old_names
 
 __all__ = [
+    "Conversion",
     "DiffStride",
     "DiffStrideConv2d",
     "LogMel",
@@ -34,11 +37,14 @@ __all__ = [
     "SpectralPool",
     "SpectralUp",
     "audio_net",
+    "conversion",
+    "convert",
     "diffstride",
     "efficientnet_b0",
     "hold_sizes",
     "param_groups",
     "project_strides",
+    "recalibrate",
     "release_sizes",
     "resnet18",
     "resnet18_imagenet",

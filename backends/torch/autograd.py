@@ -52,7 +52,8 @@ class ResampleFunction(torch.autograd.Function):
         x: torch.Tensor, strides: torch.Tensor, plan: Plan, taps: AllTaps, op: Resampling | None
     ) -> tuple[torch.Tensor, ...]:
         """Return y and the coefficients of each ramp."""
-        op = differentiable_map(strides, plan, taps) if op is None else op
+        # Nothing differentiates this: a hard axis that keeps its size is the identity here.
+        op = plain_map(strides, plan, taps) if op is None else op
         y, q = forward(op, x, products_for(x))
         return writable(y, x), *_without_none(q)
 

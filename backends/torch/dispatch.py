@@ -31,7 +31,6 @@ from spectral_stride.torch.map_cache import (
     LearnedMap,
     Strides,
     constant_map,
-    crop_map,
     forward_mode_is_nested,
     is_one_node,
     is_plain_eager,
@@ -79,9 +78,11 @@ def resample(
     builds their map.
     """
     x = _autocast(x, plan)
+    if plan.hard and not may_learn(strides):
+        strides = None
     strides = _working(strides, x)
     if is_one_node():
-        if not isinstance(strides, torch.Tensor):
+        if isinstance(strides, tuple):
             strides = torch.tensor(strides, dtype=working_dtype(torch, x.dtype), device=x.device)
         return resample_as_node(x, strides, plan, taps, learn=may_learn(strides))
     order = stored_order(x)
@@ -93,16 +94,8 @@ def resample(
 
 
 def crop(x: torch.Tensor, plan: Plan) -> torch.Tensor:
-    """Resample by a hard crop, or onto more samples, in autocast's dtype and x's memory format."""
-    x = _autocast(x, plan)
-    if is_one_node():
-        return resample_as_node(x, None, plan, None, learn=False)
-    order = stored_order(x)
-    with without_autocast(x.device):
-        if order is None:
-            return _by_constant(x, crop_map(plan, x))
-        x = x.permute(order)
-        return logical_order(_by_constant(x, crop_map(in_order(plan, order), x)), order)
+    """Resample by a hard crop that no strides learn from, or onto more samples."""
+    return resample(x, None, plan)
 
 
 def resample_then_convolve(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from spectral_stride.axis import Resampling, hard_crop
+from spectral_stride.axis import Resampling
 from spectral_stride.fast.taps import Taps
 from spectral_stride.gradients import backward, forward
 from spectral_stride.mask import count_ramp_bins
@@ -17,7 +17,13 @@ from spectral_stride.operator import apply
 from spectral_stride.plan import Plan, sized_plan, with_batch_of_one
 from spectral_stride.torch.autograd import clamp, project
 from spectral_stride.torch.kernels import products_for
-from spectral_stride.torch.map_cache import AllTaps, constant_map, crop_map, learned_map
+from spectral_stride.torch.map_cache import (
+    AllTaps,
+    constant_map,
+    crop_map,
+    learned_map,
+    plain_crop,
+)
 from spectral_stride.torch.memory_format import in_order, logical_order, stored_order
 
 
@@ -30,7 +36,8 @@ def resample_as_node(
     """
     # Not the plan itself: a node holds numbers and words.
     shape = with_batch_of_one(plan.shape, plan.axes)
-    words = (shape, plan.axes, plan.out_sizes, plan.smoothness, plan.ramp, plan.norm, plan.method)
+    rule = (plan.smoothness, plan.ramp, plan.norm, plan.method, plan.hard)
+    words = (shape, plan.axes, plan.out_sizes, *rule)
     numbers = [number for one in taps or () for number in one]
     y: torch.Tensor = _resample(x, strides, learn, *words, numbers)[0]
     return y
@@ -52,7 +59,8 @@ class _Node(NamedTuple):
         """Build the map, or find the one that was built for the same strides."""
         if strides is None:
             # A compiler that records CUDA graphs may have given memory that is not to be kept.
-            return crop_map(self.plan, x) if x.device.type == "cpu" else hard_crop(x, self.plan)
+            build = crop_map if x.device.type == "cpu" else plain_crop
+            return build(self.plan, self.taps, x)
         if self.learn:
             return learned_map(strides, self.plan, self.taps, from_output=False)[0]
         return constant_map(strides, self.plan, self.taps, x)
@@ -68,10 +76,12 @@ def _read(
     ramp: str,
     norm: str,
     method: str,
+    hard: bool,
     taps: Sequence[int],
 ) -> _Node:
     """Read the words of a node, for axes in another order."""
-    plan = sized_plan(tuple(shape), tuple(axes), tuple(out_sizes), smoothness, ramp, norm, method)
+    sizes = tuple(shape), tuple(axes), tuple(out_sizes)
+    plan = sized_plan(*sizes, smoothness, ramp, norm, method, hard)
     count = len(Taps._fields)
     starts = range(0, len(taps), count)
     all_taps = tuple(Taps(*taps[start : start + count]) for start in starts) or None
@@ -92,11 +102,13 @@ def _resample(
     ramp: str,
     norm: str,
     method: str,
+    hard: bool,
     taps: Sequence[int],
 ) -> list[torch.Tensor]:
     """Return y, and where strides learn the coefficients of each ramp, as they are stored."""
     order = stored_order(x)
-    node = _read(order, learn, shape, axes, out_sizes, smoothness, ramp, norm, method, taps)
+    words = (shape, axes, out_sizes, smoothness, ramp, norm, method, hard, taps)
+    node = _read(order, learn, *words)
     stored = x if order is None else x.permute(order)
     op, products = node.built(stored, strides), products_for(stored)
     if not learn:
@@ -141,13 +153,15 @@ def _resample_backward(
     ramp: str,
     norm: str,
     method: str,
+    hard: bool,
     taps: Sequence[int],
 ) -> list[torch.Tensor]:
     """Return the gradients in x and in the strides, of those that are asked for.
 
     ``order`` is that in which the axes of x are stored; empty for a contiguous one.
     """
-    node = _read(order, learn, shape, axes, out_sizes, smoothness, ramp, norm, method, taps)
+    words = (shape, axes, out_sizes, smoothness, ramp, norm, method, hard, taps)
+    node = _read(order, learn, *words)
     stored = g.permute(tuple(order)) if order else g
     op, products = node.built(stored, strides), products_for(stored)
     if not learn:

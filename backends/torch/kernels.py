@@ -107,9 +107,10 @@ def all_axes(op: Resampling, x: torch.Tensor, adjoint: bool) -> torch.Tensor | N
     first = x.ndim - len(axes)
     if len(axes) < 2 or x.numel() < LEAST_INPUT or axes != tuple(range(first, x.ndim)):
         return None
-    if "fft" in op.plan.methods or None in op.maps:
+    maps = [one for one in op.maps if one is not None and not one.is_identity]
+    if "fft" in op.plan.methods or len(maps) < len(op.maps):
         return None
-    matrices = [one.matrix for one in op.maps if one is not None]
+    matrices = [one.matrix for one in maps]
     if math.prod([one.numel() for one in matrices]) > LARGEST_AT_ONCE:
         return None
     if adjoint:

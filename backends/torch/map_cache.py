@@ -15,8 +15,8 @@ from spectral_stride.fast.handed_over import handed_over, sent
 from spectral_stride.fast.taps import Taps, with_taps
 from spectral_stride.plan import Plan, for_any_batch
 
-# Strides as a tensor, or as numbers that the host knows.
-Strides = torch.Tensor | tuple[float, ...]
+# Strides as a tensor, or as numbers that the host knows; None where a hard crop asks for none.
+Strides = torch.Tensor | tuple[float, ...] | None
 # Of each axis the kernel of a convolution that comes before; None where there is none.
 AllTaps = tuple[Taps, ...] | None
 # A map, and how its strides learn where that is from its output.
@@ -201,8 +201,11 @@ def constant_map(
 ) -> Resampling:
     """Build a map that nothing is asked of but its values, once for each value of the strides.
 
-    Strides in a tensor are known by their values where they can be read, as `is_readable` says.
+    Strides in a tensor are known by their values where they can be read, as `is_readable` says. A
+    hard crop has one map for all of them.
     """
+    if strides is None:
+        return crop_map(plan, taps, x)
     dtype = working_dtype(torch, x.dtype)
     if isinstance(strides, torch.Tensor):
         if not is_readable(strides.detach(), may_wait):
@@ -222,13 +225,19 @@ def constant_map(
     return _once_for_all(key, plan, taps, build, x.device)
 
 
-def crop_map(plan: Plan, x: torch.Tensor) -> Resampling:
+def crop_map(plan: Plan, taps: AllTaps, x: torch.Tensor) -> Resampling:
     """Build the map of a hard crop, once for each plan."""
     if not is_plain_eager() or type(x) not in (torch.Tensor, torch.nn.Parameter):
-        return hard_crop(x, plan)
+        return plain_crop(plan, taps, x)
     plan = for_any_batch(plan)
-    key = "crop", plan, working_dtype(torch, x.dtype), x.device
-    return _once_for_all(key, plan, None, lambda: hard_crop(x, plan), x.device)
+    key = "crop", plan, taps, working_dtype(torch, x.dtype), x.device
+    return _once_for_all(key, plan, taps, lambda: plain_crop(plan, taps, x), x.device)
+
+
+def plain_crop(plan: Plan, taps: AllTaps, x: torch.Tensor) -> Resampling:
+    """Build the map of a hard crop by PyTorch, whatever watches it."""
+    op = hard_crop(x, plan)
+    return op if taps is None else with_taps(op, taps)
 
 
 def _once_for_all(
@@ -245,7 +254,7 @@ def _once_for_all(
         with torch.inference_mode(False), torch.no_grad():
             found = build()
             for axis_map, method in zip(found.maps, plan.methods, strict=True):
-                if axis_map is not None and method == "matmul":
+                if axis_map is not None and method == "matmul" and not axis_map.is_identity:
                     axis_map.matrix  # noqa: B018  # asked for, so that it is built
         if _is_recorded(there):
             return found  # its arrays hold nothing before the graph is replayed

@@ -42,9 +42,14 @@ def handed_over(op: Resampling, convert: Callable[[Array], Array]) -> Resampling
 
 def _handed_over(one: AxisMap, convert: Callable[[Array], Array]) -> AxisMap:
     """Build the matrices of one axis, and convert what they are made of."""
-    out_rows, in_rows = one.kept_rows()
     ramp = one.ramp and Ramp(*[convert(array) for array in one.ramp])
     same = replace(one, mask=convert(one.mask), ramp=ramp)
+    if one.is_identity:
+        if ramp is not None:
+            same._ramp_rows, same._synthesis = convert(one.ramp_rows), convert(one.synthesis)
+            same._analysis = convert(one.analysis)
+        return same
+    out_rows, in_rows = one.kept_rows()
     if one.ramp is not None:
         xp = array_namespace(out_rows)
         kept = one.mask.shape[0]

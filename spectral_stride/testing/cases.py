@@ -44,6 +44,8 @@ class Case:
         How arrays lie in memory: "contiguous" in the order of their axes, "transposed" in the
         reverse order, "strided" with a gap after each entry, or "broadcast" with one entry for all
         where they are constant along an axis, as they are then along those that are not spectral.
+    hard : bool
+        As `spectral_stride.diffstride` takes it. Where it is False it is not among the options.
     """
 
     shape: tuple[int, ...]
@@ -58,6 +60,7 @@ class Case:
     seed: int = 0
     planned: tuple[float, ...] | None = None
     layout: str = "contiguous"
+    hard: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -68,6 +71,7 @@ class Case:
             "ramp": self.ramp,
             "norm": self.norm,
             "method": self.method,
+            **({"hard": True} if self.hard else {}),
             **self.canvas,
         }
         if self.planned is None:
@@ -127,8 +131,11 @@ class Case:
     def matrices(
         self, strides: tuple[Number, ...] | None = None
     ) -> tuple[tuple[Matrix, ...], tuple[Matrix, ...]]:
-        """Per axis the matrix A, and per axis its right derivative in the stride."""
-        rule = self.smoothness, self.ramp, self.norm
+        """Per axis the matrix A, and per axis what a stride learns from.
+
+        That is the right derivative of A in the stride; of a hard crop, that of the soft one.
+        """
+        rule = self.smoothness, self.ramp, self.norm, self.hard
         pairs = [
             oracles.axis_matrices(size, n, stride, *rule)
             for size, n, stride in zip(
@@ -269,7 +276,8 @@ def typical(*_: Any) -> st.SearchStrategy[float]:
 
 
 # What is run besides what is drawn, as few examples meet it: long axes, first one for the FFT, then
-# one for matrices, and every layout. What is not said here takes its simplest value.
+# one for matrices, and every layout; then a hard crop of two axes. What is not said here takes its
+# simplest value.
 ALWAYS: tuple[dict[str, Any], ...] = (
     {"shape": (2, 300), "axes": (1,), "layout": "transposed", "ramp": "inside", "method": "auto"},
     {"shape": (70, 5), "axes": (0, 1), "layout": "strided", "norm": "backward"},
@@ -281,6 +289,7 @@ ALWAYS: tuple[dict[str, Any], ...] = (
         "norm": "ortho",
         "smoothness": 2.75,
     },
+    {"shape": (2, 13, 24), "axes": (1, 2), "ramp": "inside", "hard": True},
 )
 
 
@@ -338,6 +347,7 @@ def cases(
         "dtype": st.sampled_from(dtypes),
         "seed": st.integers(0, 2**16),
         "layout": st.sampled_from(LAYOUTS),
+        "hard": st.sampled_from([False, False, True]),
     }
     where = (fixed.pop("shape"), fixed.pop("axes")) if "shape" in fixed else None
     shape, axes = where or draw(_shapes(few_sizes, max_axes))
@@ -348,4 +358,6 @@ def cases(
     rule = options["smoothness"], options["ramp"]
     sizes = [shape[axis] for axis in axes]
     chosen = tuple(draw(strides(size, *rule)) for size in sizes)
-    return Case(shape, axes, chosen, draw(canvas(sizes, chosen, *rule)), **options)
+    kept = draw(canvas(sizes, chosen, *rule))
+    assume(not (options["hard"] and "crop" in kept))  # which is refused
+    return Case(shape, axes, chosen, kept, **options)

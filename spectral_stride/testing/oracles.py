@@ -163,9 +163,12 @@ def spectral_matrix(size: int, n: int, levels: Sequence[Number], norm: str) -> M
 
 @lru_cache(maxsize=1024)
 def axis_matrices(
-    size: int, n: int, stride: Number, smoothness: Number, ramp: str, norm: str
+    size: int, n: int, stride: Number, smoothness: Number, ramp: str, norm: str, hard: bool = False
 ) -> tuple[Matrix, Matrix]:
-    """A of one axis, and its right derivative in the stride; both of shape (n, N), read-only."""
+    """A of one axis, and its right derivative in the stride; both of shape (n, N), read-only.
+
+    Of a hard crop, A with the level 1 on every bin, and the derivative of the soft one.
+    """
     if size == 1:
         A, slope = np.ones((1, 1)), np.zeros((1, 1))
     else:
@@ -173,6 +176,8 @@ def axis_matrices(
             spectral_matrix(size, n, levels(size, stride, smoothness, ramp), norm)
             for levels in (mask, mask_slope)
         )
+        if hard:
+            A = spectral_matrix(size, n, [1] * (n // 2 + 1), norm)
     A.setflags(write=False)
     slope.setflags(write=False)
     return A, slope

@@ -26,7 +26,7 @@ from spectral_stride.testing.implementation import (
 from spectral_stride.testing.properties import PROPERTIES, Claim, Property
 
 # What a caller may hold fixed: the options that an implementation may not have.
-FIXABLE = ("smoothness", "ramp", "norm", "method")
+FIXABLE = ("smoothness", "ramp", "norm", "method", "hard")
 
 
 @dataclass(frozen=True)
@@ -146,10 +146,12 @@ def _why_not(implementation: Implementation, prop: Property) -> str:
     missing = implementation.lacks(prop.needs)
     if missing:
         return f"no {missing} was given"
-    held = [name for name in prop.varies if name in implementation.fixed]
+    own: dict[str, Any] = prop.draw.keywords  # type: ignore[attr-defined]  # a partial
+    fixed = implementation.fixed
+    held = [name for name in prop.varies if name in fixed and own.get(name) != fixed[name]]
     if held:
         return f"{' and '.join(held)} is fixed"
-    wanted = prop.draw.keywords.get("dtypes", ())  # type: ignore[attr-defined]  # a partial
+    wanted = own.get("dtypes", ())
     if wanted and not set(wanted) <= set(implementation.dtypes):
         return f"{' and '.join(wanted)} is not among its dtypes"
     return ""
@@ -264,8 +266,8 @@ def check_implementation(
     off the corners of the mask and outside their bounds, both ramps, all norms and methods, wider
     canvases, held plans, arrays that are transposed, strided or broadcast views. What comes out is
     compared with dense float64 matrices, with central and one-sided differences, and with itself.
-    Three cases are not left to chance: each property also gets an axis of 300 samples and two of
-    70, in arrays of which one is transposed, one strided and one broadcast.
+    Four cases are not left to chance: each property also gets an axis of 300 samples and two of 70,
+    in arrays of which one is transposed, one strided and one broadcast, and a hard crop.
 
     Parameters
     ----------
@@ -297,14 +299,15 @@ def check_implementation(
     properties : iterable of str, optional
         Names of the properties to run; all of `PROPERTIES` by default.
     max_examples : int, optional
-        Cases to draw for each property, half as many where it costs more, besides the three; that
+        Cases to draw for each property, half as many where it costs more, besides the four; that
         of Hypothesis' current profile by default.
     derandomize : bool, optional
         Draw the same cases each time. False draws others each time, as Hypothesis' setting of this
         name does.
     **fixed
         Options that are not drawn because the implementation has one value only: ``smoothness``,
-        ``ramp``, ``norm`` or ``method``, for example ``ramp="outside"``.
+        ``ramp``, ``norm``, ``method`` or ``hard``, for example ``ramp="outside"``. With
+        ``hard=False`` the functions get no option of this name.
 
     Returns
     -------

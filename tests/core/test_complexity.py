@@ -74,3 +74,36 @@ def test_jax_differentiates_the_complexity():
     found = jax.jit(jax.grad(ss.complexity))(arrays)
     for gradient, expected in zip(found, slopes(layers), strict=True):
         np.testing.assert_allclose(to_numpy(gradient), expected, rtol=1e-13, atol=0)
+
+
+def test_nothing_is_left_to_promotion():
+    """Integers count as numbers do, and of several dtypes the cost has the widest."""
+    jax = load("jax")
+    whole, single, half = (
+        Backend.JAX.asarray([2, 2], dtype) for dtype in ("int32", "float32", "float16")
+    )
+    with jax.numpy_dtype_promotion("strict"):
+        for layers, dtype in (
+            ([whole, (2.0, 2)], None),
+            ([whole, half], "float16"),
+            ([half, whole, single], "float32"),
+            ([single, np.asarray([2.0, 2.0])], "float32"),
+        ):
+            found = jax.eval_shape(lambda layers=layers: ss.complexity(layers))
+            assert found.shape == ()
+            assert dtype in (None, found.dtype)
+        assert float(ss.complexity([whole, half])) == 0.3125
+    with pytest.raises(TypeError, match=r"strides_per_layer: got .* and .*; allowed: arrays of"):
+        ss.complexity([single, Backend.TORCH.asarray([2.0])])
+
+
+def test_the_product_of_many_integers_does_not_wrap_around():
+    large = np.full(2, 2**33, dtype="int64")
+    assert ss.complexity([large]) == 2.0**-66
+
+
+def test_arrays_warn_of_nothing():
+    """Their values are not read: a cost that no float holds is infinite."""
+    for strides in ([0.0, 2.0], [1e-200, 1e-200]):
+        assert ss.complexity([np.asarray(strides)]) == np.inf
+    assert ss.complexity([(2.0,), np.asarray([1e200, 1e200])]) == 0.5

@@ -56,17 +56,19 @@ def test_lazy_and_equal_to_numpy(computed, method, ramp, dtype):
     lazy = everything(da.from_array(x, chunks=CHUNKS), STRIDES, **options)
     assert computed == []
     tolerance = 2e-5 if dtype == "float32" else 1e-12
+    (values,) = dask.compute(lazy)
+    assert len(computed) == 1
     for name, expected in everything(x, STRIDES, **options).items():
-        assert lazy[name].dtype == dtype
-        got = lazy[name].compute()
-        assert (got.dtype, got.shape) == (lazy[name].dtype, lazy[name].shape), name
+        got = values[name]
+        assert got.dtype == lazy[name].dtype == dtype, name
+        assert got.shape == lazy[name].shape, name
         np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance, err_msg=name)
-    assert len(computed) == len(lazy)
 
 
 @FORMS
-@pytest.mark.parametrize("axes", [(2, 3), (0, 2), (1, 0), (0, 3)])
-@pytest.mark.parametrize("smoothness", [4.0, 0.0])
+@pytest.mark.parametrize(
+    ("axes", "smoothness"), [((2, 3), 4.0), ((0, 2), 4.0), ((1, 0), 0.0), ((0, 3), 0.0)]
+)
 def test_chunks_of_the_other_axes_stay(method, axes, smoothness):
     """Every result is chunked along the batch as the input is, wherever the batch axes are."""
     chunks = tuple(-1 if axis in axes else -(-size // 2) for axis, size in enumerate(SHAPE))
@@ -74,6 +76,7 @@ def test_chunks_of_the_other_axes_stay(method, axes, smoothness):
     options = {"axes": axes, "ramp": "inside", "method": method, "smoothness": smoothness}
     results = everything(x, STRIDES, pool=(3, 4), **options)
     expected = everything(x.compute(), STRIDES, pool=(3, 4), **options)
+    (values,) = dask.compute(results)
     del results["ds"]
     for name, result in results.items():
         for axis in range(4):
@@ -81,18 +84,19 @@ def test_chunks_of_the_other_axes_stay(method, axes, smoothness):
                 assert len(result.chunks[axis]) == 1, name
             else:
                 assert result.chunks[axis] == x.chunks[axis], name
-        np.testing.assert_allclose(result.compute(), expected[name], atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(values[name], expected[name], atol=1e-12, err_msg=name)
 
 
 @FORMS
 def test_masks_and_matrices_lie_in_one_chunk(method):
     """Also where dask is told to prefer chunks smaller than they are."""
-    x = draw(2, 40, 40)
+    x = draw(2, 20, 20)
     with dask.config.set({"array.chunk-size": "64B"}):
         lazy = everything(da.from_array(x, chunks=(1, -1, -1)), STRIDES, method=method)
         expected = everything(x, STRIDES, method=method)
+        (values,) = dask.compute(lazy)
         for name, result in lazy.items():
-            np.testing.assert_allclose(result.compute(), expected[name], atol=1e-11, err_msg=name)
+            np.testing.assert_allclose(values[name], expected[name], atol=1e-11, err_msg=name)
             assert name == "ds" or result.numblocks == (2, 1, 1)
 
 
@@ -236,10 +240,10 @@ def test_the_graph_grows_with_the_chunks_alone(method):
         y, pullback = ss.vjp(x, STRIDES, method=method)
         return [tasks(part) for part in (y, *pullback(y))]
 
-    few, many = graphs(8), graphs(24)
+    few, many = graphs(4), graphs(8)
     for name, least, most, each in zip(("y", "dx", "ds"), few, many, (8, 16, 48), strict=True):
-        assert most - least <= 16 * each, name
-        assert least <= 8 * each + 250, name
+        assert most - least <= 4 * each, name
+        assert least <= 4 * each + 250, name
 
 
 def test_matrices_are_computed_once_for_all_chunks(monkeypatch):
@@ -261,14 +265,14 @@ def test_matrices_are_computed_once_for_all_chunks(monkeypatch):
 
 @FORMS
 def test_larger_than_memory(method):
-    """Half a GiB in chunks of 8 MiB: resampled, reduced and differentiated in a fraction of it.
+    """A quarter GiB in chunks of 8 MiB: resampled, reduced and differentiated in a fraction of it.
 
     Sample i is i times one block, so one small call says what has to come out.
     """
     block = draw(1, 32, 256, 256, dtype="float32")
-    levels = da.arange(1, 65, chunks=1, dtype="float32")[:, None, None, None]
+    levels = da.arange(1, 33, chunks=1, dtype="float32")[:, None, None, None]
     x = levels * da.from_array(block)
-    assert (x.nbytes, x.numblocks) == (2**29, (64, 1, 1, 1))
+    assert (x.nbytes, x.numblocks) == (2**28, (32, 1, 1, 1))
     strides = (2.5, 3.1)
     tracemalloc.start()
     try:
@@ -279,8 +283,8 @@ def test_larger_than_memory(method):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < x.nbytes / 8
+    assert peak < x.nbytes / 4
     expected, pullback = ss.vjp(block, strides, method=method, ramp="inside")
-    squares = np.arange(1, 65) ** 2.0
+    squares = np.arange(1, 33) ** 2.0
     np.testing.assert_allclose(energy, np.sum(expected**2) * squares, rtol=1e-4)
     np.testing.assert_allclose(dstrides, pullback(expected)[1] * math.fsum(squares), rtol=1e-3)

@@ -19,6 +19,7 @@ from spectral_stride.layer_settings import (
     UpSettings,
     check_initial,
     check_learned,
+    check_rank,
     largest_stride,
     popped,
     roundest_stride,
@@ -61,12 +62,12 @@ def test_default_axes_are_where_the_framework_has_them():
     assert PoolSettings(2.0, channels_last=True).axes == (-3, -2)
     assert PoolSettings(out_sizes=(8,)).axes == (-1,)
     assert StrideSettings(2, axes=(-1, 1)).axes_in(4) == (3, 1)
-    with pytest.raises(
-        ValueError, match=r"got 2 strides for an array with 2 dim.*x\[\.\.\., None\]"
-    ):
-        StrideSettings(2, channels_last=True).axes_in(2)
-    with pytest.raises(ValueError, match="strides: got 2 strides for an array with 1 dimensions"):
-        StrideSettings(2).axes_in(1)
+    message = r"x: got shape \(8, 100\); allowed: at least 3 dim.*x\[\.\.\., None\], .*ndim=1, or"
+    with pytest.raises(ValueError, match=message):
+        check_rank(StrideSettings(2, channels_last=True), (8, 100))
+    with pytest.raises(ValueError, match=r"x: got shape \(8,\); allowed: .* x\[None\], or call"):
+        StrideSettings(2).plan((8,), (2.0, 2.0))
+    check_rank(StrideSettings(2, axes=(0, 1)), (8, 100))
 
 
 def test_bounds_that_are_not_given_are_none():
@@ -187,7 +188,7 @@ def test_pooling_has_strides_or_sizes():
     assert (by_strides.ndim, by_sizes.ndim) == (2, 2)
     assert replace(by_strides, strides=3).strides == (3.0, 3.0)
     assert replace(by_sizes, out_sizes=(4, 4)).sizes_of((3, 8, 8)) == (4, 4)
-    with pytest.raises(ValueError, match="strides: got 2 strides for an array with 1 dimensions"):
+    with pytest.raises(ValueError, match=r"x: got shape \(8,\); allowed: at least 3 dimensions"):
         PoolSettings(2.0).sizes_of((8,))
 
 

@@ -3,6 +3,8 @@
 What holds whatever is drawn is in `spectral_stride.testing`, and test_suite.py runs it.
 """
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,6 +38,12 @@ def test_long_axes(xp, size, stride, ramp, method):
     assert_array(ds, expected, like=array, atol=case.stride_atol(x, g))
 
 
+@cache
+def exact_mask(*axis):
+    """The mask of a long axis and its slope, once for all libraries."""
+    return [np.array(found(*axis), dtype=float) for found in (oracles.mask, oracles.mask_slope)]
+
+
 def test_axes_whose_phases_do_not_fit_a_short_integer(xp):
     """With 40000 samples and a ramp on bins near N/2, products of bin and sample exceed 2^29."""
     size, stride = 40_000, 1.0
@@ -44,10 +52,7 @@ def test_axes_whose_phases_do_not_fit_a_short_integer(xp):
     array = xp.asarray(x)
     y, _, ds = xp.vjp(array, (stride,), xp.asarray(g), ramp="inside", method="fft")
     X, G = np.fft.rfft(x), np.fft.rfft(g)
-    level, slope = (
-        np.array(found(size, stride, 4, "inside"), dtype=float)
-        for found in (oracles.mask, oracles.mask_slope)
-    )
+    level, slope = exact_mask(size, stride, 4, "inside")
     assert_array(y, np.fft.irfft(level * X, size), like=array, atol=1e-13)
     # <g, y> = 1/N sum_k w_k m_k Re(X_k conj(G_k)), and w is 1 on the last bin.
     terms = slope * np.where(np.arange(size // 2 + 1) == size // 2, 1, 2) * (X * G.conj()).real

@@ -9,7 +9,7 @@ import pytest
 import spectral_stride as ss
 import spectral_stride.jax as ssj
 import spectral_stride.torch as sst
-from spectral_stride.torch.training import config
+from spectral_stride.torch.training import config, words
 from spectral_stride.torch.training import macs as cost
 from spectral_stride.torch.training import networks as models
 from tests.libraries import load, unavailable
@@ -22,7 +22,7 @@ PUBLIC = [
 ]
 MODULES = sorted(
     {parameter.values[0].__module__ for parameter in PUBLIC}
-    | {module.__name__ for module in (config, cost, models)}
+    | {module.__name__ for module in (config, cost, models, words)}
 )
 
 

@@ -121,6 +121,7 @@ def core_complaint(module: str, name: str) -> str | None:
 # What a room of the PyTorch adapter does not know, although it could: by the beginning of a name.
 UNKNOWN = {
     "": ("models", "training"),
+    "adopt": ("models", "training"),
     "layers": ("models", "training"),
     "models": ("training",),
     "training.data": ("training.report", "training.sweep"),
@@ -128,7 +129,16 @@ UNKNOWN = {
     "training.report": ("training.sweep",),
 }
 # All that a sweep knows of the training tool.
-KNOWN_TO_SWEEPS = ("config", "files", "fit", "refusal", "results", "run_folder", "sweep")
+KNOWN_TO_SWEEPS = (
+    "config",
+    "files",
+    "fit",
+    "refusal",
+    "results",
+    "run_folder",
+    "sweep",
+    "words",
+)
 
 
 def room_complaint(room: str, name: str) -> str | None:

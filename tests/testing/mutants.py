@@ -4,6 +4,7 @@ Each is a function that returns keyword arguments of `check_implementation`, on 
 """
 
 from contextlib import ExitStack
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
@@ -251,6 +252,55 @@ def output_slightly_wrong_on_very_long_axes():
     return CORE | {"forward": forward}
 
 
+def softened(x, strides, options):
+    """The plan of a call, without its hard crop."""
+    return replace(planned(x, strides, options), hard=False)
+
+
+def with_soft(use_dx, use_ds):
+    """The core, with one of the soft map's gradients where a hard crop was asked for."""
+
+    def vjp(x, strides, **options):
+        y, pullback = ss.vjp(x, strides, **options)
+        _, soft = ss.vjp(x, strides, plan=softened(x, strides, options))
+
+        def pulled(g):
+            both = pullback(g), soft(g)
+            return both[use_dx][0], both[use_ds][1]
+
+        return y, pulled
+
+    return CORE | {"vjp": vjp}
+
+
+def soft_where_a_hard_crop_was_asked():
+    """The network sees the ramp."""
+
+    def forward(x, strides, **options):
+        return ss.diffstride(x, strides, plan=softened(x, strides, options))
+
+    return CORE | {"forward": forward}
+
+
+def hard_crop_with_the_input_gradient_of_the_soft_map():
+    """A pullback that is not the adjoint of what was computed."""
+    return with_soft(True, False)
+
+
+def hard_crop_whose_other_axes_are_soft_for_the_strides():
+    """The stride gradient of the soft map as a whole."""
+    return with_soft(False, True)
+
+
+def hard_crop_without_a_stride_gradient():
+    """That of spectral pooling, from which no stride learns."""
+
+    def dead(dx, ds, x, strides, plan):
+        return dx, ds * (not plan.hard)
+
+    return with_pullback(dead)
+
+
 def zeros_behind_the_spectrum_and_the_last_bin_doubled():
     """What two transforms of a library give as they are: bin N/2 gets a twin that it never had."""
 
@@ -292,6 +342,10 @@ MUTANTS = [
     gradient_summed_where_memory_is_shared,
     stride_gradient_slightly_wrong_on_long_axes,
     output_slightly_wrong_on_very_long_axes,
+    soft_where_a_hard_crop_was_asked,
+    hard_crop_with_the_input_gradient_of_the_soft_map,
+    hard_crop_whose_other_axes_are_soft_for_the_strides,
+    hard_crop_without_a_stride_gradient,
     zeros_behind_the_spectrum_and_the_last_bin_doubled,
     enlarged_without_the_gain,
 ]

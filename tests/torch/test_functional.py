@@ -64,11 +64,16 @@ def test_equals_the_core_on_numpy(method, ramp):
 @FORMS
 @RAMPS
 def test_first_and_second_derivatives(method, ramp):
-    """gradcheck in reverse and forward mode, batched and not; second order in every pairing."""
+    """gradcheck in reverse and forward mode, batched and not; second order in every pairing.
+
+    Of the second derivatives a random projection is compared, which has all entries in it.
+    """
     function = partial(diffstride, method=method, ramp=ramp, smoothness=2.0)
     inputs = (draw(*SHAPE), stride_parameter())
     assert gradcheck(function, inputs, check_forward_ad=True, check_batched_grad=True)
-    assert gradgradcheck(function, inputs, check_batched_grad=True, check_fwd_over_rev=True)
+    assert gradgradcheck(
+        function, inputs, check_batched_grad=True, check_fwd_over_rev=True, fast_mode=True
+    )
 
 
 @FORMS

@@ -315,7 +315,11 @@ def test_a_broken_checkpoint_is_refused_and_changes_nothing(value):
 def test_a_checkpoint_in_another_dtype_is_read_as_the_parameter_will_have_it():
     """A float64 stride of 1e300 would be infinite in float32; assigned, it stays what it is."""
     for saved, message in (
-        (torch.tensor([1e300, 2.0], dtype=torch.float64), "got inf at position 0"),
+        (
+            torch.tensor([1e300, 2.0], dtype=torch.float64),
+            r"got 1e\+300 at position 0; allowed: finite numbers, as torch\.float32",
+        ),
+        (torch.tensor([2.0, 2.0]).to_sparse(), "got a sparse_coo tensor; .*to_dense"),
         (torch.tensor([2j, 2.0]), r"got dtype torch\.complex64"),
         (torch.tensor([True, True]), r"got dtype torch\.bool"),
     ):
@@ -618,11 +622,11 @@ def test_repr_says_everything():
     assert repr(DiffStride((2.25, 3.0), ramp="inside", upper=8, shared=False)) == (
         "DiffStride(strides=[2.25, 3.0], smoothness=4, ramp='inside', norm='forward', "
         "shared=False, trainable=True, lower=1, upper=8, crop=True, multiple_of=1, "
-        "axes=(-2, -1), method='auto')"
+        "axes=(-2, -1), method='auto', hard=False)"
     )
     held = DiffStride(2.0)
     hold_sizes(held)
-    assert repr(held).endswith("method='auto', sizes held)")
+    assert repr(held).endswith("method='auto', hard=False, sizes held)")
     assert repr(SpectralPool(2.0, ndim=1)) == (
         "SpectralPool(strides=(2.0,), norm='forward', axes=(-1,), method='auto')"
     )
@@ -635,17 +639,22 @@ def test_repr_says_everything():
         ({"strides": 0.5}, r"strides: got 0\.5 .*at least 1 .*write 2"),
         ({"strides": -1.0}, r"strides: got -1 at position 0; .*at least 1 .*write 2"),
         ({"strides": float("nan")}, r"strides: got nan at position 0; .*at least 1"),
-        ({"strides": 10**400}, r"strides: got inf at position 0; .*at least 1"),
+        (
+            {"strides": 10**400},
+            r"strides: got 1000\d*\.\.\. \(int\) at position 0; allowed: finite",
+        ),
         ({"strides": (2.0, float("nan"))}, r"strides: got nan at position 1; allowed: finite"),
         (
             {"strides": (2.0, 9.0), "upper": 8.0},
             r"got 9 at position 1; allowed: finite numbers from 1 to 8 .*change the bounds",
         ),
         ({"strides": (1.0, 2.0), "lower": 1.5}, r"got 1 at position 0; .*at least 1\.5"),
-        ({"strides": 1e300}, r"strides: got inf at position 0; allowed: finite numbers"),
+        ({"strides": 1e300}, r"strides: got 1e\+300 at position 0; allowed: finite numbers"),
+        ({"strides": 1e5, "dtype": torch.float16}, r"got 100000 at position 0; .* 1 to 65504"),
         ({"lower": 0.5}, r"lower, upper: got 0\.5 and None; allowed: 1 <= lower <= upper"),
         ({"lower": 3.0, "upper": 2.0}, r"lower, upper: got 3\.0 and 2\.0"),
         ({"lower": float("nan")}, r"lower, upper: got nan"),
+        ({"upper": 10**400}, r"lower, upper: got None and 1000\d*\.\.\. \(int\)"),
         ({"strides": (2.0, 3.0), "shared": True}, r"got \(2\.0, 3\.0\) with shared=True"),
         ({"strides": (2.0, 3.0), "ndim": 3}, r"got 2 numbers and ndim=3; .*leave ndim out"),
         ({"ndim": 0}, r"ndim: got 0; allowed: an integer of at least 1"),
@@ -668,6 +677,10 @@ def test_repr_says_everything():
 def test_constructor_errors(arguments, message):
     with pytest.raises(ValueError, match=f"^DiffStride: .*{message}"):
         DiffStride(**arguments)
+
+
+def test_a_bound_that_float32_does_not_have_is_no_reason_to_refuse_the_stride():
+    assert DiffStride(1.3, lower=1.3).strides.tolist() == [pytest.approx(1.3, abs=1e-6)] * 2
 
 
 @pytest.mark.parametrize(
@@ -735,17 +748,14 @@ def test_a_layer_wants_a_dimension_beside_those_that_it_resamples(held):
     one, two = DiffStride(2.0, ndim=1), DiffStride(2.0)
     if held:
         hold_sizes(nn.ModuleList([one, two]))
-    x, got = torch.ones(8, 100), "got 2 strides for an array with 2 dimensions"
-    with pytest.raises(
-        ValueError, match=rf"^DiffStride: strides: {got}; .*x\[None\], .*ndim=1, or"
-    ):
+    x, message = torch.ones(8, 100), r"x: got shape \(8, 100\); allowed: at least 3 dimensions: 2 "
+    with pytest.raises(ValueError, match=rf"^DiffStride: {message}.*x\[None\], .*ndim=1, or"):
         two(x)
-    with pytest.raises(ValueError, match=r"^DiffStride: strides: got 1 strides .* 1 dimensions"):
+    with pytest.raises(ValueError, match=r"^DiffStride: x: got shape \(100,\); .*at least 2 dim"):
         one(x[0])
-    with pytest.raises(ValueError, match=f"^SpectralPool: strides: {got}"):
-        SpectralPool(2.0)(x)
-    with pytest.raises(ValueError, match=r"^SpectralPool: out_sizes: got 2 out_sizes .* 2 dim"):
-        SpectralPool(out_sizes=(4, 4))(x)
+    for pool in (SpectralPool(2.0), SpectralPool(out_sizes=(4, 4))):
+        with pytest.raises(ValueError, match=f"^SpectralPool: {message}"):
+            pool(x)
     assert two(x[None]).shape == (1, 4, 50)
     assert one(x).shape == (8, 50)
     # Whoever counts axes from the front has named them all.
@@ -776,7 +786,9 @@ def test_forward_errors(held):
         hold_sizes(torch.nn.ModuleList([one, two]))
     with pytest.raises(TypeError, match=r"^DiffStride: x: got ndarray; allowed: a torch\.Tensor"):
         two(image(8, 8).numpy())
-    with pytest.raises(ValueError, match=r"^DiffStride: strides: got 2 strides for an array"):
+    with pytest.raises(
+        ValueError, match=r"^DiffStride: x: got shape \(8,\); allowed: at least 3 d"
+    ):
         two(image(8))
     with pytest.raises(
         ValueError, match=r"^DiffStride: x: got shape \(2, 0\) with an empty axis 1"

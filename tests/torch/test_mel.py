@@ -260,6 +260,13 @@ def test_a_network_that_was_built_without_values(load, monkeypatch):
         ({"window": math.nan}, r"window: got nan s"),
         ({"hop": 0.0}, r"hop: got 0\.0 s at 8000 Hz; allowed: at least 1 sample; "),
         ({"hop": -0.01}, r"hop: got -0\.01 s"),
+        ({"hop": True}, r"hop: got True s at 8000 Hz; allowed: at least 1 sample; "),
+        ({"window": "0.025"}, r"window: got '0\.025' s at 8000 Hz; allowed: at least 2 samples; "),
+        ({"window": 1e300}, r"window: got 1e\+300 s at 8000 Hz; allowed: .*, at most \d+; "),
+        (
+            {"bands": 2**50},
+            r"bands: got \d+; allowed: .* the window's 101 bins; instead: take",
+        ),
     ],
 )
 def test_errors(arguments, message):
@@ -271,6 +278,20 @@ def test_errors(arguments, message):
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r"x: got shape .*; allowed: \(batch, samples\)"):
         LogMel(8000)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.zeros(2, 800).to_sparse(), "x: got a sparse_coo tensor; allowed: a dense"),
+        (torch.zeros(2, 800).numpy(), r"x: got ndarray; allowed: a torch\.Tensor"),
+        (torch.zeros(2, 800) * 1j, r"x: got dtype torch\.complex64; allowed: real floating"),
+        (torch.zeros(2, 800).short(), r"x: got dtype torch\.int16; allowed: real floating"),
+    ],
+)
+def test_what_is_no_waveform_is_refused(x, message):
+    with pytest.raises(TypeError, match=message):
+        LogMel(8000)(x)
 
 
 def test_exported_with_a_free_batch():

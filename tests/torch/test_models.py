@@ -407,6 +407,28 @@ def test_a_sequence_of_one_stays_a_sequence():
         ),
         (efficientnet_b0, {"dropout": 1.5}, r"dropout: got 1\.5; allowed: a share, from 0 to 1; "),
         (efficientnet_b0, {"stochastic_depth": -0.1}, r"stochastic_depth: got -0\.1; "),
+        (
+            efficientnet_b0,
+            {"dropout": "0.2"},
+            r"dropout: got '0\.2'; allowed: a share, from 0 to 1",
+        ),
+        (
+            efficientnet_b0,
+            {"stochastic_depth": [0.2]},
+            r"stochastic_depth: got \[0\.2\]; ",
+        ),
+        (efficientnet_b0, {"dropout": True}, r"dropout: got True; allowed: a share, from 0"),
+        (
+            efficientnet_b0,
+            {"in_channels": 3.0},
+            r"in_channels: got 3\.0; allowed: an integer of",
+        ),
+        (
+            efficientnet_b0,
+            {"strides": b"22222"},
+            r"strides: got b'22222'; allowed: 5: one for",
+        ),
+        (audio_net, {"strides": b"222222"}, r"strides: got b'222222'; allowed: 6: one for each"),
         (efficientnet_b0, {"width": 0}, r"width: got 0; allowed: an integer of at least 1"),
         (efficientnet_b0, {"num_classes": 0}, r"num_classes: got 0; "),
         (audio_net, {"strides": (2, 2)}, r"6: one for each of stage1, .*\(2, 2, 1, 2, 1, 2\)"),

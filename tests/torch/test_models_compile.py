@@ -7,7 +7,8 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from spectral_stride.torch import ResNet, audio_net, efficientnet_b0, hold_sizes
-from spectral_stride.torch.models.efficientnet import _StochasticDepth
+from spectral_stride.torch.models import efficientnet
+from spectral_stride.torch.models.efficientnet import STAGES, _StochasticDepth
 
 # The compiler says that it traces functions that are cached; and it asks every tensor that enters a
 # graph for its gradient.
@@ -18,9 +19,19 @@ pytestmark = [
 
 # Everything that the networks for large images add to those for small ones, once.
 large = partial(ResNet, (2, 8), 1, (2, 2, 1.5), block="bottleneck", stem="large")
+
+
+def shallow_efficientnet(**options):
+    """EfficientNet-B0 with one block in each stage; in the second stage two, with a residual."""
+    stages = [one._replace(blocks=2 if n == 1 else 1) for n, one in enumerate(STAGES)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(efficientnet, "STAGES", tuple(stages))
+        return efficientnet_b0(3, width=2, **options)
+
+
 NETWORKS = {
     "large": (large, (3, 32, 32)),
-    "efficientnet_b0": (partial(efficientnet_b0, 3, width=2), (3, 48, 48)),
+    "efficientnet_b0": (shallow_efficientnet, (3, 48, 48)),
     "audio": (partial(audio_net, (3, 2), width=2), (4000,)),
 }
 

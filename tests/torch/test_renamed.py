@@ -95,7 +95,7 @@ def test_settings_and_bounds_are_those_of_then():
     assert repr(held) == (
         "DiffStride(strides=[2.9, 1.5], smoothness=4, ramp='outside', norm='backward', "
         "shared=False, trainable=True, lower=1.5, upper=5, crop=True, multiple_of=1, "
-        "axes=(-2, -1), method='auto', sizes held)"
+        "axes=(-2, -1), method='auto', hard=False, sizes held)"
     )
     assert not {"smoothness", "ramp", "axes"} & vars(held).keys()
     # Plans anew for the sizes it has met, and brings the parameter inside its bounds.

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -124,7 +125,16 @@ def test_every_parameter_learns():
         ({"strides": (1, 1, 0.5, 2, 2)}, r"strides: got 0\.5 at position 0; .*at least 1"),
         ({"strides": (1, 1, (2, 2, 2), 2, 2)}, r"allowed: one number, or two for height and width"),
         ({"ramp": "beside"}, r"ramp: got 'beside'"),
-        ({"width": 0}, r"channels: got 0; allowed: an integer of at least 1"),
+        ({"width": 0}, r"width: got 0; allowed: an integer of at least 1"),
+        ({"width": "64"}, r"width: got '64'; allowed: an integer of at least 1"),
+        ({"in_channels": "3"}, r"in_channels: got '3'; allowed: an integer of at least 1"),
+        ({"strides": b"\1\1\2\2\2"}, r"strides: got b'.*'; allowed: 5: one for each of stem"),
+        ({"strides": 2}, r"strides: got 2; allowed: 5: one for each of stem"),
+        ({"strides": (1, 1, b"22", 2, 2)}, r"strides: got b'22' for one place; allowed: one num"),
+        ({"strides": (1, 1, True, 2, 2)}, r"strides: got True for one place; allowed: one number"),
+        ({"strides": (1, 1, 10**400, 2, 2)}, r"strides: got 1000\d*\.\.\. \(int\) for one place"),
+        ({"num_classes": b"12"}, r"num_classes: got b'12'; allowed: an integer of at least 1"),
+        ({"num_classes": {3, 4}}, r"num_classes: got \{3, 4\}; allowed: an integer of at least 1"),
         ({"num_classes": 0}, r"num_classes: got 0; allowed: an integer of at least 1"),
         ({"num_classes": ()}, r"num_classes: got no task; allowed: a number of classes, or one"),
         ({"num_classes": (10, -1)}, r"num_classes: got -1; "),
@@ -145,6 +155,18 @@ def test_errors(arguments, message):
         resnet18(**{"width": 4, **arguments})
 
 
+def test_numbers_of_numpy_are_numbers():
+    net = resnet18(np.int64(3), width=np.int64(2), strides=np.asarray([1, 1, 2, 2, 2.5]))
+    assert net.downsamplings()["stages.3.0.down"].initial == (2.5, 2.5)
+    assert net(torch.ones(1, 3, 16, 16)).shape == (1, 3)
+
+
+def test_axes_are_those_of_the_convolutions():
+    """Other ones would resample channels."""
+    with pytest.raises(TypeError, match="multiple values for keyword argument 'axes'"):
+        resnet18(width=2, axes=(1, 2))
+
+
 def test_a_misspelt_option_is_refused_by_every_kind():
     for downsampling in ("diffstride", "spectral", "strided"):
         with pytest.raises(TypeError, match="smoothnes"):
@@ -157,11 +179,23 @@ def test_a_misspelt_option_is_refused_by_every_kind():
         (0, r"blocks: got 0; "),
         ((1, 0), r"blocks: got 0; "),
         ((1, 2, 3), r"blocks: got 3 numbers; allowed: 2: one number for each stage"),
+        (b"\1\2", r"blocks: got b'.*'; allowed: an integer of at least 1"),
     ],
 )
 def test_wrong_numbers_of_blocks(blocks, message):
     with pytest.raises(ValueError, match=message):
         ResNet((2, 4, 8), blocks, (1, 2, 2))
+
+
+def test_what_a_network_cannot_be_built_of():
+    for arguments, message in (
+        ((b"\2\4", 1, (1, 2)), r"channels: got b'.*'; allowed: a sequence of integers"),
+        ((8, 1, (1, 2)), "channels: got 8; allowed: a sequence of integers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ResNet(*arguments)
+    with pytest.raises(TypeError, match=r"identity_first: got 'False' \(str\); allowed: True or"):
+        ResNet((2, 4), 1, (1, 2), identity_first="False")
 
 
 def test_each_stage_has_its_number_of_blocks():

@@ -164,7 +164,7 @@ def test_compiled_apart():
 
 
 def test_compiled_in_a_checkpoint():
-    """With the way back inside, or behind it in the same graph; behind that graph it is refused."""
+    """With the way back inside, and behind it in one graph; behind that graph it is refused."""
     net = Net(DiffStride(2.3)).eval()
     down, up = net.down, net.up
     checked = partial(checkpoint, use_reentrant=False)

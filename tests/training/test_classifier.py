@@ -10,8 +10,8 @@ import torch
 
 from spectral_stride.torch.training.augment import cropped, flipped, mixed, shifted
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.data.digits import Digits
+from spectral_stride.torch.training.words import parse
 
 TASKS = {"letter": 4, "ink": 3}
 

@@ -12,8 +12,9 @@ import spectral_stride
 from spectral_stride import __main__ as command
 from spectral_stride.__main__ import main
 from spectral_stride.torch.training import cli, fit
-from spectral_stride.torch.training.config import Config, parse
+from spectral_stride.torch.training.config import Config
 from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.words import parse
 from tests.training import processes
 
 COMMAND = [sys.executable, "-m", "spectral_stride"]

@@ -7,16 +7,10 @@ import pytest
 
 from spectral_stride.__main__ import main
 from spectral_stride.torch.training import fit
-from spectral_stride.torch.training.config import (
-    LEARNED_ONLY,
-    OPTIONS,
-    complete,
-    has_effect,
-    parse,
-    starts_poorly,
-)
+from spectral_stride.torch.training.config import LEARNED_ONLY, OPTIONS, has_effect, starts_poorly
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.words import complete, parse
 
 
 @pytest.mark.parametrize(
@@ -90,7 +84,7 @@ def test_a_folder_may_name_one_of_its_configurations(tmp_path, monkeypatch):
 
 
 def test_what_is_for_learned_strides_has_no_effect_on_others():
-    assert LEARNED_ONLY == ("ramp", "smoothness", "penalty", "stride_lr")
+    assert LEARNED_ONLY == ("ramp", "smoothness", "hard", "penalty", "stride_lr")
     for option in OPTIONS:
         assert has_effect(option, "diffstride")
         for other in ("strided", "spectral"):

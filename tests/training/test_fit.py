@@ -16,13 +16,13 @@ from rich.console import Console
 
 from spectral_stride import make_plan
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.data.digits import Digits
 from spectral_stride.torch.training.fit import run_job, train
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report.run_picture import draw
 from spectral_stride.torch.training.report.run_table import result_table
 from spectral_stride.torch.training.run_folder import resumed
+from spectral_stride.torch.training.words import parse
 
 LIMIT = 96
 TINY = {

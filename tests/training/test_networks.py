@@ -25,6 +25,7 @@ def build(name, data=None, **options):
         "strides": parse_strides(kind.good_strides),
         "ramp": "inside",
         "smoothness": 4.0,
+        "hard": False,
         **(data or DATA[kind.takes]),
     }
     return build_model(name, **(arguments | options))
@@ -71,10 +72,13 @@ def test_the_starts_of_the_paper():
 @pytest.mark.parametrize("name", MODELS)
 def test_the_choices_reach_every_layer(name):
     strides = [(1.5, 1.25)] * MODELS[name].places
-    net = build(name, num_classes=(4, 2), ramp="outside", smoothness=2.0, strides=strides)
+    net = build(
+        name, num_classes=(4, 2), ramp="outside", smoothness=2.0, hard=True, strides=strides
+    )
     layers = [module for module in net.modules() if isinstance(module, DiffStride)]
     assert len(layers) == MODELS[name].places
-    assert all((layer.ramp, layer.smoothness) == ("outside", 2.0) for layer in layers)
+    choices = {(layer.ramp, layer.smoothness, layer.hard) for layer in layers}
+    assert choices == {("outside", 2.0, True)}
     assert all(layer.strides.tolist() == [1.5, 1.25] for layer in layers)
     assert [task.out_features for task in net.classifier.tasks] == [4, 2]
 

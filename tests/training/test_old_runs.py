@@ -15,13 +15,14 @@ from rich.console import Console
 from spectral_stride.__main__ import main
 from spectral_stride.torch.training.classifier import Classifier
 from spectral_stride.torch.training.cli import WRONG_USAGE
-from spectral_stride.torch.training.config import BESIDE, OPTIONS, complete, parse
+from spectral_stride.torch.training.config import BESIDE, OPTIONS
 from spectral_stride.torch.training.fit import run_job
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report.comparison import sections
 from spectral_stride.torch.training.report.document import write_report
 from spectral_stride.torch.training.report.runs import gather
 from spectral_stride.torch.training.run_folder import resumed
+from spectral_stride.torch.training.words import complete, parse
 
 OLD = Path(__file__).parents[1] / "data" / "runs-0.1.0"
 CHECKPOINT = OLD / "broken-off" / "diffstride" / "checkpoints" / "last.ckpt"
@@ -144,7 +145,7 @@ def test_an_option_that_is_missing_is_named(tmp_path, broken_off):
         edit_choices(folder, lambda choices: choices.pop("epochs"))
     with pytest.raises(RefusedError, match=r"--resume: got '.*' \(without 'epochs' in its config"):
         resumed(str(broken_off))
-    with pytest.raises(RefusedError, match=r"RUNS: got '.*' \(without 'epochs', there or in conf"):
+    with pytest.raises(RefusedError, match=r"RUNS: got '.*config\.json' \(without 'epochs'\)"):
         gather([finished])
 
 

@@ -5,12 +5,13 @@ from dataclasses import asdict
 import pytest
 
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.config import OPTIONS, Config, parse
+from spectral_stride.torch.training.config import OPTIONS, Config
 from spectral_stride.torch.training.data.digits import Digits
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.options import flag_of
 from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.sweep.grid import read_grid
+from spectral_stride.torch.training.words import parse
 
 # What each is, of resnet18; options that are not named are off.
 OFF = {"penalty": 0, "label_smoothing": 0, "mixup": 0, "crop": 0, "shift": 0, "flip": False}

@@ -99,6 +99,7 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_as_if_it_had_not_been(unbroken
 def read_by_workers(killed_in, *words):
     """A command whose samples do not fit in memory; in an epoch, if one is given, it is killed."""
     fit.open_data = partial(open_data, memory=0)
+    fit.draw = lambda folder, summary: None  # a third of the time, and of no interest here
     training_step = Classifier.training_step
 
     def step(module, batch, index):
@@ -117,7 +118,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "epochs"), [("recordings", (0, 1, 2)), ("images", (2,))])
+@pytest.mark.parametrize(("kind", "epochs"), [("recordings", (0, 2)), ("images", (1,))])
 def test_killed_while_workers_read_it_ends_as_if_it_had_not_been(kind, epochs, tmp_path):
     """In the first, a middle and the last epoch: the order of samples is that of each epoch."""
     data = tmp_path / "data"

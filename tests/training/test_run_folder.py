@@ -7,9 +7,9 @@ from dataclasses import asdict
 import pytest
 
 from spectral_stride.torch.training import device
-from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.run_folder import make_folder, resumed, write_config
+from spectral_stride.torch.training.words import parse
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_pipe_is_no_configuration(tmp_path):
 )
 def test_a_choice_that_is_refused_is_named_when_a_run_goes_on(tmp_path, choices, line):
     (tmp_path / "config.json").write_text(changed(**choices))
-    with pytest.raises(RefusedError, match=line):
+    with pytest.raises(RefusedError, match=rf"^--resume '.*config\.json': {line}"):
         resumed(str(tmp_path))
 
 

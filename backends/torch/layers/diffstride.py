@@ -9,11 +9,13 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from spectral_stride import checks
+from spectral_stride.arrays import check_every_entry
 from spectral_stride.layer_settings import (
     HasStrideSettings,
     StrideSettings,
     check_initial,
     check_learned,
+    check_rank,
     largest_stride,
     popped,
     strides_per_axis,
@@ -44,6 +46,18 @@ def _unreadable(why: str) -> NoReturn:
         "call hold_sizes(net) first, where the values are known; to export or to compile for "
         "inference, net.eval() does it too",
     )
+
+
+def _check_saved(saved: torch.Tensor, held: torch.Tensor) -> None:
+    """Refuse saved strides that are not finite as the parameter will have them.
+
+    All that is finite is used, clamped.
+    """
+    entries = zip(saved.flatten().tolist(), held.isfinite().flatten().tolist(), strict=True)
+    for position, (stride, is_finite) in enumerate(entries):
+        if not is_finite:
+            got, allowed = f"{stride} at position {position}", f"finite numbers, as {held.dtype}"
+            checks.refuse(ValueError, "strides", got, allowed, "take an earlier checkpoint")
 
 
 class DiffStride(HasStrideSettings, nn.Module):
@@ -81,6 +95,9 @@ class DiffStride(HasStrideSettings, nn.Module):
         last.
     method : {"auto", "matmul", "fft"}, optional
         How an axis is computed.
+    hard : bool, optional
+        Crop hard to the same sizes, as `SpectralPool` does, while the strides learn from the ramp
+        that the output does not have: see Notes. Not together with ``crop=False``.
     device, dtype : optional
         Of the parameter.
 
@@ -126,6 +143,11 @@ class DiffStride(HasStrideSettings, nn.Module):
     a compiled network compiles again; an exported program stays as it is. Held sizes are planned
     anew then, of the strides that they were held at, within the bounds of now.
     ``layer.settings = dataclasses.replace(layer.settings, lower=3, upper=4)`` sets several at once.
+
+    With ``hard=True`` the output is spectral pooling to the sizes of the present strides, and the
+    network never sees the ramp: at equal sizes it takes away what the crop would keep. At stride 1
+    the layer is the identity, and outside of training computes nothing. The gradient in the strides
+    is a straight-through estimate, and no derivative of the output: see `spectral_stride.vjp`.
 
     Use `param_groups` to keep weight decay away from strides: it would pull every stride to 1.
 
@@ -175,6 +197,7 @@ class DiffStride(HasStrideSettings, nn.Module):
         ndim: int | None = None,
         axes: Sequence[int] | None = None,
         method: str = "auto",
+        hard: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -198,6 +221,7 @@ class DiffStride(HasStrideSettings, nn.Module):
                 crop=crop,
                 multiple_of=multiple_of,
                 method=method,
+                hard=hard,
             )
             entries = self._settings.start(initial)
             values = torch.tensor(entries, device=device, dtype=dtype)
@@ -205,7 +229,7 @@ class DiffStride(HasStrideSettings, nn.Module):
             self._start: list[float] = torch.tensor(
                 entries, device="cpu", dtype=values.dtype
             ).tolist()
-            check_initial(self._start, self.lower, math.inf)
+            check_initial(initial, self.lower, torch.finfo(values.dtype).max)
         self.strides = nn.Parameter(values, requires_grad=trainable)
         # Largest stride that any input so far could use, per entry; None before the first.
         self._reach: list[float] | None = None
@@ -243,12 +267,16 @@ class DiffStride(HasStrideSettings, nn.Module):
                 y: torch.Tensor = DiffStride.forward(self, conv(x))
                 self._seen.note(x, self._settings.axes)
                 return y
+        return self.resampled(x, conv)
+
+    def resampled(self, x: torch.Tensor, conv: Convolution | None = None) -> torch.Tensor:
+        """Resample ``x``, or its convolution by what was found to be a plain one at stride 1."""
         if torch.compiler.is_compiling():
             # Only here: it loads the compiler.
             from spectral_stride.torch.layers import compiler
 
             if not (self._stands_still() or torch.compiler.is_exporting()):
-                y = compiler.outside_the_graph(DiffStride.forward, self, x, conv)
+                y: torch.Tensor = compiler.outside_the_graph(DiffStride.resampled, self, x, conv)
                 return y
         with checks.named(type(self).__name__):
             strides, plan = self._planned(x, conv)
@@ -265,9 +293,10 @@ class DiffStride(HasStrideSettings, nn.Module):
         if self.strides.device.type == "meta" != there and self._holds:
             checks.no_values("strides", there)
         settings, stands_still = self._settings, self._stands_still()
+        shape = tuple(x.shape) if conv is None else convolved_shape(conv, x)
+        check_rank(settings, shape)
         axes = (self._held if stands_still else settings).axes_in(x.ndim)
         checks.spectral_sizes(tuple(x.shape), axes)
-        shape = tuple(x.shape) if conv is None else convolved_shape(conv, x)
         self._seen.note(x, settings.axes)
         sizes = tuple([shape[axis] for axis in axes])
         if stands_still:
@@ -419,11 +448,10 @@ class DiffStride(HasStrideSettings, nn.Module):
         saved = state_dict.get(prefix + "strides")
         if isinstance(saved, torch.Tensor) and has_values(saved):
             try:
+                check_every_entry("strides", saved)
                 checks.stride_array("strides", (saved.numel(),), saved.dtype)
-                # As the parameter will have them. What is finite is used clamped.
                 assign = local_metadata.get("assign_to_params_buffers", False)
-                entries = (saved if assign else saved.to(self.strides.dtype)).flatten().tolist()
-                checks.strides([max(one, 1.0) if math.isfinite(one) else one for one in entries])
+                _check_saved(saved, saved if assign else saved.to(self.strides.dtype))
             except (TypeError, ValueError) as error:
                 error_msgs.append(f"{prefix}strides in the checkpoint: {error}")
                 return
@@ -453,7 +481,7 @@ class DiffStride(HasStrideSettings, nn.Module):
             f"trainable={self.strides.requires_grad}, lower={settings.lower:g}, "
             f"upper={settings.upper:g}, crop={settings.crop}, "
             f"multiple_of={settings.multiple_of}, axes={settings.axes}, "
-            f"method={settings.method!r}" + ", sizes held" * self._holds
+            f"method={settings.method!r}, hard={settings.hard}" + ", sizes held" * self._holds
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from spectral_stride import checks
 from spectral_stride.layer_settings import StrideSettings
-from spectral_stride.torch.layers.conv_order import check_convolution
+from spectral_stride.torch.layers.conv_order import PADDING_MODES, PADDINGS
 from spectral_stride.torch.layers.diffstride import DiffStride
 
 
@@ -35,7 +35,7 @@ class DiffStrideConv2d(DiffStride):
         As of `torch.nn.Conv2d`.
     **options
         Of `DiffStride`: smoothness, ramp, norm, shared, trainable, lower, upper, crop, multiple_of,
-        method, device, dtype.
+        method, hard, device, dtype.
 
     Attributes
     ----------
@@ -92,27 +92,36 @@ class DiffStrideConv2d(DiffStride):
     ) -> None:
         with checks.named(type(self).__name__):
             if "stride" in options:
-                got = repr(options["stride"])
+                got = checks.shown(options["stride"])
                 remedy = "write strides=2.0: it is what the layer learns"
                 checks.refuse(TypeError, "stride", got, "strides, a number or two", remedy)
             for name in {"axes", "ndim"} & options.keys():
                 self._refuse_axes(name, options[name])
+            in_channels = checks.positive_integer("in_channels", in_channels)
+            out_channels = checks.positive_integer("out_channels", out_channels)
+            groups = checks.positive_integer("groups", groups)
+            if in_channels % groups or out_channels % groups:
+                allowed = f"a divisor of {in_channels} and of {out_channels} channels"
+                checks.refuse(ValueError, "groups", groups, allowed, "write groups=1")
+            kernel_size = checks.one_or_two("kernel_size", kernel_size, 1, 3)
+            padding = checks.one_or_two("padding", padding, 0, 1, PADDINGS)
+            dilation = checks.one_or_two("dilation", dilation, 1, 1)
+            bias = checks.truth("bias", bias, True)
+            padding_mode = cast("Any", checks.one_of("padding_mode", padding_mode, PADDING_MODES))
         super().__init__(strides, ndim=2, axes=(-2, -1), **options)
         where = {name: options[name] for name in ("device", "dtype") if name in options}
-        with checks.named(type(self).__name__):
-            # It checks its arguments, starts its weights, and knows what each padding means.
-            conv = nn.Conv2d(
-                in_channels,
-                out_channels,
-                kernel_size,
-                padding=padding,
-                dilation=dilation,
-                groups=groups,
-                bias=bias,
-                padding_mode=padding_mode,
-                **where,
-            )
-            check_convolution(conv)
+        # It starts its weights, and knows what each padding means.
+        conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+            padding_mode=padding_mode,
+            **where,
+        )
         self.weight = cast("nn.Parameter", conv.weight)
         self.bias = cast("nn.Parameter | None", conv.bias)
         self.in_channels, self.out_channels = in_channels, out_channels
@@ -129,7 +138,7 @@ class DiffStrideConv2d(DiffStride):
     @staticmethod
     def _refuse_axes(name: str, got: Any) -> NoReturn:
         allowed = "the axes of a two-dimensional convolution, which are the last two"
-        checks.refuse(TypeError, name, repr(got), allowed, f"leave {name} out")
+        checks.refuse(TypeError, name, checks.shown(got), allowed, f"leave {name} out")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # it has its own
         """Convolve and resample ``x``; its shape follows the present strides, or is held."""

@@ -7,8 +7,17 @@ import torch
 from torch import nn
 
 from spectral_stride import checks
+from spectral_stride.functional import pool_plan
 from spectral_stride.layer_settings import HasPoolSettings, PoolSettings, popped
-from spectral_stride.torch.functional import check_tensor, spectral_pool
+from spectral_stride.torch.dispatch import crop
+from spectral_stride.torch.functional import check_tensor
+from spectral_stride.torch.layers.conv_order import (
+    Convolution,
+    check_convolution,
+    convolved_shape,
+    is_plain,
+    resampled_convolution,
+)
 from spectral_stride.torch.layers.seen_sizes import SeenSizes
 
 
@@ -49,6 +58,9 @@ class SpectralPool(HasPoolSettings, nn.Module):
 
     Notes
     -----
+    Called with a convolution, ``pool(x, conv)`` is ``pool(conv(x))`` in less time, as
+    `DiffStrideConv2d` is: the input is resampled first where that is cheaper.
+
     `torch.compile` and `torch.export` take it as it is, with any batch size.
 
     Source: Rippel, Snoek, Adams, "Spectral representations for convolutional neural networks",
@@ -62,6 +74,9 @@ class SpectralPool(HasPoolSettings, nn.Module):
     torch.Size([8, 3, 13, 13])
     >>> SpectralPool(out_sizes=(8, 6))(torch.ones(8, 3, 32, 32)).shape
     torch.Size([8, 3, 8, 6])
+    >>> conv = torch.nn.Conv2d(3, 16, 3, padding=1)
+    >>> SpectralPool(2.5)(torch.ones(8, 3, 32, 32), conv).shape
+    torch.Size([8, 16, 13, 13])
     """
 
     @checks.known_options
@@ -82,15 +97,29 @@ class SpectralPool(HasPoolSettings, nn.Module):
             )
         self._seen = SeenSizes()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Resample ``x`` to ``out_sizes``, or to ceil(N/s) samples."""
+    def forward(self, x: torch.Tensor, conv: Convolution | None = None) -> torch.Tensor:
+        """Resample ``x`` to ``out_sizes``, or to ceil(N/s) samples.
+
+        With a convolution at stride 1, which stays the caller's: resample ``conv(x)``, at about the
+        price that the convolution has with a stride.
+        """
         settings = self.settings
         with checks.named("SpectralPool"):
+            if conv is not None:
+                check_convolution(conv)
+        if conv is not None and not is_plain(conv):
+            x, conv = conv(x), None
+        with checks.named("SpectralPool"):
             check_tensor(x)
-            sizes = settings.sizes_of(x.shape)
-            y = spectral_pool(
-                x, sizes, axes=settings.axes, norm=settings.norm, method=settings.method
+            shape = tuple(x.shape) if conv is None else convolved_shape(conv, x)
+            plan = pool_plan(
+                shape,
+                settings.sizes_of(shape),
+                axes=settings.axes,
+                norm=settings.norm,
+                method=settings.method,
             )
+            y = crop(x, plan) if conv is None else resampled_convolution(conv, x, None, plan)
             self._seen.note(x, settings.axes)
             return y
 

@@ -14,8 +14,8 @@ from spectral_stride.torch.models.network import (
     Heads,
     Logits,
     Network,
-    check_places,
     initialize,
+    one_each,
 )
 
 # Channels of the blocks, in those of the first one.
@@ -37,8 +37,8 @@ class AudioNet(Network):
         **options: Any,
     ) -> None:
         super().__init__()
-        checks.positive_integer("width", width)
-        check_places(strides, PLACES, "(2, 2, 1, 2, 1, 2)")
+        width = checks.positive_integer("width", width)
+        strides = one_each(strides, PLACES, "(2, 2, 1, 2, 1, 2)")
         self.frontend = LogMel(sample_rate, bands)
         self.stages = nn.Sequential()
         before = 1

@@ -1,6 +1,8 @@
 """Places where a network gets smaller: by a learned stride, a spectral crop or a strided layer."""
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -18,12 +20,14 @@ Stride = float | Sequence[float]
 
 def pair(stride: Stride) -> tuple[float, float]:
     """Return a stride as one number an axis, refusing what is neither one number nor two."""
-    numbers = (stride, stride) if isinstance(stride, int | float) else tuple(stride)
-    if len(numbers) != 2:
+    numbers = (stride, stride) if isinstance(stride, Real) else checks.entries(stride) or ()
+    found = tuple(checks.real_number(number) for number in numbers)
+    if len(found) != 2 or any(map(math.isnan, found)):
         allowed = "one number, or two for height and width, per place"
         remedy = "write 2 or (2, 2)"
-        checks.refuse(ValueError, "strides", f"{numbers} for one place", allowed, remedy)
-    return float(numbers[0]), float(numbers[1])
+        got = f"{checks.shown(stride)} for one place"
+        checks.refuse(ValueError, "strides", got, allowed, remedy)
+    return found[0], found[1]
 
 
 class Downsampling(nn.Module):
@@ -39,7 +43,8 @@ class Downsampling(nn.Module):
         super().__init__()
         checks.one_of("downsampling", kind, DOWNSAMPLINGS)
         self.initial = pair(stride)
-        learned = DiffStride(self.initial, **options)  # also refuses what no kind could use
+        # Also refuses what no kind could use. The axes are those of the convolutions.
+        learned = DiffStride(self.initial, ndim=2, axes=(-2, -1), **options)
         self.conv_stride = (1, 1)
         self.layer: nn.Module = nn.Identity()
         if kind == "strided":
@@ -58,7 +63,8 @@ class Downsampling(nn.Module):
 
     def forward(self, x: torch.Tensor, operation: nn.Module) -> torch.Tensor:
         """Apply the operation and make its result smaller."""
-        if isinstance(self.layer, DiffStride) and isinstance(operation, nn.Conv2d):
+        fuses = isinstance(self.layer, DiffStride | SpectralPool)
+        if fuses and isinstance(operation, nn.Conv2d):
             y: torch.Tensor = self.layer(x, operation)
         else:
             y = self.layer(operation(x))

@@ -14,8 +14,8 @@ from spectral_stride.torch.models.network import (
     Heads,
     Logits,
     Network,
-    check_places,
     initialize,
+    one_each,
 )
 
 
@@ -122,10 +122,11 @@ class EfficientNet(Network):
         **options: Any,
     ) -> None:
         super().__init__()
-        checks.positive_integer("width", width)
-        _check_share("dropout", dropout)
-        _check_share("stochastic_depth", stochastic_depth)
-        check_places(strides, PLACES, "(2, 2, 2, 2, 2)")
+        in_channels = checks.positive_integer("in_channels", in_channels)
+        width = checks.positive_integer("width", width)
+        dropout = _share("dropout", dropout)
+        stochastic_depth = _share("stochastic_depth", stochastic_depth)
+        strides = one_each(strides, PLACES, "(2, 2, 2, 2, 2)")
         downs = iter([Downsampling(downsampling, stride, **options) for stride in strides])
         first = next(downs)
         self.stem = nn.Sequential(
@@ -160,10 +161,13 @@ class EfficientNet(Network):
         return logits
 
 
-def _check_share(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        allowed = "a share, from 0 to 1"
-        checks.refuse(ValueError, name, value, allowed, f"write {name}=0.2, or 0 for none")
+def _share(name: str, value: Any) -> float:
+    """Return a number from 0 to 1 as a float, or refuse it."""
+    share = checks.real_number(value)
+    if not 0.0 <= share <= 1.0:
+        allowed, remedy = "a share, from 0 to 1", f"write {name}=0.2, or 0 for none"
+        checks.refuse(ValueError, name, checks.shown(value), allowed, remedy)
+    return share
 
 
 def _scaled(channels: int, width: int) -> int:

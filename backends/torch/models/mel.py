@@ -5,6 +5,7 @@ import math
 import torch
 
 from spectral_stride import checks
+from spectral_stride.torch.functional import check_tensor
 from spectral_stride.torch.models.constants import Constants
 
 # The mel scale of Slaney's Auditory Toolbox: linear up to a frequency, logarithmic above it.
@@ -99,6 +100,8 @@ class LogMel(Constants):
         For a sample rate or a number of bands that is no integer of at least 1, a window of less
         than two samples or a hop of less than one, more bands than the window's bins can tell
         apart, and waveforms of another shape.
+    TypeError
+        For waveforms that are no dense tensor of real floating-point numbers.
 
     Notes
     -----
@@ -129,15 +132,17 @@ class LogMel(Constants):
         self, sample_rate: int, bands: int = 64, window: float = 0.025, hop: float = 0.010
     ) -> None:
         super().__init__()
-        checks.positive_integer("sample_rate", sample_rate, "write sample_rate=16000")
-        checks.positive_integer("bands", bands, "write bands=64")
+        sample_rate = checks.positive_integer("sample_rate", sample_rate, "write sample_rate=16000")
+        bands = checks.positive_integer("bands", bands, "write bands=64")
         self.sample_rate = sample_rate
         self.bands = bands
         self.window_size = _samples("window", window, sample_rate, least=2)
         self.hop_size = _samples("hop", hop, sample_rate, least=1)
-        filters = mel_filters(sample_rate, self.window_size, bands)
+        bins = self.window_size // 2 + 1
+        # No bin is in more than two bands: filters of many more are not even built.
+        filters = mel_filters(sample_rate, self.window_size, min(bands, 2 * bins + 1))
         if not (filters > 0).any(dim=0).all():
-            allowed = f"bands that each hold one of the window's {len(filters)} bins"
+            allowed = f"bands that each hold one of the window's {bins} bins"
             remedy = "take fewer bands or a longer window"
             checks.refuse(ValueError, "bands", bands, allowed, remedy)
         self.register_constants()
@@ -150,6 +155,7 @@ class LogMel(Constants):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the spectrogram, time before frequency."""
+        check_tensor(x)
         if x.ndim != 2:
             allowed, remedy = "(batch, samples)", "write x[None] for one waveform"
             checks.refuse(ValueError, "x", f"shape {tuple(x.shape)}", allowed, remedy)
@@ -179,9 +185,11 @@ class LogMel(Constants):
 
 
 def _samples(name: str, seconds: float, sample_rate: int, least: int) -> int:
-    samples = round(seconds * sample_rate) if math.isfinite(seconds) else 0
-    if samples < least:
-        got = f"{seconds} s at {sample_rate} Hz"
+    exact = checks.real_number(seconds) * sample_rate
+    samples = round(exact) if math.isfinite(exact) else 0
+    if not least <= samples <= checks.LARGEST_SIZE:
+        got = f"{checks.shown(seconds)} s at {sample_rate} Hz"
         allowed = f"at least {least} sample{'s' * (least > 1)}"
+        allowed += f", at most {checks.LARGEST_SIZE}" * (samples > least)
         checks.refuse(ValueError, name, got, allowed, f"write {name}={4 * least / sample_rate:g}")
     return samples

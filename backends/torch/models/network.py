@@ -36,13 +36,13 @@ class Heads(nn.Module):
 
     def __init__(self, features: int, num_classes: Classes) -> None:
         super().__init__()
-        self.single = not isinstance(num_classes, Sequence)
-        counts = num_classes if isinstance(num_classes, Sequence) else (num_classes,)
-        if not counts:
+        tasks = checks.entries(num_classes)
+        self.single = tasks is None
+        given = (num_classes,) if tasks is None else tasks
+        if not given:
             allowed = "a number of classes, or one for each task"
             checks.refuse(ValueError, "num_classes", "no task", allowed, "write num_classes=10")
-        for count in counts:
-            checks.positive_integer("num_classes", count)
+        counts = [checks.positive_integer("num_classes", count) for count in given]
         self.tasks = nn.ModuleList([nn.Linear(features, count) for count in counts])
 
     def forward(self, features: torch.Tensor) -> Logits:
@@ -51,12 +51,15 @@ class Heads(nn.Module):
         return logits[0] if self.single else logits
 
 
-def check_places(strides: Sequence[Stride], places: Sequence[str], example: str) -> None:
-    """Refuse strides that are not one for each place where a network gets smaller."""
-    if len(strides) != len(places):
-        got = f"{len(strides)} strides {tuple(strides)}"
+def one_each(strides: Sequence[Stride], places: Sequence[str], example: str) -> tuple[Stride, ...]:
+    """Return one stride for each place where a network gets smaller, or refuse them."""
+    given = checks.entries(strides)
+    if given is None or len(given) != len(places):
+        got = checks.shown(strides if given is None else given)
+        got = got if given is None else f"{len(given)} strides {got}"
         allowed = f"{len(places)}: one for each of {', '.join(places)}"
         checks.refuse(ValueError, "strides", got, allowed, f"write strides={example}")
+    return given
 
 
 def initialize(network: nn.Module) -> None:

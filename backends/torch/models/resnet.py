@@ -21,8 +21,8 @@ from spectral_stride.torch.models.network import (
     Heads,
     Logits,
     Network,
-    check_places,
     initialize,
+    one_each,
 )
 
 STEMS = ("small", "large")
@@ -165,12 +165,15 @@ class ResNet(Network):
         super().__init__()
         checks.one_of("block", block, tuple(BLOCKS))
         checks.one_of("stem", stem, STEMS)
+        identity_first = checks.truth("identity_first", identity_first, True)
+        in_channels = checks.positive_integer("in_channels", in_channels)
+        channels = checks.sizes("channels", channels)
+        _check_bottlenecks(channels, block)
         counts = _blocks_per_stage(blocks, len(channels) - 1)
-        _check_channels(channels, block)
         large, last = stem == "large", channels[-1]
         places = ["stem", *["pool"] * large]
         places += [f"stage{stage + 1}" for stage in range(len(counts))]
-        check_places(strides, places, str((1, *[2] * (len(places) - 1))))
+        strides = one_each(strides, places, str((1, *[2] * (len(places) - 1))))
 
         def down(stride: Stride) -> Downsampling:
             return Downsampling(downsampling, stride, **options)
@@ -213,22 +216,26 @@ class ResNet(Network):
 
 
 def _blocks_per_stage(blocks: int | Sequence[int], stages: int) -> tuple[int, ...]:
-    counts = tuple(blocks) if isinstance(blocks, Sequence) else (blocks,) * stages
-    for count in counts:
-        checks.positive_integer("blocks", count)
+    given = checks.entries(blocks)
+    given = (blocks,) * stages if given is None else given
+    counts = tuple(checks.positive_integer("blocks", count) for count in given)
     if len(counts) != stages:
         allowed = f"{stages}: one number for each stage, or one for all"
         checks.refuse(ValueError, "blocks", f"{len(counts)} numbers", allowed, "write blocks=2")
     return counts
 
 
-def _check_channels(channels: Sequence[int], block: str) -> None:
-    for width in channels:
-        checks.positive_integer("channels", width)
+def _check_bottlenecks(channels: Sequence[int], block: str) -> None:
     for width in channels[1:] if block == "bottleneck" else ():
         if width % 4:
             allowed = "multiples of 4 behind the stem: the bottleneck has a quarter of them"
             checks.refuse(ValueError, "channels", width, allowed, f"write {width + -width % 4}")
+
+
+def _channels(width: int, *growth: int) -> tuple[int, ...]:
+    """Return the channels of the stem and of each stage, given in those of the stem."""
+    width = checks.positive_integer("width", width)
+    return tuple(width * factor for factor in growth)
 
 
 def resnet18(
@@ -278,7 +285,7 @@ def resnet18(
     >>> [down.initial for down in net.downsamplings().values()]
     [(1.0, 1.0), (3.0, 3.0), (2.0, 2.0), (3.0, 3.0)]
     """
-    channels = (width, width, 2 * width, 4 * width, 8 * width)
+    channels = _channels(width, 1, 1, 2, 4, 8)
     return ResNet(channels, 2, strides, num_classes, in_channels, downsampling, **options)
 
 
@@ -323,7 +330,7 @@ def resnet56(
     >>> sum(parameter.ndim == 4 for parameter in resnet56().parameters())
     58
     """
-    channels = (width, width, 2 * width, 4 * width)
+    channels = _channels(width, 1, 1, 2, 4)
     return ResNet(
         channels,
         9,
@@ -386,7 +393,7 @@ def resnet18_imagenet(
     >>> sum(parameter.numel() for parameter in net.parameters())
     11689512
     """
-    channels = (width, width, 2 * width, 4 * width, 8 * width)
+    channels = _channels(width, 1, 1, 2, 4, 8)
     return ResNet(
         channels,
         2,
@@ -451,7 +458,7 @@ def resnet50(
     >>> [down.initial[0] for down in net.downsamplings().values()]
     [2.0, 2.0, 1.0, 2.0, 2.0, 2.0]
     """
-    channels = (width, 4 * width, 8 * width, 16 * width, 32 * width)
+    channels = _channels(width, 1, 4, 8, 16, 32)
     return ResNet(
         channels,
         (3, 4, 6, 3),

@@ -17,11 +17,12 @@ from spectral_stride.torch.layers.whole_network import hold_sizes, project_strid
 from spectral_stride.torch.models.constants import Constants
 from spectral_stride.torch.param_groups import param_groups
 from spectral_stride.torch.training.augment import cropped, flipped, mixed, shifted
-from spectral_stride.torch.training.config import Config, complete
+from spectral_stride.torch.training.config import Config
 from spectral_stride.torch.training.networks import build_model, layer_name
 from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.results import LONGEST, number
+from spectral_stride.torch.training.words import complete
 
 # Samples, and labels of shape (batch, tasks).
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -88,6 +89,7 @@ class Classifier(Constants, lightning.LightningModule):
             strides=self.config.stride_pairs,
             ramp=self.config.ramp,
             smoothness=self.config.smoothness,
+            hard=self.config.hard,
         )
         if self.recipe.channels_last and len(sample_shape) == 3:
             for parameter in self.model.parameters():

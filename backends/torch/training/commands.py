@@ -10,10 +10,11 @@ import typer
 from rich.console import Console
 
 import spectral_stride
-from spectral_stride.torch.training.config import DIGITS, OPTIONS, RUN, has_effect, parse
+from spectral_stride.torch.training.config import DIGITS, OPTIONS, RUN, has_effect
 from spectral_stride.torch.training.options import Option, flag_of
 from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.refusal import refuse
+from spectral_stride.torch.training.words import parse
 
 app = typer.Typer(add_completion=False, help="Train networks that learn their strides.")
 
@@ -74,7 +75,7 @@ def _in_the_demo(name: str, one: Option) -> str:
 def _parameter(name: str, one: Option) -> inspect.Parameter:
     """Write an option of the table as a parameter of a command, from which Typer reads it.
 
-    Words stay text: `config.parse` refuses all values in one form.
+    Words stay text: `words.parse` refuses all values in one form.
     """
     flag, by_recipe = flag_of(name), _by_recipe(name, one)
     words = one.help + by_recipe + _in_the_demo(name, one)
@@ -83,7 +84,7 @@ def _parameter(name: str, one: Option) -> inspect.Parameter:
         kind: Any = Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", **about)]
     else:
         kind = Annotated[str | None, typer.Option(flag, metavar=one.kind.metavar, **about)]
-    # A default that is not always the same is for `config.parse` to fill in.
+    # A default that is not always the same is for `words.parse` to fill in.
     varies = by_recipe or one.demo is not MISSING or one.default in (None, "")
     shown = None if varies else str(one.default)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=kind)

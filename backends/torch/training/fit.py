@@ -248,7 +248,7 @@ def train(
     Parameters
     ----------
     config : Config
-        From `config.parse`.
+        From `words.parse`.
     folder : Path
         From `make_folder`, or that of a run that was broken off. Each training has a folder in it,
         named after its downsampling; one that is finished there is kept.
@@ -315,7 +315,7 @@ def run_job(
     Parameters
     ----------
     config : Config
-        From `config.parse`, or from `run_folder.resumed`.
+        From `words.parse`, or from `run_folder.resumed`.
     out : str or None
         The run folder, as `make_folder` takes it.
     console : rich.console.Console

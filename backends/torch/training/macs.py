@@ -1,8 +1,8 @@
 """What a network costs at its present strides: the size of its maps, and multiply-accumulates."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from spectral_stride.torch.adopt.places import evaluating
 from spectral_stride.torch.models.downsampling import Downsampling
 from spectral_stride.torch.models.network import Network
 from spectral_stride.torch.training.networks import layer_name
@@ -72,18 +73,6 @@ _FFT_FLOPS: dict[Any, Callable[..., int]] = {
 }
 
 
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch a model to evaluation without gradients, and back."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
-
-
 def _zeros(model: nn.Module, count: int, sample_shape: Sequence[int]) -> torch.Tensor:
     parameter = next(model.parameters())
     return torch.zeros(count, *sample_shape, dtype=parameter.dtype, device=parameter.device)
@@ -114,7 +103,7 @@ def multiply_accumulates(model: nn.Module, sample_shape: Sequence[int]) -> int:
         total: int = counter.get_total_flops()
         return total
 
-    with _evaluating(model):
+    with evaluating(model):
         return (flops(2) - flops(1)) // 2
 
 
@@ -133,7 +122,7 @@ def _sizes(
 
         return hook
 
-    with ExitStack() as hooks, _evaluating(model):
+    with ExitStack() as hooks, evaluating(model):
         for name, down in model.downsamplings().items():
             hooks.callback(down.register_forward_hook(note(name)).remove)
         model(_zeros(model, 1, sample_shape))

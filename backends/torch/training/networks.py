@@ -78,6 +78,7 @@ def build_model(
     strides: Sequence[tuple[float, float]],
     ramp: str,
     smoothness: float,
+    hard: bool,
 ) -> Network:
     """Build a network by name, for the data that it is to learn.
 
@@ -96,7 +97,7 @@ def build_model(
     downsampling : {"diffstride", "spectral", "strided"}
     strides : sequence of pairs of float
         One per place where the network gets smaller.
-    ramp, smoothness
+    ramp, smoothness, hard
         As in `DiffStride`; they count where strides are learned.
 
     Returns
@@ -116,7 +117,7 @@ def build_model(
         _check_rate(sample_rate)
     options: dict[str, Any] = {}
     if downsampling == "diffstride":
-        options = {"ramp": ramp, "smoothness": smoothness}
+        options = {"ramp": ramp, "smoothness": smoothness, "hard": hard}
     if kind.takes == AUDIO:
         options["sample_rate"] = sample_rate
     else:

@@ -10,10 +10,11 @@ from typing import Any
 from spectral_stride.torch.training.config import LONGEST_STRIDE
 
 # No training is near them: what is counted; seconds; samples along an axis of a map; places where
-# a network gets smaller, or tasks.
+# a network gets smaller, each a column of pictures; tasks, options or packages.
 MOST = 10**18
 LONGEST = 1e12
 LARGEST_MAP = 10**5
+MOST_LAYERS = 20
 MOST_PARTS = 100
 # Characters of a name.
 LONGEST_NAME = 200
@@ -112,8 +113,8 @@ def check_result(trained: Any) -> None:
 def _check_survey(survey: Any, when: str) -> None:
     """Refuse strides, map sizes and costs that no network has."""
     layers = survey["layers"]
-    if not isinstance(layers, list) or not 1 <= len(layers) <= MOST_PARTS:
-        raise ValueError(f"{when} {shown(layers)}, and not 1 to {MOST_PARTS} layers")
+    if not isinstance(layers, list) or not 1 <= len(layers) <= MOST_LAYERS:
+        raise ValueError(f"{when} {shown(layers)}, and not 1 to {MOST_LAYERS} layers")
     for layer in layers:
         name = word(layer["name"], "the name of a layer")
         for field in ("stride", "size_in", "size_out"):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
+from itertools import dropwhile
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -21,7 +22,7 @@ from filelock import FileLock, Timeout
 from lightning.pytorch.loggers import CSVLogger
 
 from spectral_stride import checks
-from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config, complete, parse
+from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config
 from spectral_stride.torch.training.device import hardware, is_first_process
 from spectral_stride.torch.training.files import (
     UnreadableError,
@@ -32,6 +33,7 @@ from spectral_stride.torch.training.files import (
 )
 from spectral_stride.torch.training.options import flag_of
 from spectral_stride.torch.training.refusal import RefusedError, refuse, refuse_other_reading
+from spectral_stride.torch.training.words import complete, parse
 
 RUNS = Path("runs")
 CONFIG = "config.json"
@@ -108,6 +110,30 @@ def _made_by_the_first(out: str | None) -> Path:
     return Path(os.environ.get(_SHARED) or out or RUNS)
 
 
+def reason_in(story: str) -> str:
+    r"""Say in one line why a training failed, out of the traceback that it left in its folder.
+
+    Where the message has more than one line it is the first, and where the others are.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.run_folder import reason_in
+    >>> story = ["Traceback", '  File "a.py", line 1, in a', "    b()", "ValueError: c", "d", "e"]
+    >>> reason_in("\n".join(story))
+    'ValueError: c (more in error.txt)'
+    """
+    lines = [line for line in story.splitlines() if line.strip()]
+    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    below = lines[frames[-1] + 1 :] if frames else []
+    # A frame's own lines are indented.
+    message = list(dropwhile(lambda line: line[0].isspace(), below)) or lines[-1:]
+    if not message:
+        return "failed"
+    kind, _, refusal = message[0].partition(": ")
+    reason = refusal if kind.endswith(RefusedError.__name__) else message[0]
+    return reason if len(message) == 1 else f"{reason} (more in {ERROR})"
+
+
 class LockedError(RefusedError):
     """Another process trains in the folder."""
 
@@ -164,9 +190,9 @@ def config_of(folder: Path) -> Config:
         # configurations; the digits are no path.
         exists = os.path.exists(data) or os.path.isdir(data.rpartition(":")[0])
         is_path = choices["data"] != DIGITS and exists
-        return parse(choices | ({"data": data} if is_path else {}))
+        return _parse(choices | ({"data": data} if is_path else {}), folder / CONFIG)
     except RefusedError:
-        raise  # it names the option
+        raise
     except KeyError as error:
         reason = f"without {error.args[0]!r} in its {CONFIG}"
     except UnreadableError as error:
@@ -176,6 +202,14 @@ def config_of(folder: Path) -> Config:
         reason = f"{type(error).__name__} for {CONFIG}"
     got = f"{str(folder)!r} ({reason})"
     refuse("--resume", got, "the folder of a run", "write --resume runs/NAME")
+
+
+def _parse(words: Mapping[str, Any], path: Path) -> Config:
+    """Parse the choices in a file: who is told of a wrong one has not written it just now."""
+    try:
+        return parse(words)
+    except RefusedError as error:
+        raise RefusedError(f"--resume {str(path)!r}: {error}") from error
 
 
 def _refuse_unknown(folder: Path, choices: Mapping[str, Any], content: Mapping[str, Any]) -> None:

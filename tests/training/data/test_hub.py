@@ -61,19 +61,23 @@ def test_what_the_hub_says_is_one_line(monkeypatch, error, match):
     refused("owner/name", match)
 
 
-def test_a_damaged_part_of_a_folder_is_refused(tmp_path):
+def damaged(folder):
+    """A folder of two files, of which one is cut off, and that file."""
     table = image_table(colours(4))
-    name = write(tmp_path / "x", train=table, test=table)
-    file = tmp_path / "x" / "data" / "test-00000-of-00001.parquet"
+    name = write(folder, train=table, test=table)
+    file = folder / "data" / "test-00000-of-00001.parquet"
     file.write_bytes(file.read_bytes()[:-100])
+    return name, file
+
+
+@pytest.mark.parametrize("folder", ["x", "x[1]"])
+def test_a_damaged_file_is_named_also_where_its_path_could_be_a_pattern(tmp_path, folder):
+    name, file = damaged(tmp_path / folder)
     refused(name, rf"got {re.escape(str(file))} \(it cannot be read: ArrowInvalid")
 
 
 def test_the_logs_of_datasets_say_nothing(tmp_path):
-    table = image_table(colours(4))
-    name = write(tmp_path / "x", train=table, test=table)
-    file = tmp_path / "x" / "data" / "test-00000-of-00001.parquet"
-    file.write_bytes(file.read_bytes()[:-100])
+    name, _ = damaged(tmp_path / "x")
     records = []
     handler = logging.Handler()
     handler.emit = records.append
@@ -123,11 +127,3 @@ def test_a_path_that_would_be_read_as_another_is_refused(tmp_path, monkeypatch, 
     folder = (tmp_path / "other").rename(tmp_path / name)
     for path in (str(folder), f"{folder}/data/train-00000-of-00001.parquet"):
         refused(path, f"got {re.escape(repr(path))}; allowed: paths without")
-
-
-def test_a_damaged_file_is_named_where_its_path_could_be_a_pattern(tmp_path):
-    table = image_table(colours(4))
-    name = write(tmp_path / "x[1]", train=table, test=table)
-    file = tmp_path / "x[1]" / "data" / "test-00000-of-00001.parquet"
-    file.write_bytes(file.read_bytes()[:-100])
-    refused(name, rf"got {re.escape(str(file))} \(it cannot be read: ArrowInvalid")

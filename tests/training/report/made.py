@@ -4,7 +4,7 @@ import csv
 import json
 from dataclasses import asdict
 
-from spectral_stride.torch.training.config import parse
+from spectral_stride.torch.training.words import parse
 
 
 def layers(strides):

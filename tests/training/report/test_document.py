@@ -10,10 +10,10 @@ import typer
 from typer.testing import CliRunner
 
 from spectral_stride.torch.training import commands
-from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report.document import write_report
 from spectral_stride.torch.training.report.runs import gather
+from spectral_stride.torch.training.words import parse
 from tests.training.report.made import write_config, write_run
 
 
@@ -137,12 +137,10 @@ def test_the_report_names_what_all_that_learn_share(tmp_path):
         write_run(tmp_path / "both" / str(rate), 0.9, 10**6, stride_lr=rate, **words)
     write_run(tmp_path / "one", 0.9, 10**6, stride_lr=0.1, **words)
     write_run(tmp_path / "none", 0.9, 10**6, downsampling="strided", stride_lr=0.1, **words)
+    learned = "smoothness 3.0 and hard False"
     for name, ending in (
-        ("both", "test samples 200; smoothness 3.0 where strides are learned. Trained"),
-        (
-            "one",
-            "test samples 200; smoothness 3.0 and stride lr 0.1 where strides are learned. Trained",
-        ),
+        ("both", f"samples 200; {learned} where strides are learned. Trained"),
+        ("one", f"samples 200; {learned} and stride lr 0.1 where strides are learned. Trained"),
         ("none", "test samples 200. Trained"),
     ):
         text = write_report([tmp_path / name], tmp_path / f"{name}-out")[0].read_text()

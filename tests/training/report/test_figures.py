@@ -8,7 +8,12 @@ import pytest
 from spectral_stride import soft_mask
 from spectral_stride.torch.training.report import figures as curves
 from spectral_stride.torch.training.report.comparison import sections
-from spectral_stride.torch.training.report.figures import PANELS, draw_histories, frequency_response
+from spectral_stride.torch.training.report.figures import (
+    PANELS,
+    draw_histories,
+    draw_responses,
+    frequency_response,
+)
 from spectral_stride.torch.training.report.runs import gather
 from tests.training.report.made import write_run
 
@@ -17,8 +22,8 @@ from tests.training.report.made import write_run
 @pytest.mark.parametrize("stride", [1.0, 2.3, 4.0])
 def test_the_response_is_the_mask_on_the_bins(size, stride):
     mask = np.asarray(soft_mask(size, stride, smoothness=2))
-    bins = np.arange(len(mask)) / size
-    np.testing.assert_allclose(frequency_response(mask, size, bins), mask, atol=1e-12)
+    at_bins = frequency_response(mask, size, size + 1)[::2]  # and halfway between them
+    np.testing.assert_allclose(at_bins, mask, atol=1e-12)
 
 
 def test_the_response_between_bins_is_that_to_a_sampled_wave():
@@ -32,8 +37,18 @@ def test_the_response_between_bins_is_that_to_a_sampled_wave():
     padded = np.zeros(count)
     padded[: len(taps)] = taps
     filtered = np.fft.irfft(np.fft.rfft(cosine) * np.fft.rfft(np.roll(padded, -size // 2)), n=count)
-    expected = frequency_response(mask, size, np.array([wave / count]))
+    expected = frequency_response(mask, size, count // 2 + 1)[wave]
     np.testing.assert_allclose(filtered, expected * cosine, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [9, 16, 1000])
+def test_the_response_is_the_sum_over_taps(size):
+    """Also on an axis that is longer than the wave."""
+    mask = np.asarray(soft_mask(size, 2.5, smoothness=3))
+    distance = np.minimum(np.arange(size), size - np.arange(size))
+    waves = np.cos(2 * np.pi * np.linspace(0.0, 0.5, 9)[:, None] * distance)
+    expected = waves @ np.fft.irfft(mask, n=size)
+    np.testing.assert_allclose(frequency_response(mask, size, 9), expected, atol=1e-12)
 
 
 def test_every_learning_run_is_drawn_to_its_last_stride(tmp_path):
@@ -47,6 +62,17 @@ def test_every_learning_run_is_drawn_to_its_last_stride(tmp_path):
     ends = [[line.get_ydata()[-1] for line in axes.lines] for axes in panels]
     assert ends == [[1.0, 1.0, 3.0, 3.5]] * (PANELS + 1)
     assert panels[0].lines[2].get_ydata()[0] == 2.0
+
+
+def test_a_long_map_has_few_marks(tmp_path):
+    """A mark for each bin would take longer to draw than all else."""
+    path = write_run(tmp_path / "a", 0.9, 10**6) / "summary.json"
+    path.write_text(path.read_text().replace('"size_in": [16, 16]', '"size_in": [100000, 16]'))
+    (section,) = sections(gather([tmp_path]).runs)
+    long, short = draw_responses(section.groups[0]).axes[0].lines[::2]
+    marks = [len(line.get_xdata()[:: line.get_markevery()]) for line in (long, short)]
+    assert 100 < marks[0] <= 500
+    assert marks[1] == 9
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
 """Finished runs read back from their folders: which count, and which cannot be read."""
 
 import json
+import traceback
 
+import pytest
+
+from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report.comparison import sections
 from spectral_stride.torch.training.report.runs import gather
 from tests.training.report.made import write_run
@@ -43,6 +47,32 @@ def test_the_same_training_counts_once(tmp_path):
 def test_a_folder_named_twice_counts_once(runs):
     assert gather([runs, runs.parent]).runs == gather([runs]).runs
     assert gather([runs, runs.parent]).repeats == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RefusedError("--data: got a", "--data: got b"), "--data: got a (more in error.txt)"),
+        (RefusedError("--data: got a"), "--data: got a"),
+        (RuntimeError("size:\n\t3 and 4\n"), "RuntimeError: size: (more in error.txt)"),
+        (
+            RuntimeError('Caught OSError.\nTraceback\n  File "a.py", line 1\n    a\nOSError: b'),
+            "OSError: b",
+        ),
+        (KeyError("a"), "KeyError: 'a'"),
+        (None, "failed"),
+    ],
+)
+def test_the_reason_of_a_failure_is_where_its_message_begins(tmp_path, error, reason):
+    story = ""
+    try:
+        if error:
+            raise error
+    except Exception:
+        story = traceback.format_exc()
+    (tmp_path / "error.txt").write_text(story)
+    (unfinished,) = gather([tmp_path]).unfinished
+    assert unfinished.reason == reason
 
 
 def test_a_failure_that_was_made_good_says_so(runs, tmp_path):

@@ -236,6 +236,8 @@ HUGE = 10**30
         (("summary.json", "train_samples"), "100"),
         (("summary.json", "test_samples"), -1),
         (("summary.json", "runs"), 3),
+        (("summary.json", "runs"), []),
+        (("summary.json", "runs"), [{}]),
         (("config.json", "config"), []),
         (("config.json", "config", "epochs"), HUGE),
         (("config.json", "config", "epochs"), 0),
@@ -253,6 +255,9 @@ HUGE = 10**30
         (("config.json", "versions"), ["torch"]),
         (("config.json", "versions", "torch"), {}),
         (("config.json", "command"), 3),
+        (("config.json", "command"), "a" * 10**5),
+        (("config.json", "config"), dict.fromkeys(map(str, range(10**5)), 1)),
+        (("config.json", "versions"), dict.fromkeys(map(str, range(10**5)), "1")),
     ],
 )
 @pytest.mark.usefixtures("undrawn")
@@ -260,9 +265,37 @@ def test_what_no_training_has_is_refused_in_one_line(run, way, value, capsys):
     change(run / way[0], *way[1:], value=value)
     assert main(["report", str(run), "--out", str(run.parents[1] / "out")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"error: RUNS: got '{run}/summary.json' (" in line
+    assert f"error: RUNS: got '{run / way[0]}' (" in line
     assert "; allowed: " in line
     assert len(line) < 1000
+
+
+def many_layers(run):
+    """Of which each would be a column of pictures, for an hour."""
+    layers = [{**run["after"]["layers"][0], "name": str(number)} for number in range(100)]
+    return [run | {when: run[when] | {"layers": layers} for when in ("before", "after")}]
+
+
+def many_runs(run):
+    """Of which each would be a section of its own."""
+    return [run | {"test_accuracies": {str(number): 0.5}} for number in range(10**3)]
+
+
+@pytest.mark.parametrize(
+    ("multiply", "reason"),
+    [
+        (many_layers, "before list, and not 1 to 20 layers"),
+        (many_runs, "two trainings of downsampling diffstride"),
+    ],
+)
+@pytest.mark.usefixtures("undrawn")
+def test_more_than_any_training_has_is_refused_and_not_drawn(run, multiply, reason, monkeypatch):
+    monkeypatch.setattr("spectral_stride.torch.training.report.document.sections", None)
+    path = run / "summary.json"
+    change(path, "runs", value=multiply(json.loads(path.read_text())["runs"][0]))
+    with pytest.raises(RefusedError, match=reason) as caught:
+        report(run)
+    assert str(path) in str(caught.value)
 
 
 def rewrite(change):

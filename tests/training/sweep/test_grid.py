@@ -6,9 +6,9 @@ import re
 import pytest
 
 from spectral_stride.__main__ import main
-from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.sweep.grid import read_grid
+from spectral_stride.torch.training.words import parse
 
 
 def points_of(tmp_path, text):
@@ -102,7 +102,27 @@ LAUGHS = f"[&a0 [1], {', '.join(LISTS)}]"
         ("seed:", ["got null for seed"]),
         ("seed: true", ["got true for seed"]),
         ("strides: [[1, 1, 2, 2, 2]]", ["got [1, 1, 2, 2, 2] for strides", '["1,1,2,2,2"]']),
-        ("strides: [1, 1, 2, 2, 2]", ["1 strides '1'", "allowed: 5"]),
+        (
+            "strides: [1, 1, 2, 2, 2]",
+            ["got [1, 1, 2, 2, 2] for strides", 'write strides: "1,1,2,2,2"'],
+        ),
+        ("strides: ['1', 1.5, 3x2]", ["got ['1', 1.5, '3x2'] for", 'write strides: "1,1.5,3x2"']),
+        ("strides: [1, 1, [3, 2], 2]", ['write strides: "1,1,3x2,2"']),
+        (
+            "strides: ['1,2', [[1, 3], 2], ['1,4']]",
+            ["got [[1, 3], 2] for strides", 'write strides: ["1,2", "1x3,2", "1,4"]'],
+        ),
+        (
+            "strides: [1, null]",
+            ["got [1, None] for strides", 'strides: ["1,1,2,2,2", "1,1,3,2,3"]'],
+        ),
+        ("strides: [[[[1]]]]", ["got [[[...]]] for strides", 'strides: ["1,1,2,2,2", "1,1,3']),
+        ("strides: {a: 1}", ["got {'a': 1} for strides", 'write strides: ["1,1,2,2,2", "1,1,3']),
+        ("strides: [2]", ["1 strides '2'", "allowed: 5"]),
+        (f"strides: {[2] * 10**4}", ["got [2, 2, 2", 'write strides: ["1,1,2,2,2", "1,1,3']),
+        ("{strides: 1,1,2,2,2}", ["got 2 twice", 'in quotes: strides: "1,1,2,2,2"']),
+        ("{strides: 1,2}", ["an option '2'", 'in quotes: strides: "1,1,2,2,2"']),
+        ("labels: [[a, b]]", ["got ['a', 'b'] for labels", 'write labels: ["A,B"]']),
         ("epochs: 2.5", ["--epochs: got '2.5'"]),
         ("seed: 0\nseed: 1", ["'seed' twice"]),
         ("batch-size: 8\nbatch_size: 9", ["'batch_size' twice"]),
@@ -125,6 +145,7 @@ LAUGHS = f"[&a0 [1], {', '.join(LISTS)}]"
         (LAUGHS, ["got [1] as part 1"]),
         (f"- {LAUGHS}", ["got [[1], [[...], [...],", "as part 1"]),
         (f"seed: [{LAUGHS}]", ["got [[1], [[...], [...],", "for seed"]),
+        (f"strides: [{LAUGHS}]", ["got [[1], [[...], [...],", "for strides"]),
         (
             "\n".join(f"{name}: {[*range(1, 101)]}" for name in ("seed", "epochs", "limit")),
             ["with 1000000 combinations of its values", "allowed: at most 100000"],

@@ -10,7 +10,6 @@ from dataclasses import asdict
 import pytest
 
 from spectral_stride.__main__ import main
-from spectral_stride.torch.training.config import parse
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.run_folder import locked
 from spectral_stride.torch.training.sweep import trials
@@ -21,6 +20,7 @@ from spectral_stride.torch.training.sweep.trials import (
     run_trial,
     with_their_folders,
 )
+from spectral_stride.torch.training.words import parse
 from tests.training.processes import started
 
 
@@ -69,7 +69,7 @@ def test_what_fails_leaves_its_reason_until_it_is_repeated(tmp_path, trainings):
 
     trainings.before = fail
     outcome = run_trial("trial", CONFIG, tmp_path)
-    assert outcome == Outcome("trial", "failed", error="RuntimeError: out of memory")
+    assert outcome == Outcome("trial", "failed", error="RuntimeError: out of (more in error.txt)")
     reason = (tmp_path / "trial" / "error.txt").read_text()
     assert "in fail" in reason
     assert reason.endswith("RuntimeError: out of\nmemory\n")
@@ -83,6 +83,19 @@ def test_what_the_tool_refuses_keeps_its_line(tmp_path):
     assert outcome.error.startswith("--model: got 'audio'")
     assert "--model: got 'audio'" in (tmp_path / "trial" / "error.txt").read_text()
     assert (tmp_path / "trial" / "config.json").exists()  # a report names what has failed
+
+
+def test_ten_faults_are_ten_lines_in_the_folder(tmp_path, trainings):
+    def fail(config, folder):
+        raise RefusedError(*lines)
+
+    lines = [f"--data: got {number}.png; allowed: files; instead: mend it" for number in range(10)]
+    trainings.before = fail
+    outcome = run_trial("trial", CONFIG, tmp_path)
+    assert outcome.error == f"{lines[0]} (more in error.txt)"
+    story = (tmp_path / "trial" / "error.txt").read_text().splitlines()
+    assert story[-9:] == lines[1:]
+    assert story[-10].endswith(f"RefusedError: {lines[0]}")
 
 
 def test_on_a_full_disk_a_trial_fails_and_begins_again_when_there_is_room(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from spectral_stride.torch.training.data.samples import (
     RawSamples,
     UnlikeError,
     check_limit,
-    decode_first,
+    decode_one,
     in_memory,
     labelled,
     workers,
@@ -225,7 +225,7 @@ class Images(TrainingData):
         train, test = train.spread(limit), test.spread(limit)
         check_limit(limit, train.labels, tasks)
         self.tasks = tasks
-        height, width = decode_first(train, test, ImageReader(size)).shape[1:]
+        height, width = decode_one(train, 0, ImageReader(size), test).shape[1:]
         count = len(train) + len(test)
         reader = ImageReader(size, (height, width), train.name(0), background=background)
         if RGB * height * width * count <= memory:

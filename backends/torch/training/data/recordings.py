@@ -17,7 +17,7 @@ from spectral_stride.torch.training.data.samples import (
     RawSamples,
     check_limit,
     decode,
-    decode_first,
+    decode_one,
     in_memory,
     labelled,
     workers,
@@ -219,7 +219,7 @@ class Audio(TrainingData):
         super().__init__(batch_size, seed)
         train, test = train.spread(limit), test.spread(limit)
         check_limit(limit, train.labels, tasks)
-        rate = decode_first(train, test, lambda content: torch.tensor(_read(content)[1]))
+        rate = decode_one(train, 0, lambda content: torch.tensor(_read(content)[1]), test)
         self.sample_rate = int(rate)
         samples = max(1, round(seconds * self.sample_rate))
         reader = AudioReader(self.sample_rate, samples, train.name(0))

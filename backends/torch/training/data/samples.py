@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -175,15 +176,15 @@ class UnlikeError(BadFileError):
 
 
 class WorkerRefusedError(RefusedError):
-    """A refusal that keeps its one line on the way from a process that reads samples.
+    """A refusal that keeps its lines on the way from a process that reads samples.
 
-    PyTorch brings an exception from there as its class and the text of its traceback, the last
-    line of which is the message.
+    PyTorch brings an exception from there as its class and the text of its traceback, which ends
+    with the class and the message.
     """
 
     def __init__(self, message: str) -> None:
-        last = message.strip().splitlines()[-1]
-        super().__init__(last.partition(f"{type(self).__name__}: ")[2] or last)
+        own = message.partition(f"{type(self).__name__}: ")[2] or message
+        super().__init__(*own.strip().split("\n"))
 
 
 def workers() -> int:
@@ -200,7 +201,10 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def decode(parts: Sequence[RawSamples], reader: Reader) -> Iterator[torch.Tensor]:
-    """Decode the rows of some parts in their order, several at once, with a bar on a terminal.
+    """Decode the rows of some parts in their order, several at once.
+
+    On a terminal a bar says how far it is, unless this process works for another, which may have
+    one of its own.
 
     After a file that the reader cannot use nothing more is given, but the others are looked at, so
     that one refusal tells of all.
@@ -211,6 +215,7 @@ def decode(parts: Sequence[RawSamples], reader: Reader) -> Iterator[torch.Tensor
         For files that the reader cannot use, at most ten, by their names or rows.
     """
     faults = Refusals(OPTION)
+    no_bar = parent_process() is not None or not sys.stderr.isatty()
     with quiet_pillow():
         for raw in parts:
             shown = track(
@@ -219,7 +224,7 @@ def decode(parts: Sequence[RawSamples], reader: Reader) -> Iterator[torch.Tensor
                 total=len(raw),
                 console=Console(stderr=True),
                 transient=True,
-                disable=not sys.stderr.isatty(),
+                disable=no_bar,
             )
             for place, sample in enumerate(shown):
                 if isinstance(sample, BadFileError):
@@ -251,16 +256,17 @@ def _decode(raw: RawSamples, reader: Reader) -> Iterator[torch.Tensor | BadFileE
                 yield from samples
 
 
-def decode_first(train: RawSamples, test: RawSamples, reader: Reader) -> torch.Tensor:
-    """Decode the first training row alone, by which the others are then judged.
+def decode_one(raw: RawSamples, place: int, reader: Reader, *more: RawSamples) -> torch.Tensor:
+    """Decode one row alone.
 
     Raises
     ------
     RefusedError
-        Where that cannot be; it tells of others in either part, too.
+        Where that cannot be; it tells of others in this part and in ``more``, too.
     """
-    first, others = train.take(np.arange(1)), train.take(np.arange(1, len(train)))
-    return next(decode([first, others.spread(LOOKED_ON), test.spread(LOOKED_ON)], reader))
+    others = raw.take(np.delete(np.arange(len(raw)), place))
+    looked_on = [part.spread(LOOKED_ON) for part in (others, *more)]
+    return next(decode([raw.take(np.array([place])), *looked_on], reader))
 
 
 def in_memory(
@@ -309,12 +315,18 @@ class LazySamples(Dataset[tuple[torch.Tensor, ...]]):
         Raises
         ------
         WorkerRefusedError
-            For a file that the reader cannot use, by its name or row.
+            For a file that the reader cannot use, by its name or row, and for others like it.
         """
         try:
             with quiet_pillow():
                 return self.reader(self.raw.read(place)), self.labels[place]
-        except BadFileError as error:
-            got = f"{self.raw.name(place)}, {error.wrong}"
-            line = f"{OPTION}: got {got}; allowed: {error.allowed}; instead: {error.remedy}"
-            raise WorkerRefusedError(line) from error
+        except BadFileError:
+            return self._again(place), self.labels[place]
+
+    def _again(self, place: int) -> torch.Tensor:
+        """Decode a row that could not be, with a look at others: who mends one mends all."""
+        try:
+            return decode_one(self.raw, place, self.reader)
+        except RefusedError as error:
+            lines = (" ".join(line.split()) for line in error.args)
+            raise WorkerRefusedError("\n".join(lines)) from None

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,12 +13,20 @@ from numpy.typing import NDArray
 
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.report.comparison import Cost, Section, SeedGroup
-from spectral_stride.torch.training.report.plots import AXES, COLOURS, mask_of, stride_history
+from spectral_stride.torch.training.report.plots import (
+    AXES,
+    COLOURS,
+    every_mark,
+    mask_of,
+    stride_history,
+)
 from spectral_stride.torch.training.report.run_table import pair
 from spectral_stride.torch.training.report.runs import TrainedRun
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _LOWEST = -60.0  # dB
+# Frequencies at which a response is drawn.
+_RESPONSES = 513
 
 # How many times the least the largest cost is, where ticks at 1, 2 and 5 are enough.
 _WIDE = 6.0
@@ -44,9 +53,7 @@ COSTS: dict[str, Cost] = {
 }
 
 
-def frequency_response(
-    mask: NDArray[np.float64], size: int, frequencies: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def frequency_response(mask: NDArray[np.float64], size: int, count: int) -> NDArray[np.float64]:
     """Frequency response of a mask on the bins of an axis, between the bins too.
 
     H(f) = sum_n h_n cos(2 pi f d_n), the Fourier transform of the impulse response
@@ -57,8 +64,8 @@ def frequency_response(
     mask : array of shape (size//2 + 1,)
     size : int
         Samples N along the axis.
-    frequencies : array of shape (count,)
-        In cycles per sample.
+    count : int
+        How many frequencies, 2 or more, evenly from 0 to 1/2 cycle per sample.
 
     Returns
     -------
@@ -70,13 +77,14 @@ def frequency_response(
     >>> from spectral_stride import soft_mask
     >>> from spectral_stride.torch.training.report.figures import frequency_response
     >>> mask = soft_mask(8, 2.0, smoothness=2, ramp="outside")
-    >>> np.round(frequency_response(mask, 8, np.array([0.0, 0.375, 0.4375, 0.5])), 3)
+    >>> np.round(frequency_response(mask, 8, 9)[[0, 6, 7, 8]], 3)  # at 0, 3/8, 7/16, 1/2
     array([1.   , 1.   , 0.686, 0.5  ])
     """
     impulse = np.fft.irfft(mask, n=size)
-    distance = 2 * np.pi * np.minimum(np.arange(size), size - np.arange(size))
-    # One by one: all waves at once fill the memory on a long axis.
-    return np.array([np.cos(frequency * distance) @ impulse for frequency in frequencies])
+    distance = np.minimum(np.arange(size), size - np.arange(size))
+    # Each wave repeats after so many samples: taps as far apart are one.
+    period = 2 * (count - 1)
+    return np.fft.rfft(np.bincount(distance % period, impulse, period)).real
 
 
 def _colours(section: Section) -> dict[str, str]:
@@ -212,13 +220,14 @@ def _draw_response(
     mask_axes: Axes, response_axes: Axes, run: TrainedRun, position: int, colour: str
 ) -> None:
     layer = run.layers_after[position]
-    frequencies = np.linspace(0.0, 0.5, 513)
+    frequencies = np.linspace(0.0, 0.5, _RESPONSES)
     kind = {"downsampling": run.config["downsampling"]}
     for (_, style), size, stride in zip(AXES, layer["size_in"], layer["stride"], strict=True):
         mask = mask_of(kind, dict(run.config), size, stride)
-        response = np.abs(frequency_response(mask, size, frequencies))
+        response = np.abs(frequency_response(mask, size, _RESPONSES))
         bins = np.arange(len(mask)) / size
-        mask_axes.plot(bins, mask, style, color=colour, marker=".", markersize=4, lw=0.8, alpha=0.8)
+        dots: dict[str, Any] = {"marker": ".", "markersize": 4, "markevery": every_mark(len(mask))}
+        mask_axes.plot(bins, mask, style, color=colour, lw=0.8, alpha=0.8, **dots)
         decibels = 20 * np.log10(np.maximum(response, 10 ** (_LOWEST / 20)))
         response_axes.plot(frequencies, decibels, style, color=colour, lw=0.8, alpha=0.8)
         for axes in (mask_axes, response_axes):

@@ -24,8 +24,8 @@ class Markdown(str):
 def one_line(text: object) -> str:
     """Write anything as one line of characters that can be seen, and not too many of them."""
     line = " ".join(readable(str(text)).split())
-    seen = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line)
-    return seen if len(seen) <= _LONGEST else f"{seen[:_LONGEST]}..."
+    shown = (one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line[:_LONGEST])
+    return "".join(shown) + ("..." if len(line) > _LONGEST else "")
 
 
 def escaped(text: object) -> Markdown:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ AXES = (("height", "-"), ("width", "--"))
 
 # Steps of a training, far beyond any.
 _MOST_STEPS = 10**12
+# Marks on a line that can be told apart.
+_MOST_MARKS = 500
 
 
 @contextmanager
@@ -75,19 +78,28 @@ def stride_history(
 def _read_history(
     path: Path, folder: Path, layers: Sequence[Mapping[str, Any]]
 ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+    last = {
+        f"{layer['name']}/{axis}": stride
+        for layer in layers
+        for (axis, _), stride in zip(AXES, layer["stride"], strict=True)
+    }
+    # Numbers alone are kept: there may be millions of rows.
+    steps, columns = array("q"), {f"stride/{name}": array("d") for name in last}
     with opened(path, folder, LARGEST_METRICS) as file:
-        reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
-        rows = [row for row in reader if row["train/loss"]]
-    steps = np.array([whole(int(row["step"]), "step", 0, _MOST_STEPS) for row in rows])
-    history = {}
-    for layer in layers:
-        for position, (axis, _) in enumerate(AXES):
-            name = f"{layer['name']}/{axis}"
-            column = f"stride/{name}"
-            strides = [
-                number(float(row[column]), column, -LONGEST_STRIDE, LONGEST_STRIDE) for row in rows
-            ]
-            history[name] = np.array([*strides, layer["stride"][position]])
+        reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+        places = {name: place for place, name in enumerate(next(reader, []))}
+        step, loss = places["step"], places["train/loss"]
+        filled = [(places[name], name, values) for name, values in columns.items()]
+        for row in reader:
+            if len(row) > loss and row[loss]:
+                steps.append(whole(int(row[step]), "step", 0, _MOST_STEPS))
+                for place, name, values in filled:
+                    stride = float(row[place])
+                    values.append(number(stride, name, -LONGEST_STRIDE, LONGEST_STRIDE))
+    history = {
+        name: np.append(values, final)
+        for (name, final), values in zip(last.items(), columns.values(), strict=True)
+    }
     return np.append(steps, steps[-1] + 1), history
 
 
@@ -97,10 +109,17 @@ def _refuse_metrics(path: Path, reason: str, option: str) -> NoReturn:
     refuse(option, f"{str(path)!r} ({reason})", allowed, remedy)
 
 
+def every_mark(count: int) -> int:
+    """Say how far apart marks stand on a line of so many points."""
+    return -(-count // _MOST_MARKS)
+
+
 def mask_of(run: dict[str, Any], config: dict[str, Any], size: int, stride: float) -> NDArray[Any]:
     """What each frequency 0 .. size // 2 of a layer's input is multiplied by."""
     if run["downsampling"] == "diffstride":
         mask = soft_mask(size, stride, smoothness=config["smoothness"], ramp=config["ramp"])
+        # A hard crop keeps whole what a soft one keeps in part.
+        mask = (mask > 0) * 1.0 if config["hard"] else mask
     elif run["downsampling"] == "spectral":
         mask = soft_mask(size, stride, smoothness=0.0)
     else:

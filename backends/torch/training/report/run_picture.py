@@ -12,6 +12,7 @@ from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.report.plots import (
     AXES,
     COLOURS,
+    every_mark,
     mask_of,
     plain_text,
     png,
@@ -52,7 +53,8 @@ def _draw_mask(
     axes.fill_between(np.arange(len(start)), start, color=_GREY, alpha=0.5, linewidth=0)
     for number, (_, style) in enumerate(AXES):
         mask = mask_of(run, config, after["size_in"][number], after["stride"][number])
-        axes.plot(mask, style, color=colour, marker="o", markersize=3)
+        every = every_mark(len(mask))
+        axes.plot(mask, style, color=colour, marker="o", markersize=3, markevery=every)
     if limit is not None:
         axes.axvline(limit, color="black", linewidth=1, linestyle=":")
     text = f"{after['name']}\n{change(pair(before['stride']), pair(after['stride']))}"

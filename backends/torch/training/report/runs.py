@@ -1,7 +1,8 @@
 """Finished runs, read back from their folders: what each was, and what came out."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,21 +13,31 @@ from spectral_stride.torch.training.config import (
     LEARNED_ONLY,
     OPTIONS,
     Config,
-    complete,
     has_effect,
 )
 from spectral_stride.torch.training.files import UnreadableError, read_json, read_text
 from spectral_stride.torch.training.options import Choice, Text
 from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.report.run_table import samples_per_second
-from spectral_stride.torch.training.results import MOST, check_result, number, shown, whole, word
-from spectral_stride.torch.training.run_folder import CONFIG, ERROR, SUMMARY
+from spectral_stride.torch.training.results import (
+    MOST,
+    MOST_PARTS,
+    check_result,
+    number,
+    shown,
+    whole,
+    word,
+)
+from spectral_stride.torch.training.run_folder import CONFIG, ERROR, SUMMARY, reason_in
+from spectral_stride.torch.training.words import complete
 
 # What tells trainings of one section apart. All else is the section's: its data, its network, how
 # long it trained, ...
 _CHOSEN = ("downsampling", "strides", "seed", *LEARNED_ONLY)
 # Words that decide what is drawn.
 _COMPUTED_WITH = ("model", "downsampling", "ramp")
+# Characters of a command: many times those of one with every option.
+_LONGEST_COMMAND = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +141,14 @@ class Gathered:
     repeats: list[tuple[Path, Path]]
 
 
-def _read_json(path: Path) -> Any:
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """Give what a file of JSON holds; what goes wrong with it in the block is the file's fault."""
     try:
-        return read_json(path, within=path.parent)
-    except UnreadableError as error:
+        yield read_json(path, within=path.parent)
+    except KeyError as error:
+        _refuse_file(path, f"without {error.args[0]!r}")
+    except (AttributeError, TypeError, ValueError) as error:
         _refuse_file(path, str(error))
 
 
@@ -145,7 +160,7 @@ def _refuse_file(path: Path, reason: str) -> NoReturn:
 def _settled(config: Mapping[str, Any], downsampling: str) -> dict[str, Any]:
     """Return the choices of one training, with defaults where they have no effect."""
     default = Config()
-    own = complete(config) | {"downsampling": downsampling}
+    own = complete(_few(config, "options")) | {"downsampling": downsampling}
     for option in BESIDE:
         del own[option]
     for option in own:
@@ -180,26 +195,32 @@ def _threads(about: Mapping[str, Any], trained: Mapping[str, Any]) -> int:
 
 
 def _versions(about: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {word(one, 'version')}" for name, one in about.items())
+    return ", ".join(
+        f"{name} {word(one, 'version')}" for name, one in _few(about, "versions").items()
+    )
+
+
+def _few(some: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    """Return a mapping, unless it has more entries than any training writes."""
+    if len(some) > MOST_PARTS:
+        raise ValueError(f"{len(some)} {what}, of at most {MOST_PARTS}")
+    return some
 
 
 def _command(text: Any) -> str:
-    if not isinstance(text, str):
-        raise TypeError(f"command {shown(text)}, and not a line")
+    if not isinstance(text, str) or len(text) > _LONGEST_COMMAND:
+        allowed = f"a line of up to {_LONGEST_COMMAND} characters"
+        raise ValueError(f"command {shown(text)}, and not {allowed}")
     return text
 
 
 def _runs_of(folder: Path) -> list[TrainedRun]:
     """Read one finished run folder."""
-    path = folder / SUMMARY
-    summary = _read_json(path)
-    about = _read_json(folder / CONFIG)
-    try:
-        if not isinstance(summary["runs"], list) or not summary["runs"]:
-            raise ValueError("without a training")
-        for trained in summary["runs"]:
-            check_result(trained)
+    with _reading(folder / SUMMARY) as summary:
+        results = summary["runs"]
+        _check_results(results)
         samples = [whole(summary[f"{part}_samples"], part, 1, MOST) for part in ("train", "test")]
+    with _reading(folder / CONFIG) as about:
         return [
             TrainedRun(
                 folder=folder,
@@ -220,21 +241,29 @@ def _runs_of(folder: Path) -> list[TrainedRun]:
                 versions=_versions(about["versions"]),
                 command=_command(about["command"]),
             )
-            for trained in summary["runs"]
+            for trained in results
         ]
-    except KeyError as error:
-        _refuse_file(path, f"without {error.args[0]!r}, there or in {CONFIG}")
-    except (AttributeError, TypeError, ValueError) as error:
-        _refuse_file(path, str(error))
+
+
+def _check_results(results: Any) -> None:
+    """Refuse what no command has trained: each kind of downsampling once, at most."""
+    if not isinstance(results, list) or not results:
+        raise ValueError("without a training")
+    kinds = set()
+    for trained in results:
+        kind = _choice("downsampling", trained["downsampling"])
+        if kind in kinds:
+            raise ValueError(f"two trainings of downsampling {kind}")
+        kinds.add(kind)
+        check_result(trained)
 
 
 def _unfinished(folder: Path, finished: Mapping[str, Path]) -> Unfinished:
     reason = "not finished: running, or interrupted"
     if (folder / ERROR).is_file():
-        lines = _read_error(folder / ERROR).splitlines()
-        reason = next((line for line in reversed(lines) if line.strip()), "failed")
+        reason = reason_in(_read_error(folder / ERROR))
     if (folder / CONFIG).is_file():
-        again = finished.get(_fingerprint(_read_json(folder / CONFIG)))
+        again = finished.get(_fingerprint(folder / CONFIG))
         if again is not None:
             reason = f"{reason}; finished in {again}"
     return Unfinished(folder, reason)
@@ -247,9 +276,10 @@ def _read_error(path: Path) -> str:
         _refuse_file(path, str(error))
 
 
-def _fingerprint(content: Any) -> str:
+def _fingerprint(path: Path) -> str:
     """Return the choices in a config.json, as text to compare."""
-    choices = content.get("config") if isinstance(content, dict) else None
+    with _reading(path) as content:
+        choices = content.get("config") if isinstance(content, dict) else None
     if isinstance(choices, dict) and not any(isinstance(v, dict | list) for v in choices.values()):
         return json.dumps(choices, sort_keys=True)
     return ""
@@ -298,6 +328,6 @@ def gather(folders: Sequence[Path]) -> Gathered:
             first = runs.setdefault(run.key, run)
             if first is not run:
                 repeats.append((run.folder, first.folder))
-    known = {_fingerprint(_read_json(folder / CONFIG)): folder for folder in finished}
+    known = {_fingerprint(folder / CONFIG): folder for folder in finished}
     unfinished = [_unfinished(folder, known) for folder in others]
     return Gathered(list(runs.values()), unfinished, repeats)

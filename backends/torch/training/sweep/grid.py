@@ -22,16 +22,21 @@ from spectral_stride.torch.training.config import (
     OPTIONS,
     Config,
     has_effect,
-    parse,
+    parse_strides,
     shown_value,
 )
 from spectral_stride.torch.training.files import UnreadableError, read_text
 from spectral_stride.torch.training.refusal import RefusedError, refuse
+from spectral_stride.torch.training.words import parse
 
 # Each point is one training: what is to be beside it is a point of its own.
 SWEPT = tuple(option for option in OPTIONS if option not in BESIDE)
 
 _EXAMPLE = "downsampling: [diffstride, strided]"
+# Options of which a value has commas, for which people write a list of YAML's.
+_IN_COMMAS = {"strides": '["1,1,2,2,2", "1,1,3,2,3"]', "labels": '["A,B"]'}
+# In braces a comma ends a value, and what follows is taken for other options.
+_QUOTES = 'put a value with commas in quotes: strides: "1,1,2,2,2"'
 # Words that say by themselves what they choose; every other value follows its option's name.
 _SELF_EVIDENT = ("data", "model", "downsampling", "ramp")
 # Names of folders may have 255 bytes, on every usual file system.
@@ -71,7 +76,8 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # the base has no annotat
         mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)  # all are hashable
         for key, count in Counter(keys).items():
             if count > 1:
-                refuse("grid", f"{key!r} twice", "each option once", f"write {key}: [A, B]")
+                remedy = f"write {key}: [A, B]" if isinstance(key, str) else _QUOTES
+                refuse("grid", f"{key!r} twice", "each option once", remedy)
         return mapping
 
     def construct_number(self, node: Any) -> int:
@@ -110,8 +116,10 @@ def _shown(value: Any) -> str:
 
 
 def _values(option: str, value: Any) -> list[Any]:
-    """Return an option's values as words, as `config.parse` takes them from a command line."""
+    """Return an option's values as words, as `words.parse` takes them from a command line."""
     values = value if isinstance(value, list) else [value]
+    if option == "strides":
+        _refuse_lists(values)
     for each in values:
         if OPTIONS[option].is_switch:
             if not isinstance(each, bool):
@@ -121,11 +129,41 @@ def _values(option: str, value: Any) -> list[Any]:
         # A number is taken as it was written down: YAML's true is no 1, and 2.5 epochs no 2.
         if isinstance(each, bool) or not isinstance(each, str | int | float):
             got = f"{_shown(each)} for {option}"
-            remedy = f'write {option}: [A, B]; a list of numbers in quotes: strides: ["1,1,2,2,2"]'
-            refuse("grid", got, "a word or a number, or a list of them", remedy)
+            allowed = "a word or a number, or a list of them"
+            refuse("grid", got, allowed, f"write {option}: {_IN_COMMAS.get(option, '[A, B]')}")
     if not values:
         refuse("grid", f"no value for {option}", "one or more", f"leave {option} out, or write one")
     return values if OPTIONS[option].is_switch else [str(each) for each in values]
+
+
+def _refuse_lists(values: list[Any]) -> None:
+    """Refuse strides with a list in the place of a word: a list has the values of an option."""
+    words = [each for each in values if isinstance(each, str) and "," in each]
+    lists = [each for each in values if isinstance(each, list)]
+    written: str | list[str] = _in_commas(values)
+    if len(words) + len(lists) == len(values):
+        written = [each if isinstance(each, str) else _in_commas(each) for each in values]
+    elif len(values) > 1 and not words:
+        lists = [values]
+    if lists:
+        try:
+            parse_strides(written if isinstance(written, str) else ",".join(written))
+            text = json.dumps(written)
+        except RefusedError:
+            text = ""
+        remedy = text if 0 < len(text) <= _SHORT.maxstring else _IN_COMMAS["strides"]
+        got = f"{_shown(lists[0])} for strides"
+        allowed = "numbers between commas, in quotes, or a list of such words"
+        refuse("grid", got, allowed, f"write strides: {remedy}")
+
+
+def _in_commas(places: list[Any]) -> str:
+    """Write strides as their option takes them: a pair with an x; what is no number as "?"."""
+    pairs = [place if isinstance(place, list) else [place] for place in places]
+    return ",".join(
+        "x".join(str(one) if isinstance(one, str | int | float) else "?" for one in pair)
+        for pair in pairs
+    )
 
 
 def _option(name: Any) -> str:
@@ -140,6 +178,8 @@ def _option(name: Any) -> str:
     if option not in SWEPT:
         near = get_close_matches(option, SWEPT, 1)
         remedy = f"write {near[0]}" if near else f"write {_EXAMPLE}"
+        if not isinstance(name, str):
+            remedy = _QUOTES
         refuse("grid", f"an option {_SHORT.repr(str(name))}", ", ".join(SWEPT), remedy)
     return option
 
@@ -249,7 +289,7 @@ def read_grid(path: Path) -> list[Point]:
             for words, config in _combinations(choices, path.parent):
                 points.setdefault(config, Point(_name(words, config), config))
         except RefusedError as error:
-            # The message of `config.parse`, which names the option as the command line does.
+            # The message of `words.parse`, which names the option as the command line does.
             raise RefusedError(f"grid {str(path)!r}: {error}") from error
     if not points:
         refuse(

@@ -28,6 +28,7 @@ from spectral_stride.torch.training.run_folder import (
     LockedError,
     config_of,
     locked,
+    reason_in,
 )
 from spectral_stride.torch.training.sweep.grid import SWEPT, Point
 
@@ -94,13 +95,11 @@ def _outcome_of(folder: Path) -> Outcome:
 
 def failure(folder: Path, error: BaseException) -> Outcome:
     """Leave the reason of a failure in the trial's folder, and say it in one line."""
-    reason = " ".join(str(error).split())
-    line = reason if isinstance(error, RefusedError) else f"{type(error).__name__}: {reason}"
+    story = "".join(traceback.format_exception(error))
     with suppress(OSError):  # on a full disk the line has to do
         folder.mkdir(exist_ok=True)
-        story = "".join(traceback.format_exception(error))
         write_whole(folder / ERROR, story.encode(errors="backslashreplace"))
-    return Outcome(folder.name, FAILED, error=line)
+    return Outcome(folder.name, FAILED, error=reason_in(story))
 
 
 def _trials_in(sweep: Path) -> dict[Config, Path]:

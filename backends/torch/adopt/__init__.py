@@ -1,0 +1,1 @@
+"""The way in for a network that exists: its strides found, tied and made learnable."""

@@ -1,0 +1,218 @@
+"""Joins: which sizes a network needs to be equal, as PyTorch's own shape rules find them.
+
+The network runs once on tensors without values. What comes out of a place has a size that is a
+symbol, a new one for each axis. Where an addition, a concatenation or a product later needs two
+sizes to be equal, PyTorch notes that their symbols are: those places have to move together. Where
+it needs a symbol to be a number, that place cannot move.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle, product
+from typing import Any
+
+import torch
+from torch import nn
+from torch._dispatch.python import enable_python_dispatcher
+from torch._dynamo.source import ConstantSource
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
+from torch.utils._sympy.functions import Mod, PythonMod
+
+from spectral_stride.torch.adopt.places import (
+    STIFF,
+    UNLIKE,
+    Place,
+    Sample,
+    evaluating,
+    run,
+    watched,
+)
+
+_MIXED = "its size meets one that does not come from its stride alone"
+# A number, or an expression of SymPy in the symbols behind places.
+Size = Any
+# Sizes for which places of one group must agree.
+_COMPARED_SIZES = range(8, 300)
+
+# Names that share a stride, whether all its axes need one size, and whether the operations have to
+# run over their whole input.
+Joined = tuple[tuple[str, ...], bool, bool]
+
+
+def joined(
+    network: nn.Module, sample: Sample, places: Sequence[Place]
+) -> tuple[dict[str, str], list[Joined]]:
+    """Find the groups of places that move together; or, first, reasons why some cannot move."""
+    found = _find_joins(network, sample, places)
+    reasons = _inconsistent(found)
+    return reasons, [] if reasons else list(_groups_of(found))
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a place: its sizes before and after on the axes that have a stride.
+
+    Numbers, or expressions in the symbols of places before it; what must be equal is equal.
+    """
+
+    place: Place
+    before: tuple[Size, ...]
+    after: tuple[Size, ...]
+    hints: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Joins:
+    """What one run found: the calls of all places, and equations that no symbol alone solves."""
+
+    calls: tuple[Call, ...]
+    equations: tuple[Size, ...]
+
+
+def _find_joins(network: nn.Module, sample: Sample, places: Sequence[Place]) -> Joins:
+    """Run a copy without values of the network, with new symbols behind every place."""
+    env = ShapeEnv(duck_shape=False)
+    mode = FakeTensorMode(shape_env=env, allow_non_fake_inputs=True)
+    with FakeCopyMode(mode):
+        fake, fake_sample = copy.deepcopy((network, sample))
+    modules = dict(fake.named_modules())
+    by_module = {modules[place.name]: place for place in places}
+    found: list[tuple[Place, list[Any], list[Any]]] = []
+
+    def note(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
+        place = by_module[module]
+        if not isinstance(output, torch.Tensor) or not arguments:
+            return None
+        shape: list[Any] = list(output.shape)
+        for axis in place.operation.axes:
+            if hint(shape[axis]) > 1:
+                shape[axis] = _new_symbol(env, hint(shape[axis]), f"size{env.unique_ids}")
+        axes = place.operation.axes
+        before, after = ([sizes[axis] for axis in axes] for sizes in (arguments[0].shape, shape))
+        found.append((place, before, after))
+        return output.new_empty(shape)
+
+    with watched(list(by_module), note), evaluating(fake), mode, enable_python_dispatcher():
+        run(fake, fake_sample)
+
+    def known(size: Any) -> Size:
+        if not isinstance(size, torch.SymInt):
+            return size
+        expression = env.simplify(size.node.expr)
+        return int(expression) if expression.is_number else expression
+
+    calls = tuple(
+        Call(
+            place,
+            tuple(map(known, before)),
+            tuple(map(known, after)),
+            tuple([(hint(one), hint(other)) for one, other in zip(before, after, strict=True)]),
+        )
+        for place, before, after in found
+    )
+    guards = [env.simplify(guard.expr) for guard in env.guards]
+    equations = tuple(
+        guard
+        for guard in guards
+        # Whether a size is even is asked by networks that then do the one thing or the other.
+        if getattr(guard, "rel_op", "") == "==" and not guard.has(Mod, PythonMod)
+    )
+    return Joins(calls, equations)
+
+
+def hint(size: Any) -> int:
+    """Return the number that a size is in this run."""
+    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
+
+
+def _new_symbol(env: ShapeEnv, value: int, name: str) -> torch.SymInt:
+    source = ConstantSource(name)
+    symbol = env.create_symbol(value, source, dynamic_dim=DimDynamic.DYNAMIC, constraint_dim=None)
+    return env.create_symintnode(symbol, hint=value, source=source)  # type: ignore[return-value]
+
+
+def _inconsistent(joins: Joins) -> dict[str, str]:
+    """Find places whose sizes what follows needs as they are, and say why."""
+    found: dict[str, str] = {}
+    for call in joins.calls:
+        for size, (_, now) in zip(call.after, call.hints, strict=True):
+            if now > 1 and not _is_symbol(size):
+                found[call.place.name] = f"{STIFF} ({now})"
+    if found:
+        return found
+    for equation in joins.equations:
+        symbols = _changed_by(equation)
+        for call in joins.calls:
+            if symbols & set(call.after):
+                alone = set(equation.free_symbols) <= set(call.after)
+                found[call.place.name] = STIFF if alone else _MIXED
+    if found:
+        return found
+    for group in _joined(joins.calls):
+        first = group[0]
+        for call in group[1:]:
+            if not (_move_alike(first, call) or _move_alike(first, call, whole=True)):
+                for one in group:
+                    found[one.place.name] = f"{UNLIKE}, of {first.place.name} and {call.place.name}"
+    return found
+
+
+def _is_symbol(size: Size) -> bool:
+    return bool(getattr(size, "is_Symbol", False))
+
+
+def _changed_by(equation: Size) -> set[Size]:
+    """Symbols that an equation ties: those alone on one side, or all of it; none if it holds."""
+    symbols = sorted(equation.free_symbols, key=str)
+    nearby = [
+        dict(zip(symbols, cycle(values), strict=False))
+        for values in product(range(5, 60, 9), repeat=min(len(symbols), 3))
+    ]
+    # A relation of SymPy's that holds becomes its own truth, whose text is this.
+    if all(str(equation.subs(values)) == "True" for values in nearby):
+        return set()
+    return {side for side in equation.args if _is_symbol(side)} or set(symbols)
+
+
+def _joined(calls: Sequence[Call]) -> Iterator[list[Call]]:
+    """Calls whose sizes are equal, or that are calls of one place, in one list each."""
+    groups: list[list[Call]] = []
+    for call in calls:
+        touching = [
+            group
+            for group in groups
+            if any(
+                one.place.name == call.place.name or set(one.after) & set(call.after)
+                for one in group
+            )
+        ]
+        merged = [one for group in touching for one in group]
+        groups = [group for group in groups if group not in touching] + [[*merged, call]]
+    yield from groups
+
+
+def _move_alike(one: Call, other: Call, whole: bool = False) -> bool:
+    """Tell whether one stride makes equal sizes of two calls, whatever it is."""
+    if one.place.name == other.place.name:
+        return one.after == other.after or not set(one.after) & set(other.after)
+    first, second = one.place.operation, other.place.operation
+    if (first.axes, one.before) != (second.axes, other.before):
+        return False
+    if not (first.is_plain and second.is_plain):
+        return first.strides == second.strides  # and then it is tried
+    first, second = replace(first, whole=whole), replace(second, whole=whole)
+    return first.strides == second.strides and all(
+        first.lengths(axis, size)[1] == second.lengths(axis, size)[1]
+        for axis in first.axes
+        for size in _COMPARED_SIZES
+    )
+
+
+def _groups_of(joins: Joins) -> Iterator[tuple[tuple[str, ...], bool, bool]]:
+    """Names that share a stride, whether all its axes need one size, and all of their inputs."""
+    for calls in _joined(joins.calls):
+        shared = any(len(set(call.after)) < len(call.after) for call in calls)
+        whole = not all(_move_alike(calls[0], call) for call in calls)
+        yield tuple(dict.fromkeys(call.place.name for call in calls)), shared, whole

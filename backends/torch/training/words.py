@@ -1,0 +1,150 @@
+"""What a user's words come to: the defaults that follow from other words, and what clashes."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING
+from difflib import get_close_matches
+from typing import Any
+
+from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config, Pair, parse_strides
+from spectral_stride.torch.training.networks import MODELS
+from spectral_stride.torch.training.options import flag_of
+from spectral_stride.torch.training.recipes import RECIPES
+from spectral_stride.torch.training.refusal import refuse
+
+# What decides on the defaults of others.
+_DECIDING = ("recipe", "model", "data")
+
+
+def default_of(name: str, recipe: str, model: str, data: str) -> Any:
+    """Return the value of an option where a user gives none.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.words import default_of
+    >>> default_of("width", "small", "resnet56", "digits")
+    8
+    >>> default_of("width", "small", "resnet56", "pictures")
+    16
+    """
+    one, by_recipe = OPTIONS[name], RECIPES[recipe].defaults
+    own = one.demo if data == DIGITS and one.demo is not MISSING else one.default
+    return _settled(name, by_recipe.get(name, own), model)
+
+
+def _settled(name: str, value: Any, model: str) -> Any:
+    """Put the published width of a network in the place of 0."""
+    return MODELS[model].width if name == "width" and value == 0 else value
+
+
+def _are_integers(pairs: list[Pair]) -> bool:
+    return all(number == int(number) for pair in pairs for number in pair)
+
+
+def _check_strides(config: Config) -> str:
+    """Return the strides to use, refusing what the chosen model cannot take."""
+    kind = MODELS[config.model]
+    usual = kind.poor_strides if config.data == DIGITS else kind.good_strides
+    text = config.strides or usual
+    pairs, count = parse_strides(text), kind.places
+    if len(pairs) != count:
+        allowed = f"{count} for --model {config.model}: one for each place where it gets smaller"
+        refuse("--strides", f"{len(pairs)} strides {text!r}", allowed, f"write --strides {usual}")
+    if config.downsampling == "strided" and not _are_integers(pairs):
+        remedy = "write whole numbers, or --downsampling diffstride (or spectral)"
+        refuse("--strides", repr(text), "whole numbers for --downsampling strided", remedy)
+    if config.baseline and not _are_integers(pairs):
+        remedy = "write whole numbers, or --no-baseline"
+        allowed = "whole numbers with --baseline, whose convolutions are strided"
+        refuse("--strides", repr(text), allowed, remedy)
+    return text
+
+
+def parse(words: Mapping[str, Any]) -> Config:
+    """Build a configuration from a user's words.
+
+    Parameters
+    ----------
+    words : mapping of str to str, number or bool
+        Names of options, as in the table, and their values; what is missing or None takes its
+        default.
+
+    Returns
+    -------
+    Config
+        With strides, width, and what is trained beside it settled.
+
+    Raises
+    ------
+    RefusedError
+        For a name that is no option, and a value out of range: what was got, what is allowed, what
+        to write instead.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.words import parse
+    >>> parse({"epochs": "3"}).epochs
+    3
+    """
+    for name in words:
+        if name not in OPTIONS:
+            near = get_close_matches(name, OPTIONS, 1)
+            remedy = f"write {near[0]}" if near else "leave it out"
+            refuse("options", repr(name), ", ".join(OPTIONS), remedy)
+    # These first: others have their defaults from them.
+    first = {name: _value(name, words, OPTIONS[name].default) for name in _DECIDING}
+    values = {
+        name: _settled(name, _value(name, words, default_of(name, **first)), first["model"])
+        for name in OPTIONS
+    }
+    values["strides"] = _check_strides(Config(**values))
+    if values["downsampling"] == "strided":
+        values["baseline"] = False  # it would be the same training twice
+    elif values["baseline"] is None:
+        values["baseline"] = _are_integers(parse_strides(values["strides"]))
+    if values["downsampling"] == "spectral":
+        values["spectral"] = False
+    elif values["spectral"] is None:
+        values["spectral"] = values["data"] == DIGITS and values["baseline"]
+    return Config(**values)
+
+
+def _value(name: str, words: Mapping[str, Any], default: Any) -> Any:
+    """Read an option's value from the words given, or take the default."""
+    word = words.get(name)
+    return default if word is None else OPTIONS[name].kind.check(flag_of(name), word, default)
+
+
+def complete(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to the choices of an earlier run those that its version did not have.
+
+    Parameters
+    ----------
+    choices : mapping of str to object
+        Under "config" in a run's ``config.json``.
+
+    Returns
+    -------
+    dict
+        The choices, in the order of the table; after them options that this version does not have.
+
+    Raises
+    ------
+    KeyError
+        For an option that every version had.
+
+    Examples
+    --------
+    >>> from dataclasses import asdict
+    >>> from spectral_stride.torch.training.config import Config
+    >>> from spectral_stride.torch.training.words import complete
+    >>> choices = asdict(Config(crop=0.5))
+    >>> del choices["crop"]
+    >>> complete(choices)["crop"]
+    0.0
+    """
+    known = {}
+    for name, one in OPTIONS.items():
+        if name not in choices and one.before is MISSING:
+            raise KeyError(name)
+        known[name] = choices.get(name, one.before)
+    return known | dict(choices)
