@@ -529,9 +529,12 @@ def waves_below_half_of_both_sizes_stay_what_they_are(call: Call) -> Claims:
         k, phase = rng.integers((min(size, n) + 1) // 2), rng.uniform(0, 2 * np.pi)
         shape = [1] * x.ndim
         shape[axis] = -1
-        x = x * np.cos(2 * np.pi * k * np.arange(size) / size + phase).reshape(shape)
-        wave = np.cos(2 * np.pi * k * np.arange(n) / n + phase).reshape(shape)
-        y = y * wave * oracles.gain(size, n, case.norm)
+        x, y = (
+            # A whole turn is left out: the larger the angle, the larger its rounding.
+            values * np.cos(2 * np.pi * (k * np.arange(m) % m) / m + phase).reshape(shape)
+            for values, m in ((x, size), (y, n))
+        )
+        y = y * oracles.gain(size, n, case.norm)
     yield Claim("y of waves", call.resize(x), y, 4 * case.atol())
 
 

@@ -89,6 +89,9 @@ def test_spectral_resize_derivatives(method):
     function = partial(spectral_resize, sizes=(9, 3), method=method)
     assert gradcheck(function, (draw(*SHAPE),), check_forward_ad=True, check_batched_grad=True)
     assert gradgradcheck(function, (draw(*SHAPE),))
+    # And where 5 samples have no more bins than 4.
+    same_bins = partial(function, sizes=(5,))
+    assert gradcheck(same_bins, (draw(2, 4),), check_batched_grad=True)
     x = draw(*SHAPE)
     y = function(x)
     np.testing.assert_allclose(

@@ -91,9 +91,10 @@ def test_the_axes_are_those_of_the_layer():
     assert SpectralUp(axes=(2, 1))(torch.ones(2, 4, 4, 3), like=last).shape == (2, 10, 11, 3)
 
 
-def test_a_convolution_goes_back_to_its_input():
+@pytest.mark.parametrize("make", [DiffStride, SpectralPool])
+def test_a_convolution_goes_back_to_its_input(make):
     """Also where it is the caller's, resampled first or after a hook."""
-    down, up, x = DiffStride(2.0), SpectralUp(), image(33, 30)
+    down, up, x = make(2.0), SpectralUp(), image(33, 30)
     plain, hooked = nn.Conv2d(3, 4, 5), nn.Conv2d(3, 4, 5)
     hooked.register_forward_hook(lambda *_: None)
     for conv in (plain, hooked):

@@ -103,7 +103,7 @@ class SpectralPool(HasPoolSettings, nn.Module):
         With a convolution at stride 1, which stays the caller's: resample ``conv(x)``, at about the
         price that the convolution has with a stride.
         """
-        settings = self.settings
+        settings, taken = self.settings, x
         with checks.named("SpectralPool"):
             if conv is not None:
                 check_convolution(conv)
@@ -120,7 +120,7 @@ class SpectralPool(HasPoolSettings, nn.Module):
                 method=settings.method,
             )
             y = crop(x, plan) if conv is None else resampled_convolution(conv, x, None, plan)
-            self._seen.note(x, settings.axes)
+            self._seen.note(taken, settings.axes)
             return y
 
     def extra_repr(self) -> str:
