@@ -96,12 +96,12 @@ class Conversion:
     >>> import torch
     >>> from torch import nn
     >>> from spectral_stride.torch import conversion
-    >>> net = nn.Sequential(nn.MaxPool2d(2), nn.AvgPool2d(16))
+    >>> net = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(3, 8, 1))
     >>> found = conversion(net, torch.ones(1, 3, 32, 32))
     >>> found.groups
     (Group(names=('0',), strides=(2, 2), axes=(-2, -1), shared=False, whole=False),)
-    >>> found.left
-    {'1': 'it leaves a single sample'}
+    >>> found.macs
+    (6144, 98304)
     """
 
     groups: tuple[Group, ...]
