@@ -3,7 +3,7 @@
 from spectral_stride import checks
 
 with checks.needed("spectral_stride.torch", "torch", extra="torch"):
-    from spectral_stride.torch.adopt.conversion import Conversion, conversion, convert
+    from spectral_stride.torch.adopt.conversion import conversion, convert
     from spectral_stride.torch.adopt.recalibrate import recalibrate
     from spectral_stride.torch.functional import diffstride, spectral_pool, spectral_resize
     from spectral_stride.torch.layers.diffstride import DiffStride
@@ -29,7 +29,6 @@ with checks.needed("spectral_stride.torch", "torch", extra="torch"):
     from spectral_stride.torch.renamed import register_old_names
 
 __all__ = [
-    "Conversion",
     "DiffStride",
     "DiffStrideConv2d",
     "LogMel",

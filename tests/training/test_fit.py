@@ -130,7 +130,7 @@ def test_the_configuration_repeats_the_run(finished, tmp_path):
     folder, summary, _ = finished
     stored = json.loads((folder / "config.json").read_text())
     words = shlex.split(stored["command"])[2:]
-    switches = {"--baseline": True, "--spectral": True, "--no-flip": False}
+    switches = {"--baseline": True, "--spectral": True, "--no-flip": False, "--no-hard": False}
     assert switches.keys() <= set(words)
     pairs = [word for word in words if word not in switches]
     options = dict(zip(pairs[::2], pairs[1::2], strict=True))
