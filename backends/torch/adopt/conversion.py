@@ -513,10 +513,8 @@ class _Search:
 
     def costed(self, groups: tuple[Group, ...]) -> Conversion:
         """Count what places cost before and after."""
-        before, after = (
-            self._counts(copy.deepcopy(self.network)),
-            self._counts(self.converted(groups)),
-        )
+        before = self._counts(copy.deepcopy(self.network))
+        after = self._counts(self.converted(groups))
         changes = tuple(
             Change(
                 name,

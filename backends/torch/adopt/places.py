@@ -78,9 +78,11 @@ class Operation:
         M = size + padding - dilation (kernel - 1) outputs at stride 1 are n = ceil(M/s) at the
         stride s. Where M is less than s n, the operation goes on over the edge until there are as
         many, but not more than the input has: then n of them lie s samples apart. (In ceil mode n
-        may ask for more.) One that is to
-        run over the whole input goes on until there are as many as that has: ceil(size/s) are left,
-        whatever the kernel, so that places with different kernels keep one size.
+        may ask for more.)
+
+        One that is to run over the whole input goes on until there are as many as that has. Then
+        ceil(size/s) are left, whatever the kernel, so that places with different kernels keep one
+        size.
         """
         module, stride = self.module, self.strides[axis]
         kernel = self._each(module.kernel_size)[axis]
