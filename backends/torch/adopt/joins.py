@@ -3,7 +3,8 @@
 The network runs once on tensors without values. What comes out of a place has a size that is a
 symbol, a new one for each axis. Where an addition, a concatenation or a product later needs two
 sizes to be equal, PyTorch notes that their symbols are: those places have to move together. Where
-it needs a symbol to be a number, that place cannot move.
+it needs a symbol to be a number, that place cannot move. What makes maps larger returns the size
+that was there before the place that it undoes.
 """
 
 import copy
@@ -20,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from torch.utils._sympy.functions import Mod, PythonMod
 
+from spectral_stride.torch.adopt.enlarging import Enlargement, Pairing
 from spectral_stride.torch.adopt.places import (
     STIFF,
     UNLIKE,
@@ -42,12 +44,15 @@ Joined = tuple[tuple[str, ...], bool, bool]
 
 
 def joined(
-    network: nn.Module, sample: Sample, places: Sequence[Place]
-) -> tuple[dict[str, str], list[Joined]]:
+    network: nn.Module,
+    sample: Sample,
+    places: Sequence[Place],
+    enlargements: Sequence[Enlargement],
+) -> tuple[dict[str, str], list[Joined], Pairing]:
     """Find the groups of places that move together; or, first, reasons why some cannot move."""
-    found = _find_joins(network, sample, places)
+    found = _find_joins(network, sample, places, enlargements)
     reasons = _inconsistent(found)
-    return reasons, [] if reasons else list(_groups_of(found))
+    return reasons, [] if reasons else list(_groups_of(found)), found.pairing
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,15 @@ class Joins:
 
     calls: tuple[Call, ...]
     equations: tuple[Size, ...]
+    pairing: Pairing
 
 
-def _find_joins(network: nn.Module, sample: Sample, places: Sequence[Place]) -> Joins:
+def _find_joins(
+    network: nn.Module,
+    sample: Sample,
+    places: Sequence[Place],
+    enlargements: Sequence[Enlargement],
+) -> Joins:
     """Run a copy without values of the network, with new symbols behind every place."""
     env = ShapeEnv(duck_shape=False)
     mode = FakeTensorMode(shape_env=env, allow_non_fake_inputs=True)
@@ -79,7 +90,16 @@ def _find_joins(network: nn.Module, sample: Sample, places: Sequence[Place]) -> 
         fake, fake_sample = copy.deepcopy((network, sample))
     modules = dict(fake.named_modules())
     by_module = {modules[place.name]: place for place in places}
+    enlarging = {modules[one.name]: one for one in enlargements}
     found: list[tuple[Place, list[Any], list[Any]]] = []
+
+    def known(size: Any) -> Size:
+        if not isinstance(size, torch.SymInt):
+            return size
+        expression = env.simplify(size.node.expr)
+        return int(expression) if expression.is_number else expression
+
+    pairing = Pairing(known, hint)
 
     def note(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
         place = by_module[module]
@@ -92,16 +112,27 @@ def _find_joins(network: nn.Module, sample: Sample, places: Sequence[Place]) -> 
         axes = place.operation.axes
         before, after = ([sizes[axis] for axis in axes] for sizes in (arguments[0].shape, shape))
         found.append((place, before, after))
+        strides = {axis: place.operation.strides[axis] for axis in axes}
+        pairing.shrink(place.name, strides, arguments[0].shape, shape)
         return output.new_empty(shape)
 
-    with watched(list(by_module), note), evaluating(fake), mode, enable_python_dispatcher():
-        run(fake, fake_sample)
+    def enlarge(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
+        pair = pairing.enlarge(enlarging[module], arguments[0].shape, output.shape)
+        if pair is None:
+            return None
+        shape: list[Any] = list(output.shape)
+        for axis, more in zip(pair.axes, pair.more, strict=True):
+            shape[axis] = pairing.seen_by(pair.place, axis) + more
+        return output.new_empty(shape)
 
-    def known(size: Any) -> Size:
-        if not isinstance(size, torch.SymInt):
-            return size
-        expression = env.simplify(size.node.expr)
-        return int(expression) if expression.is_number else expression
+    with (
+        watched(list(by_module), note),
+        watched(list(enlarging), enlarge),
+        evaluating(fake),
+        mode,
+        enable_python_dispatcher(),
+    ):
+        run(fake, fake_sample)
 
     calls = tuple(
         Call(
@@ -119,7 +150,7 @@ def _find_joins(network: nn.Module, sample: Sample, places: Sequence[Place]) -> 
         # Whether a size is even is asked by networks that then do the one thing or the other.
         if getattr(guard, "rel_op", "") == "==" and not guard.has(Mod, PythonMod)
     )
-    return Joins(calls, equations)
+    return Joins(calls, equations, pairing)
 
 
 def hint(size: Any) -> int:

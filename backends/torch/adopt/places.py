@@ -40,12 +40,15 @@ class Operation:
         One an axis, those of 1 included.
     whole : bool
         Whether it is to run over its whole input: see `lengths`.
+    fixed : tuple of int
+        Axes whose stride stays, counted from the end.
     """
 
     module: Any
     kind: Any
     strides: tuple[int, ...]
     whole: bool = False
+    fixed: tuple[int, ...] = ()
 
     @property
     def ndim(self) -> int:
@@ -53,9 +56,20 @@ class Operation:
         return len(self.strides)
 
     @property
-    def axes(self) -> tuple[int, ...]:
+    def strided(self) -> tuple[int, ...]:
         """Axes that have a stride, counted from the end."""
         return tuple([place - self.ndim for place, s in enumerate(self.strides) if s > 1])
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Those whose stride may move."""
+        return tuple([axis for axis in self.strided if axis not in self.fixed])
+
+    @property
+    def fixed_strides(self) -> tuple[int, ...]:
+        """The strides of all axes without those that may move."""
+        every = range(-self.ndim, 0)
+        return tuple([self.strides[axis] if axis in self.fixed else 1 for axis in every])
 
     @property
     def is_plain(self) -> bool:
@@ -107,7 +121,7 @@ class Operation:
         pads: list[int] = []
         for axis in reversed(range(self.ndim)):
             full, wanted = self.lengths(axis, x.shape[axis - self.ndim])
-            pads += [0, wanted - full if self.strides[axis] > 1 else 0]
+            pads += [0, wanted - full if axis - self.ndim in self.axes else 0]
         if not any(pads):
             return x
         if isinstance(self.module, _MAXIMA):

@@ -1,28 +1,31 @@
 """What an operation with a stride becomes: the same module at stride 1, resampled behind itself."""
 
-from functools import lru_cache
-from typing import Any
-
 import torch
 from torch import nn
 
 from spectral_stride.torch.adopt.places import Operation
+from spectral_stride.torch.adopt.standing_in import StandIn, stand_in
 from spectral_stride.torch.layers.diffstride import DiffStride
+from spectral_stride.torch.layers.seen_sizes import SeenSizes
 
 
-class Resampled(nn.Module):
+class Resampled(StandIn):
     """A convolution or pooling at stride 1, resampled by a layer that it may share with others.
 
     y = DiffStride(operation(x)), in the cheaper order where the operation is a `torch.nn.Conv2d`.
 
-    It is the operation itself, whose class has become one of both: so its parameters, hooks and
-    checkpoints stay, it is found wherever it is kept, and hooks see what was resampled.
+    It is the operation itself, whose class has become one of both, and hooks see what was
+    resampled.
     """
 
     _operation: Operation
     # In a tuple, in which it is no module of this one: only the first place of a group has it among
     # its modules, so that a network has each parameter under one name.
     _layer: tuple[DiffStride]
+    # Sizes of what it takes and of what it returns. The layer sees others, those of places that
+    # share it too.
+    _seen: SeenSizes
+    _made: SeenSizes
 
     @property
     def shared_resampling(self) -> DiffStride:
@@ -32,10 +35,15 @@ class Resampled(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the operation and resample what it returns."""
         operation, layer = self._operation, self._layer[0]
-        x = operation.extended(x)
-        if isinstance(self, nn.Conv2d) and operation.is_plain:
-            return layer.resampled(x, self)
-        y: torch.Tensor = layer(super().forward(x))
+        extended = operation.extended(x)
+        y: torch.Tensor
+        if isinstance(self, nn.Conv2d) and operation.is_plain and not operation.fixed:
+            y = layer.resampled(extended, self)
+        else:
+            y = layer(super().forward(extended))
+        # Behind the layer, which tells a compiler how to take this.
+        self._seen.note(x, operation.axes)
+        self._made.note(y, operation.axes)
         return y
 
     def extra_repr(self) -> str:
@@ -43,28 +51,13 @@ class Resampled(nn.Module):
         text = super().extra_repr()
         return text if "resampling" in self._modules else f"{text}, strides of another place"
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Copy and pickle by the operation's own class: the class of both has no name."""
-        return _bare, (self._operation.kind,), dict(vars(self))
-
-
-@lru_cache(maxsize=1024)
-def _class_of_both(kind: type) -> Any:
-    """Put `Resampled` in front of an operation's class."""
-    return type(f"Resampled{kind.__name__}", (Resampled, kind), {})
-
-
-def _bare(kind: type) -> Any:
-    """Make a module whose state is still to come."""
-    both = _class_of_both(kind)
-    return both.__new__(both)
-
 
 def resample_behind(operation: Operation, layer: DiffStride, owns: bool) -> None:
     """Take the stride from an operation's module, and resample behind it by a layer."""
     module = operation.module
-    module.stride = (1,) * operation.ndim
-    module.__class__ = _class_of_both(operation.kind)
+    module.stride = operation.fixed_strides
+    stand_in(Resampled, module)
     module._operation, module._layer = operation, (layer,)
+    module._seen, module._made = SeenSizes(), SeenSizes()
     if owns:
         module.resampling = layer

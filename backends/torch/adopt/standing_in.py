@@ -1,0 +1,38 @@
+"""How a module becomes another one in its place, and keeps all that it has and is known by."""
+
+from functools import lru_cache
+from typing import Any
+
+from torch import nn
+
+
+class StandIn(nn.Module):
+    """An operation whose class has become one of both: what it does now, and what it was.
+
+    So its parameters, hooks and checkpoints stay, and it is found wherever it is kept.
+    """
+
+    # The class of the operation.
+    _kind: Any
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Copy and pickle by the operation's own class: the class of both has no name."""
+        return _bare, (type(self).__bases__[0], self._kind), dict(vars(self))
+
+
+@lru_cache(maxsize=1024)
+def _class_of_both(first: Any, kind: Any) -> Any:
+    """Put what stands in in front of an operation's class."""
+    return type(f"{first.__name__}{kind.__name__}", (first, kind), {})
+
+
+def _bare(first: Any, kind: Any) -> Any:
+    """Make a module whose state is still to come."""
+    both = _class_of_both(first, kind)
+    return both.__new__(both)
+
+
+def stand_in(first: type, module: Any) -> None:
+    """Make a module what stands in for it."""
+    module._kind = type(module)
+    module.__class__ = _class_of_both(first, type(module))
