@@ -50,7 +50,7 @@ def joined(
     enlargements: Sequence[Enlargement],
 ) -> tuple[dict[str, str], list[Joined], Pairing]:
     """Find the groups of places that move together; or, first, reasons why some cannot move."""
-    found = _find_joins(network, sample, places, enlargements)
+    found = _tied(_find_joins(network, sample, places, enlargements))
     reasons = _inconsistent(found)
     return reasons, [] if reasons else list(_groups_of(found)), found.pairing
 
@@ -162,6 +162,44 @@ def _new_symbol(env: ShapeEnv, value: int, name: str) -> torch.SymInt:
     source = ConstantSource(name)
     symbol = env.create_symbol(value, source, dynamic_dim=DimDynamic.DYNAMIC, constraint_dim=None)
     return env.create_symintnode(symbol, hint=value, source=source)  # type: ignore[return-value]
+
+
+def _tied(joins: Joins) -> Joins:
+    """Tie sizes in front of places that leave equal ones.
+
+    A branch may be shrunk twice while another one, that is added to it, was shrunk twice elsewhere.
+    Nothing asks for equal sizes between the two steps. Where they are, one stride serves both first
+    steps, and one both second steps.
+    """
+    while tie := next(_ties(joins.calls), None):
+        calls = [
+            replace(
+                call,
+                before=tuple([_put(size, *tie) for size in call.before]),
+                after=tuple([_put(size, *tie) for size in call.after]),
+            )
+            for call in joins.calls
+        ]
+        equations = [equation.subs(*tie) for equation in joins.equations]
+        joins = replace(joins, calls=tuple(calls), equations=tuple(equations))
+    return joins
+
+
+def _ties(calls: Sequence[Call]) -> Iterator[tuple[Size, Size]]:
+    """Pairs of symbols in front of places of one group, which are one number on the sample."""
+    for group in _joined(calls):
+        first = group[0]
+        for call in group[1:]:
+            if first.place.operation.axes != call.place.operation.axes:
+                continue
+            both = zip(first.before, call.before, first.hints, call.hints, strict=True)
+            for one, other, (now, _), (same, _) in both:
+                if one != other and now == same and _is_symbol(one) and _is_symbol(other):
+                    yield other, one
+
+
+def _put(size: Size, old: Size, new: Size) -> Size:
+    return size if isinstance(size, int) else size.subs(old, new)
 
 
 def _inconsistent(joins: Joins) -> dict[str, str]:
