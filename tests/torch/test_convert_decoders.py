@@ -304,3 +304,74 @@ def test_what_undoes_nothing_is_left():
     assert found.left == {"2": "no place that moves shrinks by what it enlarges by"}
     assert [group.names for group in found.groups] == [("0",), ("1",)]
     assert conversion(Crossing(), image(), exclude="up").groups == ()
+
+
+class Called(nn.Module):
+    """Shrinks and enlarges by calls that are no modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = nn.Conv2d(3, 3, 3, 2, 1), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        x = functional.max_pool2d(self.down(x), 2)
+        x = functional.avg_pool2d(functional.conv2d(x, self.up.weight, stride=2), 2)
+        x = functional.interpolate(functional.interpolate(x, scale_factor=2.0), size=(16, 16))
+        return functional.avg_pool2d(x, x.shape[-2:])  # to one sample: no stride
+
+
+def test_calls_that_are_no_modules_are_said():
+    found = conversion(nn.Sequential(nn.Sequential(Called()), nn.ReLU()), image(64))
+    names = {"max_pool2d", "conv2d", "avg_pool2d", "interpolate"}
+    assert found.left.keys() == {f"0.0.{name}()" for name in names}
+    assert "no module" in found.left["0.0.conv2d()"]
+    assert [group.names for group in found.groups] == [("0.0.down",)]
+
+
+class Auxiliary(nn.Module):
+    """A second head that runs in training alone, and needs one size."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.pool = nn.Conv2d(3, 4, 3, 2, 1), nn.MaxPool2d(2)
+        self.head, self.second = nn.Conv2d(4, 2, 1), nn.Linear(4 * 16 * 16, 2)
+
+    def forward(self, x):
+        x = self.down(x)
+        heads = [self.head(self.pool(x)).mean((2, 3))]
+        return [*heads, self.second(x.flatten(1))] if self.training else heads
+
+
+def test_what_only_training_needs_is_left():
+    found = conversion(Auxiliary(), image())
+    assert found.left.keys() == {"down"}
+    assert found.left["down"].startswith("in training: with another stride the network fails")
+
+
+def test_an_axis_that_is_needed_as_it_is_leaves_the_other():
+    """A head along one axis: the other one is free."""
+
+    class Bands(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.down = nn.ModuleList([nn.Conv2d(1, 4, 3, 2, 1), nn.MaxPool2d(2)])
+            self.head = nn.Linear(4 * 8, 5)
+
+        def forward(self, x):
+            for down in self.down:
+                x = down(x)
+            return self.head(x.flatten(1, 2).transpose(1, 2))
+
+    spectrum = image(32, 48)[:, :1]
+    found = conversion(Bands(), spectrum)
+    assert {group.names: group.axes for group in found.groups} == {
+        ("down.0",): (-1,),
+        ("down.1",): (-1,),
+    }
+    assert found.left["down.1"].startswith("along axis -2: what follows needs its size")
+    with pytest.warns(UserWarning, match="along axis -2"):
+        learned = convert(Bands(), spectrum)
+    for seed in range(5):
+        move(learned, seed, 2.0)
+        assert learned(spectrum).shape[2] == 5
+        assert learned.down[0](spectrum).shape[2] == 16

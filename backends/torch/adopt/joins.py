@@ -41,6 +41,8 @@ _COMPARED_SIZES = range(8, 300)
 # Names that share a stride, whether all its axes need one size, and whether the operations have to
 # run over their whole input.
 Joined = tuple[tuple[str, ...], bool, bool]
+# Why a place cannot move, and the axes along which it cannot.
+Reason = tuple[str, set[int]]
 
 
 def joined(
@@ -48,7 +50,7 @@ def joined(
     sample: Sample,
     places: Sequence[Place],
     enlargements: Sequence[Enlargement],
-) -> tuple[dict[str, str], list[Joined], Pairing]:
+) -> tuple[dict[str, Reason], list[Joined], Pairing]:
     """Find the groups of places that move together; or, first, reasons why some cannot move."""
     found = _tied(_find_joins(network, sample, places, enlargements))
     reasons = _inconsistent(found)
@@ -202,29 +204,36 @@ def _put(size: Size, old: Size, new: Size) -> Size:
     return size if isinstance(size, int) else size.subs(old, new)
 
 
-def _inconsistent(joins: Joins) -> dict[str, str]:
+def _inconsistent(joins: Joins) -> dict[str, Reason]:
     """Find places whose sizes what follows needs as they are, and say why."""
-    found: dict[str, str] = {}
+    found: dict[str, Reason] = {}
+
+    def add(call: Call, why: str, axes: set[int]) -> None:
+        found[call.place.name] = why, axes | found.get(call.place.name, (why, set()))[1]
+
     for call in joins.calls:
-        for size, (_, now) in zip(call.after, call.hints, strict=True):
+        axes = call.place.operation.axes
+        for axis, size, (_, now) in zip(axes, call.after, call.hints, strict=True):
             if now > 1 and not _is_symbol(size):
-                found[call.place.name] = f"{STIFF} ({now})"
+                add(call, f"{STIFF} ({now})", {axis})
     if found:
         return found
     for equation in joins.equations:
         symbols = _changed_by(equation)
         for call in joins.calls:
-            if symbols & set(call.after):
+            both = zip(call.place.operation.axes, call.after, strict=True)
+            if touched := {axis for axis, size in both if size in symbols}:
                 alone = set(equation.free_symbols) <= set(call.after)
-                found[call.place.name] = STIFF if alone else _MIXED
+                add(call, STIFF if alone else _MIXED, touched)
     if found:
         return found
     for group in _joined(joins.calls):
         first = group[0]
         for call in group[1:]:
             if not (_move_alike(first, call) or _move_alike(first, call, whole=True)):
+                why = f"{UNLIKE}, of {first.place.name} and {call.place.name}"
                 for one in group:
-                    found[one.place.name] = f"{UNLIKE}, of {first.place.name} and {call.place.name}"
+                    add(one, why, {*one.place.operation.axes})
     return found
 
 

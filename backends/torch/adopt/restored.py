@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -15,6 +16,11 @@ from spectral_stride.torch.functional import spectral_resize
 from spectral_stride.torch.layers.seen_sizes import Seen
 
 _UP = UpSettings()
+_CONVOLUTIONS = (
+    functional.conv_transpose1d,
+    functional.conv_transpose2d,
+    functional.conv_transpose3d,
+)
 
 
 class Restored(StandIn):
@@ -71,7 +77,13 @@ class Restored(StandIn):
             for axis, size in zip(pair.axes, sizes, strict=True)
         ]
         x = spectral_resize(x / math.prod(pair.factors), enlarged, axes=pair.axes)
-        y: torch.Tensor = super().forward(x)
+        # The module's own stride stays, for networks that compute with it.
+        old = self._enlargement.strides
+        strides = [1 if axis in pair.axes else old[axis] for axis in range(-len(old), 0)]
+        convolve: Any = _CONVOLUTIONS[x.ndim - 3]
+        y: torch.Tensor = convolve(
+            x, self.weight, self.bias, strides, self.padding, 0, self.groups, self.dilation
+        )
         for axis, size in zip(pair.axes, sizes, strict=True):
             y = y.narrow(axis, 0, size)
         return y
@@ -101,13 +113,7 @@ def _mean(y: torch.Tensor, pair: Pair) -> torch.Tensor:
 def restore_behind(
     enlargement: Enlargement, undone: Sequence[tuple[Resampled, Resampled, Pair]]
 ) -> None:
-    """Take the factor from an enlargement's module, and go back behind places instead."""
+    """Let an enlargement's module go back behind places in place of its factor."""
     module = enlargement.module
-    if enlargement.is_transposed:
-        for name, one in (("stride", 1), ("output_padding", 0)):
-            values = list(getattr(module, name))
-            for axis in undone[0][2].axes:
-                values[axis] = one
-            setattr(module, name, tuple(values))
     stand_in(Restored, module)
     module._enlargement, module._undone, module._turn = enlargement, tuple(undone), -1

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import chain
@@ -13,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from spectral_stride import checks
 from spectral_stride.torch.adopt.enlarging import Pair, Pairing, enlargements_in
+from spectral_stride.torch.adopt.functional_calls import FunctionalCalls
 from spectral_stride.torch.adopt.places import (
     STIFF,
     UNKNOWN,
@@ -86,6 +88,8 @@ class Search:
             checks.refuse(ValueError, "network", got, "one that copy.deepcopy copies", remedy)
         self.sample, self.options = sample, options
         self.left: dict[str, str] = {}
+        # Axes along which reasoning found that a place cannot move.
+        self.stiff: dict[str, set[int]] = {}
         self.places: dict[str, Place] = {}
         for place in places_in(network):
             named = place.name, place.operation.module
@@ -105,12 +109,22 @@ class Search:
         # What each enlargement undoes, in the order of its calls.
         self.pairs: dict[str, tuple[Pair, ...]] = {}
         try:
-            self.sizes, self.shapes = self._run(copy.deepcopy(self.network))
+            copied = copy.deepcopy(self.network)
+            calls = FunctionalCalls(copied)
+            with calls.noting():
+                self.sizes, shapes = self._run(copied)
         except Exception as error:
             got = f"one on which the network fails ({_first_line(error)})"
             allowed = "a tensor, a tuple of arguments or a dict of named ones that it takes"
             remedy = "pass what you would call the network on, a batch of one or two"
             raise ValueError(f"sample: got {got}; allowed: {allowed}; instead: {remedy}") from error
+        self.calls = calls.found
+        # What the network is expected to give, by whether it is in training.
+        self.expected = {False: (self.sizes, shapes)}
+        with suppress(Exception):  # not every network trains on a batch of one
+            training = self._run(copy.deepcopy(self.network), training=True)
+            if training != self.expected[False]:
+                self.expected[True] = training
 
     def groups(self) -> tuple[Group, ...]:
         """Find what can move, and what moves together; the others are left."""
@@ -125,7 +139,10 @@ class Search:
         if hidden:
             self._pair_by_numbers()
         groups += self._groups_by_trying(hidden)
-        return self._together(groups)
+        groups += self._groups_along_free_axes(hidden)
+        groups_found = self._together(groups)
+        self.left |= self.calls
+        return groups_found
 
     def leave(self, name: str, why: str) -> None:
         """Take a place out of the search."""
@@ -162,16 +179,23 @@ class Search:
             if not reasons:
                 self.left |= pairing.alone
                 return [self._group(*found) for found in groups]
-            for name, why in reasons.items():
+            for name, (why, axes) in reasons.items():
                 self.leave(name, why)
+                self.stiff[name] = axes
         # There is nothing to join: it is tried.
         self._pair_by_numbers()
-        alone = [self._group((name,)) for name in self.places]
-        for group in alone:
-            if fault := self._fault([group], _MANY_MOVES):
-                self.leave(group.names[0], fault)
-                return []
-        return alone
+        for name, place in list(self.places.items()):
+            group = self._group((name,))
+            fault = self._fault([group], _MANY_MOVES)
+            if fault is None:
+                return [group]
+            self.left[name] = fault
+            for axis in group.axes:
+                self.places[name], self.stiff[name] = place, {axis}
+                if found := self._groups_along_free_axes([name]):
+                    return found
+            del self.places[name]
+        return []
 
     def _leave_mixed(self, pairing: Pairing) -> bool:
         """Leave enlargements of which some calls undo a place and some do not."""
@@ -207,7 +231,9 @@ class Search:
         self._leave_mixed(pairing)
         self.pairs |= _pairs_of(pairing)
 
-    def _run(self, network: nn.Module) -> tuple[dict[str, tuple[Sizes, Sizes]], list[Sizes]]:
+    def _run(
+        self, network: nn.Module, training: bool = False
+    ) -> tuple[dict[str, tuple[Sizes, Sizes]], list[Sizes]]:
         """Run a copy of the sample; sizes before and after each place, and shapes of the output."""
         found: dict[str, tuple[Sizes, Sizes]] = {}
         modules = dict(network.named_modules())
@@ -224,6 +250,7 @@ class Search:
             found[name] = before, after
 
         with watched(list(names), note), evaluating(network), torch.random.fork_rng([]):
+            network.train(training)
             output = run(network, copy.deepcopy(self.sample))
         return found, [tuple(one.shape) for one in tree_leaves(output) if hasattr(one, "shape")]
 
@@ -285,6 +312,20 @@ class Search:
                 del self.left[name]
         return groups
 
+    def _groups_along_free_axes(self, names: Sequence[str]) -> list[Group]:
+        """Find among places that are left those that can move along some of their axes."""
+        reasons = {}
+        for name in names:
+            place, fixed = self.places[name], tuple(sorted(self.stiff.get(name, ())))
+            place = replace(place, operation=replace(place.operation, fixed=fixed))
+            if name in self.left and fixed and place.operation.axes:
+                axes = ", ".join(map(str, fixed))
+                reasons[name] = f"along axis {axes}: {self.left[name]}"
+                self.places[name] = place
+        groups = self._groups_by_trying(list(reasons))
+        self.left |= {name: reasons[name] for group in groups for name in group.names}
+        return groups
+
     def _group(self, names: tuple[str, ...], shared: bool = False, whole: bool = False) -> Group:
         """Make a group of places with equal strides."""
         operation = self.places[names[0]].operation
@@ -315,18 +356,28 @@ class Search:
 
     def _fault(self, groups: Sequence[Group], moves: Sequence[float] = _MOVES) -> str | None:
         """Say why a network with these groups does not run; None where it does."""
+        for training in self.expected:
+            if why := self._fault_in(training, groups, moves):
+                return f"in training: {why}" if training else why
+        return None
+
+    def _fault_in(
+        self, training: bool, groups: Sequence[Group], moves: Sequence[float]
+    ) -> str | None:
+        """Say why a network does not run in one mode."""
         network = self.converted(groups)
+        sizes_before, shapes_before = self.expected[training]
         try:
-            sizes, shapes = self._run(network)
+            sizes, shapes = self._run(network, training)
         except Exception as error:
             return f"at its own stride the network fails: {_first_line(error)}"
         changed = [*self.paired(groups), *[name for group in groups for name in group.names]]
         for name in changed:
-            before, after = self.sizes[name][1], sizes.get(name, ((), ()))[1]
+            before, after = sizes_before[name][1], sizes.get(name, ((), ()))[1]
             if after != before:
                 return f"it leaves {after} samples in place of {before}"
-        if shapes != self.shapes:
-            return f"at its own stride the network returns shapes {shapes}, not {self.shapes}"
+        if shapes != shapes_before:
+            return f"at its own stride the network returns shapes {shapes}, not {shapes_before}"
         layers = [_layer_at(network, group.names[0]) for group in groups]
         starts = [layer.strides.tolist() for layer in layers]
         for move in moves:
@@ -336,7 +387,7 @@ class Search:
                 with torch.no_grad():
                     layer.strides.copy_(torch.tensor(start) * factor)
             try:
-                self._run(network)
+                self._run(network, training)
             except Exception as error:
                 return f"with another stride the network fails: {_first_line(error)}"
         return None

@@ -35,4 +35,4 @@ def _bare(first: Any, kind: Any) -> Any:
 def stand_in(first: type, module: Any) -> None:
     """Make a module what stands in for it."""
     module._kind = type(module)
-    module.__class__ = _class_of_both(first, type(module))
+    module.__class__ = _class_of_both(first, module._kind)

@@ -1,0 +1,80 @@
+"""Calls that shrink or enlarge a map in the code of a network, where no module stands for them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from spectral_stride.torch.adopt.enlarging import enlargements_in
+from spectral_stride.torch.adopt.places import operation_of
+
+_STRIDED = ("conv", "conv_transpose", "max_pool", "avg_pool", "lp_pool")
+_NAMES = {f"{name}{ndim}d" for name in _STRIDED for ndim in (1, 2, 3)}
+_NAMES.add("interpolate")
+
+
+class FunctionalCalls(TorchFunctionMode):
+    """Notes such calls: the module in whose forward each is made, and what it does to sizes."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._known = {one.module for one in enlargements_in(network)}
+        self._names = {module: name for name, module in network.named_modules()}
+        self._running: list[nn.Module] = [network]
+        self.found: dict[str, str] = {}
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note what is called meanwhile."""
+        handles = []
+        for module in self._names:
+            handles.append(module.register_forward_pre_hook(self._enter))
+            handles.append(module.register_forward_hook(self._leave, always_call=True))
+        try:
+            with self:
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, module: nn.Module, arguments: Any) -> None:
+        self._running.append(module)
+
+    def _leave(self, module: nn.Module, arguments: Any, output: Any) -> None:
+        self._running.pop()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call the function, and look at what it did."""
+        output, options = func(*args, **(kwargs or {})), kwargs or {}
+        name, module = getattr(func, "__name__", "").lstrip("_"), self._running[-1]
+        if name in _NAMES and operation_of(module) is None and module not in self._known:
+            if name == "interpolate":
+                is_strided = (args[1] if len(args) > 1 else options.get("size")) is None
+            elif name.startswith("conv"):
+                is_strided = _most(args[3] if len(args) > 3 else options.get("stride", 1)) > 1
+            else:
+                is_strided = True  # by default as far as the kernel reaches
+            if is_strided:
+                self._look_at(name, module, args[0] if args else options["input"], output)
+        return output
+
+    def _look_at(self, name: str, module: nn.Module, before: torch.Tensor, output: Any) -> None:
+        after = output if isinstance(output, torch.Tensor) else output[0]
+        pairs = zip(reversed(before.shape[2:]), reversed(after.shape[2:]), strict=False)
+        # A pooling to a single sample is no stride, and one of stride 1 takes a few samples away.
+        if any(new > 1 and max(old / new, new / old) >= 1.5 for old, new in pairs):
+            where = f"{self._names[module]}.".removeprefix(".")
+            why = "a call that is no module keeps its factor; make it a module"
+            if name == "interpolate":
+                why += ", or tell it the size"
+            self.found[f"{where}{name}()"] = why
+
+
+def _most(value: Any) -> int:
+    """Return the largest of a number an axis, or of one for all."""
+    return int(value) if isinstance(value, int) else max(value)
