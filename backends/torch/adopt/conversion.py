@@ -163,7 +163,8 @@ def convert(
         batch of one or two is enough; sizes should be those of use.
     include, exclude : str, type, or several, optional
         Which places to convert, and which not: names as in ``network.named_modules()``, with
-        ``*``, or types such as ``nn.MaxPool2d``. All by default.
+        ``*``, or types such as ``nn.MaxPool2d``. All by default. What enlarges follows its place;
+        it may be excluded too.
     **options
         Of `DiffStride`, for every place, such as ``smoothness``, ``shared`` and ``upper``. Here
         ``hard=True`` is the default: the network does not see the ramp, to which it is not used.
@@ -202,7 +203,11 @@ def convert(
     then say which of them must be equal, or a number. Last it is tried: on the sample, with strides
     as they were and with strides moved. Left are places whose size what follows needs as it is (a
     linear layer behind a flattened map, position embeddings), and those that leave one sample. A
-    strided call that is no module stays without a word.
+    strided call that is no module stays, and is named.
+
+    A transposed convolution and a `torch.nn.Upsample` undo places whose strides multiply to their
+    factor. They return the size that was there before, whatever the strides are: spectrally, as
+    `SpectralUp` does.
 
     A convolution whose outputs end before its input does, such as a patch embedding, goes on over
     the edge as far as zeros are needed for outputs that lie exactly a stride apart.
