@@ -375,3 +375,19 @@ def test_an_axis_that_is_needed_as_it_is_leaves_the_other():
         move(learned, seed, 2.0)
         assert learned(spectrum).shape[2] == 5
         assert learned.down[0](spectrum).shape[2] == 16
+
+
+def test_one_upsampling_finds_its_turn_again_after_a_pass_that_was_cut_off():
+    learned = convert(UNet(one_upsampling()), image()).eval()
+    expected = learned(image())
+    learned.ups[0](torch.ones(1, 8, 8, 8))
+    torch.testing.assert_close(learned(image()), expected)
+
+
+def test_one_upsampling_that_undoes_a_place_once_is_left():
+    up = nn.Upsample(scale_factor=2)
+    found = conversion(
+        nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), nn.AvgPool2d(2), up, up, up), image()
+    )
+    assert found.left == {"2": "some of its calls undo no place that moves"}
+    assert len(found.groups) == 2
