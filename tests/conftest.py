@@ -3,9 +3,10 @@
 import gc
 import os
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 from hypothesis import settings
@@ -26,6 +27,13 @@ for name, value in {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }.items():
     os.environ.setdefault(name, value)
+
+# Dask knows a task by what it calls, which it pickles each time. For a function that was made by
+# another one it looks through all modules that are loaded: once is enough.
+with suppress(ImportError):
+    from dask.tokenize import normalize_object, normalize_token
+
+    normalize_token.register(FunctionType, lru_cache(256)(normalize_object))
 
 # The fixture check_property, as any user of the suite gets it.
 pytest_plugins = ["spectral_stride.testing.plugin"]
@@ -57,6 +65,8 @@ SLOW = (
     "[spectral_stride",
     "suite_rejects",
     "agrees",
+    "_lazy_",
+    "larger_than_memory",
 )
 SHOWN_BY = "inputs_are_never_written_to"
 

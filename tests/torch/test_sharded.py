@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 RANKS = 2
 
@@ -25,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from spectral_stride.torch import DiffStride, hold_sizes, param_groups, project_strides
 
-rank, ranks, store, kind = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+rank, ranks, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=ranks)
 mesh = init_device_mesh("cpu", (ranks,))
 
@@ -43,7 +41,7 @@ def build():
     return net
 
 
-def sharded():
+def sharded(kind):
     if kind == "fsdp2":
         net = build()
         fully_shard(net[1], mesh=mesh)
@@ -54,7 +52,7 @@ def sharded():
     return DistributedDataParallel(build())
 
 
-def optimizer_of(net):
+def optimizer_of(net, kind):
     groups = param_groups(net, lr=0.01, weight_decay=0.0, stride_lr=0.2)
     if kind == "zero":
         return ZeroRedundancyOptimizer(groups, optimizer_class=torch.optim.SGD, lr=0.01)
@@ -66,7 +64,7 @@ def batch(of, step):
     return torch.randn(3, 3, 24, 20, generator=generator)
 
 
-def train(net, optimizer, draw):
+def train(net, optimizer, draw, kind):
     seen = []
     for step in range(6):
         if step == 3 and kind != "fsdp1":
@@ -83,46 +81,54 @@ def whole(value):
     return value.full_tensor() if hasattr(value, "full_tensor") else value
 
 
-net, alone = sharded(), build()
-repr(net)
-if kind == "fsdp2":
-    state = net.state_dict()
-    first = whole(state["1.strides"])
-    assert torch.equal(first, torch.tensor([0.9, 2.2])), first
-    net.load_state_dict(state)
-shapes = train(net, optimizer_of(net), lambda step: batch(rank, step))
-joined = lambda step: torch.cat([batch(of, step) for of in range(ranks)])
-expected = train(alone, torch.optim.SGD(param_groups(alone, 0.01, 0.0, 0.2)), joined)
-assert shapes == expected, (shapes, expected)
-if kind != "fsdp1":
-    found = {name.removeprefix("module."): whole(one) for name, one in net.state_dict().items()}
-    for name, value in alone.state_dict().items():
-        torch.testing.assert_close(found[name], value, msg=name)
-    net.eval()
-    assert net(batch(0, 0)).shape == alone.eval()(batch(0, 0)).shape
-    with torch.no_grad():
-        for one in net.modules():
-            if isinstance(one, DiffStride):
-                one.strides.mul_(0).add_(100.0)
-    project_strides(net)
-    strides = [whole(one.strides).tolist() for one in net.modules() if isinstance(one, DiffStride)]
-    # 24 and 20 samples, and what the first layer has left of them.
-    assert strides[0] == [12.0, 10.0], strides
-    assert hold_sizes(net) in (True, False)
-print("done", flush=True)
+def compare(kind):
+    net, alone = sharded(kind), build()
+    repr(net)
+    if kind == "fsdp2":
+        state = net.state_dict()
+        first = whole(state["1.strides"])
+        assert torch.equal(first, torch.tensor([0.9, 2.2])), first
+        net.load_state_dict(state)
+    shapes = train(net, optimizer_of(net, kind), lambda step: batch(rank, step), kind)
+    joined = lambda step: torch.cat([batch(of, step) for of in range(ranks)])
+    expected = train(alone, torch.optim.SGD(param_groups(alone, 0.01, 0.0, 0.2)), joined, kind)
+    assert shapes == expected, (shapes, expected)
+    if kind != "fsdp1":
+        found = {name.removeprefix("module."): whole(one) for name, one in net.state_dict().items()}
+        for name, value in alone.state_dict().items():
+            torch.testing.assert_close(found[name], value, msg=name)
+        net.eval()
+        assert net(batch(0, 0)).shape == alone.eval()(batch(0, 0)).shape
+        with torch.no_grad():
+            for one in net.modules():
+                if isinstance(one, DiffStride):
+                    one.strides.mul_(0).add_(100.0)
+        project_strides(net)
+        # 24 and 20 samples, and what the first layer has left of them.
+        first = next(one for one in net.modules() if isinstance(one, DiffStride))
+        assert whole(first.strides).tolist() == [12.0, 10.0], first.strides
+        assert hold_sizes(net) in (True, False)
+
+
+for kind in sys.argv[4:]:
+    compare(kind)
+    print(kind, flush=True)
 torch.distributed.barrier()
 # Now and then a thread of the process group aborts the interpreter's own way out.
 os._exit(0)
 """
 
 
-@pytest.mark.parametrize("kind", ["fsdp2", "fsdp1", "zero"])
-def test_it_trains_as_in_one_process(tmp_path, kind):
-    """Strides out of their bounds among them; sizes follow first, and are held then."""
+def test_it_trains_as_in_one_process(tmp_path):
+    """Strides out of their bounds among them; sizes follow first, and are held then.
+
+    One way of sharding after another, in the same processes: to start them takes longest.
+    """
+    kinds = ["fsdp2", "fsdp1", "zero"]
     store = (tmp_path / "store").as_uri()
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), str(RANKS), store, kind],
+            [sys.executable, "-c", WORKER, str(rank), str(RANKS), store, *kinds],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -132,5 +138,5 @@ def test_it_trains_as_in_one_process(tmp_path, kind):
         for rank in range(RANKS)
     ]
     shown = [worker.communicate(timeout=240) for worker in workers]
-    assert [out for out, _ in shown] == ["done\n"] * RANKS, "\n".join(err for _, err in shown)
+    assert [out.split() for out, _ in shown] == [kinds] * RANKS, "\n".join(err for _, err in shown)
     assert [worker.returncode for worker in workers] == [0] * RANKS
