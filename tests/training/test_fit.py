@@ -49,6 +49,7 @@ def test_all_files_are_there(finished):
     assert {path.name for path in folder.iterdir()} == {
         "config.json",
         "run.lock",
+        "samples.json",
         "summary.json",
         "strides.png",
         "diffstride",

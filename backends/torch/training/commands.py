@@ -4,19 +4,24 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 import spectral_stride
 from spectral_stride.torch.training.config import DIGITS, OPTIONS, RUN, has_effect
-from spectral_stride.torch.training.options import Option, flag_of
+from spectral_stride.torch.training.options import Integer, Option, flag_of
 from spectral_stride.torch.training.recipes import RECIPES
-from spectral_stride.torch.training.refusal import refuse
+from spectral_stride.torch.training.refusal import PartlyDoneError, refuse
 from spectral_stride.torch.training.words import parse
 
-app = typer.Typer(add_completion=False, help="Train networks that learn their strides.")
+if TYPE_CHECKING:
+    from spectral_stride.torch.training.trained import LoadedRun
+
+app = typer.Typer(
+    add_completion=False, help="Train networks that learn their strides, and use them."
+)
 
 
 def _option(help_text: str, metavar: str, panel: str | None = None) -> Any:
@@ -211,3 +216,50 @@ def report(runs: Runs, out: ReportOut = "report") -> None:
     markdown, html = write_report([Path(run) for run in runs], Path(out))
     typer.echo(f"Markdown  {markdown}")
     typer.echo(f"HTML      {html}")
+
+
+Run = Annotated[
+    str,
+    typer.Argument(help="Folder of a run, or of one of the trainings in it.", metavar="RUN"),
+]
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        help="Images or recordings, as the run was trained on; or folders, for all such files in "
+        "them.",
+        metavar="FILES...",
+    ),
+]
+Top = Annotated[str, _option("Classes to show of each file, the likeliest first.", "N")]
+AsCsv = Annotated[
+    bool,
+    typer.Option("--csv", help="Print CSV; without it a table, and CSV where is no terminal."),
+]
+
+
+def _loaded(folder: str) -> "LoadedRun":
+    """Load a run, and say on the side what is not known of it."""
+    from spectral_stride.torch.training.trained import read_run
+
+    run = read_run(Path(folder))
+    for note in run.notes:
+        typer.echo(note, err=True)
+    return run
+
+
+@app.command()
+def predict(run: Run, files: Files, top: Top = "1", csv: AsCsv = False) -> None:
+    """Name the classes of images or recordings by a trained network.
+
+    A file that cannot be read is named at the end, and the others are predicted all the same.
+    """
+    count = Integer(1).check("--top", top, 1)
+    # Only now: PyTorch and Lightning take seconds to import.
+    from spectral_stride.torch.training.predict import predict_files, write
+
+    faults: list[str] = []
+    loaded = _loaded(run)
+    rows = predict_files(loaded, files, count, faults.append)
+    write(rows, list(loaded.classes), Console(), as_csv=csv)
+    if faults:
+        raise PartlyDoneError(*faults)
