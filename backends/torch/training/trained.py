@@ -64,6 +64,7 @@ def write_samples(folder: Path, data: TrainingData) -> None:
         **data.origin,
         "transform": transform_of(data).described(),
     }
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / SAMPLES, content)
 
 
