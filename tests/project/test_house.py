@@ -33,6 +33,9 @@ ADAPTERS = {
 # These parts of array_api_compat import the framework that they wrap.
 FRAMEWORK_NAMESPACES = {"array_api_compat.cupy", "array_api_compat.dask", "array_api_compat.torch"}
 
+# Whose networks the training tool converts, where a user has them. No extra installs them.
+BROUGHT = {"timm", "transformers"}
+
 # Where the name to import is not the name to install.
 IMPORT_NAMES = {
     "cupy_cuda13x": "cupy",
@@ -169,7 +172,7 @@ def adapter_complaint(path: PurePosixPath, name: str) -> str | None:
         return None if offers else room_complaint(room, rest.partition(".")[2])
     allowed = packages_of(adapter)
     if is_training:
-        allowed |= packages_of("train") | {"numpy"}
+        allowed |= packages_of("train") | {"numpy"} | BROUGHT
     if top in allowed or top in sys.stdlib_module_names:
         return None
     return f"here that is the core and what the extra installs: {', '.join(sorted(allowed))}"

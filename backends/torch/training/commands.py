@@ -1,6 +1,7 @@
 """The words of the command line: what can be asked for, and what is then done."""
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import MISSING
 from pathlib import Path
@@ -263,3 +264,56 @@ def predict(run: Run, files: Files, top: Top = "1", csv: AsCsv = False) -> None:
     write(rows, list(loaded.classes), Console(), as_csv=csv)
     if faults:
         raise PartlyDoneError(*faults)
+
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="Folder or config.json of a model of transformers, a downloaded id of the hub, a "
+        "model type of transformers such as resnet, or a name of timm such as resnet18. Nothing "
+        "is downloaded.",
+        metavar="MODEL",
+    ),
+]
+Pixels = Annotated[
+    str, _option("Height and width of the images; 0 is what the model says, or else 224.", "PIXELS")
+]
+Include = Annotated[
+    list[str] | None, _option("Convert this place alone; may come again, and have a *.", "NAME")
+]
+Exclude = Annotated[
+    list[str] | None, _option("Leave this place as it is; may come again, and have a *.", "NAME")
+]
+ConvertedOut = Annotated[
+    str | None,
+    _option("Save the converted network there; torch.load(..., weights_only=False)", "FILE"),
+]
+
+
+@app.command()
+def convert(
+    model: Model,
+    size: Pixels = "0",
+    include: Include = None,
+    exclude: Exclude = None,
+    out: ConvertedOut = None,
+) -> None:
+    """Show which strides of a network of transformers or timm can be learned; save it converted."""
+    one = OPTIONS["size"]
+    pixels = one.kind.check("--size", size, one.default)
+    target = _new_file(out)
+    from spectral_stride.torch.training.foreign import convert_network, find_network
+
+    found = find_network(model)
+    table = convert_network(found, pixels, include or [], exclude or [], target)
+    typer.echo(f"{type(found.net).__name__}, weights: {found.weights}\n{table}")
+    if target is not None:
+        typer.echo(f"Saved  {target}")
+
+
+def _new_file(out: str | None) -> Path | None:
+    """Refuse a file that is there already: nothing is written over."""
+    if out is not None and os.path.lexists(out):
+        allowed = "a new file in a folder that exists"
+        refuse("--out", f"{out!r}, which is there already", allowed, "name another one")
+    return None if out is None else Path(out)
