@@ -12,7 +12,8 @@ from rich.console import Console
 
 import spectral_stride
 from spectral_stride.torch.training.config import DIGITS, OPTIONS, RUN, has_effect
-from spectral_stride.torch.training.options import Integer, Option, flag_of
+from spectral_stride.torch.training.files import write_whole
+from spectral_stride.torch.training.options import Choice, Integer, Option, flag_of
 from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.refusal import PartlyDoneError, refuse
 from spectral_stride.torch.training.words import parse
@@ -266,6 +267,37 @@ def predict(run: Run, files: Files, top: Top = "1", csv: AsCsv = False) -> None:
         raise PartlyDoneError(*faults)
 
 
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="Of the file: ONNX, or a program of PyTorch's for torch.export.load.",
+        metavar="onnx|pt2",
+    ),
+]
+ExportedOut = Annotated[
+    str | None, _option("File to write; without it net.onnx or net.pt2 in the run.", "FILE")
+]
+
+
+@app.command()
+def export(run: Run, form: Format = "onnx", out: ExportedOut = None) -> None:
+    """Write a trained network as one file, with the names of its classes, and try the file."""
+    from spectral_stride.torch.training.export import FORMATS, INPUT, export_run
+
+    Choice(FORMATS).check("--format", form, "onnx")
+    target = _new_file(out or os.path.join(run, f"net.{form}"))
+    loaded = _loaded(run)
+    exported = export_run(loaded, form)
+    write_whole(target, exported.content)
+    shape = ", ".join(map(str, loaded.transform.sample_shape))
+    typer.echo(f"File        {target}")
+    typer.echo(f"Input       {INPUT}: float32 (batch, {shape})")
+    for name, names in zip(exported.outputs, loaded.classes.values(), strict=True):
+        typer.echo(f"Output      {name}: float32 (batch, {len(names)})")
+    typer.echo(f"Difference  {exported.difference:.1e} from the network, on samples of noise")
+
+
 Model = Annotated[
     str,
     typer.Argument(
@@ -301,7 +333,7 @@ def convert(
     """Show which strides of a network of transformers or timm can be learned; save it converted."""
     one = OPTIONS["size"]
     pixels = one.kind.check("--size", size, one.default)
-    target = _new_file(out)
+    target = None if out is None else _new_file(out)
     from spectral_stride.torch.training.foreign import convert_network, find_network
 
     found = find_network(model)
@@ -311,9 +343,9 @@ def convert(
         typer.echo(f"Saved  {target}")
 
 
-def _new_file(out: str | None) -> Path | None:
+def _new_file(out: str) -> Path:
     """Refuse a file that is there already: nothing is written over."""
-    if out is not None and os.path.lexists(out):
+    if os.path.lexists(out):
         allowed = "a new file in a folder that exists"
-        refuse("--out", f"{out!r}, which is there already", allowed, "name another one")
-    return None if out is None else Path(out)
+        refuse("--out", f"{out!r}, which is there already", allowed, "write --out with another one")
+    return Path(out)
