@@ -185,10 +185,10 @@ def _resampling_first(
     if conv.padding_mode != "zeros":
         sizes = tuple(size + sum(both) for size, both in zip(sizes, pads, strict=True))
         pads = (0, 0), (0, 0)
-    each = list(
-        zip(maps, map(Taps, kernel, dilation, [one for one, _ in pads], sizes), strict=True)
-    )
-    scale = math.prod([gain(plan.norm, *pair) for pair in zip(plan.sizes, plan.out_sizes)])
+    before = [one for one, _ in pads]
+    each = list(zip(maps, map(Taps, kernel, dilation, before, sizes), strict=True))
+    pairs = zip(plan.sizes, plan.out_sizes, strict=True)
+    scale = math.prod([gain(plan.norm, *pair) for pair in pairs])
     onto = [None if matrix is None else with_taps(matrix, taps) for matrix, taps in each]
     channels = conv.in_channels
     along: list[Along] = [

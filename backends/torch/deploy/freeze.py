@@ -89,8 +89,8 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
         remedy = "pass what the network is to be called on, a batch of one"
         raise ValueError(f"sample: got {got}; allowed: {allowed}; instead: {remedy}") from error
     for place in places:
-        (live,) = place.shared_resampling.live
-        if live.hard and set(place.shared_resampling.strides) == {1.0} and place not in extended:
+        layer: Any = place.shared_resampling
+        if layer.live[0].hard and set(layer.strides) == {1.0} and place not in extended:
             resampled_no_more(place)
     close(frozen)
     return frozen

@@ -1,6 +1,7 @@
 """The modules of a frozen network: what stands in for each layer, and what they refuse."""
 
 import copy
+import operator
 from functools import lru_cache
 from typing import Any, NoReturn, Self
 
@@ -10,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from spectral_stride import checks
 from spectral_stride.functional import resize_plan
+from spectral_stride.layer_settings import UpSettings
 from spectral_stride.torch.deploy.forms import form_of
 from spectral_stride.torch.functional import check_tensor
 from spectral_stride.torch.layers.conv_order import (
@@ -65,7 +67,8 @@ def _class_of_both(kind: type) -> Any:
 def _made(make: Any, arguments: tuple[Any, ...]) -> Any:
     """Make a network whose state is still to come."""
     network = make(*arguments)
-    network.__class__ = _class_of_both(type(network))
+    kind: Any = type(network)
+    network.__class__ = _class_of_both(kind)
     return network
 
 
@@ -78,7 +81,8 @@ def close(network: nn.Module) -> None:
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     if not isinstance(network, Frozen):
-        network.__class__ = _class_of_both(type(network))
+        kind: Any = type(network)
+        network.__class__ = _class_of_both(kind)
 
 
 class FrozenLayer(Frozen):
@@ -91,19 +95,20 @@ class FrozenLayer(Frozen):
     # In a tuple, in which it is no module of this one.
     live: tuple[Any, ...]
     forms: nn.ModuleList
+    met: list[tuple[Any, ...]]  # what each form is for
     _seen: SeenSizes
 
     def form(self, key: tuple[Any, ...], x: torch.Tensor, *arguments: Any) -> Any:
         """Find the form for what comes, or make it."""
-        for known, form in zip(self._keys, self.forms, strict=True):
+        for known, form in zip(self.met, self.forms, strict=True):
             if known == key:
                 return form
         if not self.live:
-            allowed = "; ".join(map(_text, self._keys)) or "nothing: the sample did not reach it"
+            allowed = "; ".join(map(_text, self.met)) or "nothing: the sample did not reach it"
             remedy = "resize the input, or freeze the network on a sample of this size"
             checks.refuse(ValueError, "x", _text(key), allowed, remedy)
         found = self.build(x, *arguments)
-        self._keys.append(key)
+        self.met.append(key)
         self.forms.append(found)
         return found
 
@@ -113,7 +118,7 @@ class FrozenLayer(Frozen):
 
     def extra_repr(self) -> str:
         """What may come."""
-        return "; ".join(map(_text, self._keys))
+        return "; ".join(map(_text, self.met))
 
 
 def _text(key: tuple[Any, ...]) -> str:
@@ -130,7 +135,8 @@ class FrozenStride(FrozenLayer):
 
     @property
     def _axes(self) -> tuple[int, ...]:
-        axes: tuple[int, ...] = vars(self).get("_settings", vars(self).get("settings")).axes
+        own: Any = vars(self)
+        axes: tuple[int, ...] = own.get("_settings", own.get("settings")).axes
         return axes
 
     def forward(self, x: torch.Tensor, conv: Convolution | None = None) -> torch.Tensor:
@@ -141,7 +147,7 @@ class FrozenStride(FrozenLayer):
             with checks.named(type(self).__name__):
                 check_convolution(conv)
             if not is_plain(conv):
-                y = self.resampled(conv(x))
+                y: torch.Tensor = self.resampled(conv(x))
                 self._seen.note(x, self._axes)
                 return y
         return self.resampled(x, conv)
@@ -150,7 +156,7 @@ class FrozenStride(FrozenLayer):
         """Resample ``x``, or its convolution by what was found to be a plain one at stride 1."""
         with checks.named(type(self).__name__):
             check_tensor(x)
-            sizes = tuple([x.shape[axis] for axis in self._axes])
+            sizes = _sizes(x, self._axes)
             form = self.form((sizes, *_geometry(conv)), x, conv)
         self._seen.note(x, self._axes)
         y: torch.Tensor = form(x, conv)
@@ -167,6 +173,11 @@ class FrozenStride(FrozenLayer):
     def effective_strides(self) -> torch.Tensor:
         """Return the strides that the layer had, one per axis."""
         return torch.tensor(self.strides)
+
+
+def _sizes(x: torch.Tensor, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Sizes along axes, as numbers: `torch.jit.trace` has tensors for them."""
+    return tuple([operator.index(x.shape[axis]) for axis in axes])
 
 
 def _geometry(conv: Convolution | None) -> tuple[str, ...]:
@@ -195,13 +206,15 @@ class FrozenStrideConv2d(FrozenStride):
 class FrozenUp(FrozenLayer):
     """What a `SpectralUp` becomes."""
 
+    settings: UpSettings
+
     def forward(self, y: torch.Tensor, like: nn.Module | torch.Tensor) -> torch.Tensor:
         """Resample ``y`` to the sizes that ``like`` saw, or to those of a tensor."""
         if is_symbol(y):
             return as_node(self, y, like)
         with checks.named(type(self).__name__):
             axes, sizes = SpectralUp._wanted(self, y, like)  # type: ignore[arg-type]
-            own = tuple([y.shape[axis] for axis in axes])
+            own = _sizes(y, axes)
             form = self.form((own, f"{'x'.join(map(str, sizes))} along {axes}"), y, axes, sizes)
         found: torch.Tensor = form(y)
         return found
@@ -222,7 +235,7 @@ STANDING_IN: dict[Any, type[FrozenLayer]] = {
 }
 
 
-def stand_in(layer: nn.Module) -> None:
+def stand_in(layer: Any) -> None:
     """Let a layer become what stands in for it: the same object, in all places that know it."""
     kind = next((one for one in STANDING_IN if isinstance(layer, one)), None)
     if kind is None:
@@ -238,7 +251,7 @@ def stand_in(layer: nn.Module) -> None:
     live.training = False
     layer._parameters = {name: one for name, one in layer._parameters.items() if name != "strides"}
     layer._modules = {"forms": nn.ModuleList()}
-    layer.live, layer._keys = (live,), []
+    layer.live, layer.met = (live,), []
     if isinstance(live, DiffStride):
         layer.strides = tuple(live.effective_strides().tolist())
     layer.__class__ = STANDING_IN[kind]

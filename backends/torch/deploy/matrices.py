@@ -73,7 +73,7 @@ def rolled(matrix: Matrix, taps: Taps) -> Rolled | None:
     window = matrix[0].flip(0).roll(1)
 
     def at(outputs: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        return window[(outputs[:, None] - inputs) % length]
+        return window[(outputs[:, None] - inputs) % length]  # type: ignore[no-any-return]
 
     starts = torch.arange(count) * ratio
     if not torch.allclose(at(starts, torch.arange(length)), matrix, rtol=0, atol=1e-12):

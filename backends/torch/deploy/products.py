@@ -98,7 +98,8 @@ class Product(nn.Module):
         """Multiply along the axes."""
         axis = self.axes[0]
         if len(self.axes) == 2:
-            return functional.linear(x.flatten(-2), self.matrix).unflatten(-1, self.sizes)
+            y = functional.linear(x.flatten(-2), self.matrix)
+            return y.reshape(*y.shape[:-1], *self.sizes)
         if axis == -1:
             return functional.linear(x, self.matrix)
         if axis == -2:

@@ -11,7 +11,7 @@ def is_symbol(x: Any) -> bool:
     return isinstance(x, fx.Proxy) and not torch.compiler.is_compiling()
 
 
-def as_node(layer: nn.Module, *arguments: Any) -> Any:
+def as_node(layer: nn.Module, *arguments: Any) -> torch.Tensor:
     """Call a layer as a leaf of the graph, with modules among the arguments by their names."""
     tracer: Any = arguments[0].tracer
     nodes = [
@@ -21,4 +21,6 @@ def as_node(layer: nn.Module, *arguments: Any) -> Any:
         for one in arguments
         if one is not None
     ]
-    return tracer.create_proxy("call_module", tracer.path_of_module(layer), tuple(nodes), {})
+    path = tracer.path_of_module(layer)
+    node: torch.Tensor = tracer.create_proxy("call_module", path, tuple(nodes), {})
+    return node

@@ -57,8 +57,9 @@ class Downsampling(nn.Module):
 
     def strides(self) -> torch.Tensor | tuple[float, float]:
         """Present strides: a differentiable tensor where they are learned, else two numbers."""
-        if hasattr(self.layer, "effective_strides"):
-            strides: torch.Tensor = self.layer.effective_strides()
+        layer: Any = self.layer
+        if hasattr(layer, "effective_strides"):
+            strides: torch.Tensor = layer.effective_strides()
             return strides
         return self.initial
 
