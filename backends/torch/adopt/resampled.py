@@ -8,6 +8,7 @@ from torch import nn
 
 from spectral_stride.torch.adopt.places import Operation
 from spectral_stride.torch.layers.diffstride import DiffStride
+from spectral_stride.torch.layers.symbolic import as_node, is_symbol
 
 
 class Resampled(nn.Module):
@@ -31,6 +32,8 @@ class Resampled(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the operation and resample what it returns."""
+        if is_symbol(x):
+            return as_node(self, x)
         operation, layer = self._operation, self._layer[0]
         x = operation.extended(x)
         if isinstance(self, nn.Conv2d) and operation.is_plain:
@@ -68,3 +71,11 @@ def resample_behind(operation: Operation, layer: DiffStride, owns: bool) -> None
     module._operation, module._layer = operation, (layer,)
     if owns:
         module.resampling = layer
+
+
+def resampled_no_more(place: Any) -> None:
+    """Let a place be its operation at stride 1 again."""
+    place._modules.pop("resampling", None)
+    kind = place._operation.kind
+    del place._operation, place._layer
+    place.__class__ = kind
