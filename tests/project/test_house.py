@@ -173,7 +173,7 @@ def adapter_complaint(path: PurePosixPath, name: str) -> str | None:
         return None if offers else room_complaint(room, rest.partition(".")[2])
     allowed = packages_of(adapter)
     if is_training:
-        allowed |= packages_of("train") | {"numpy"} | BROUGHT
+        allowed |= packages_of("train", "export") | {"numpy"} | BROUGHT
     if top in allowed or top in sys.stdlib_module_names:
         return None
     return f"here that is the core and what the extra installs: {', '.join(sorted(allowed))}"

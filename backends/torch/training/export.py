@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from spectral_stride.torch.deploy.freeze import freeze
 from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.trained import LoadedRun
 
@@ -72,9 +73,10 @@ def export_run(run: LoadedRun, form: str) -> ExportedRun:
     about = {name: json.dumps(words) for name, words in run.described().items()}
     try:
         with _quiet(), torch.no_grad():
+            samples = _noise(run, _WRITTEN_BY)
             program = torch.export.export(
-                run.net,
-                (_noise(run, _WRITTEN_BY),),
+                freeze(run.net, samples),
+                (samples,),
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             )
             content = (_as_onnx if form == "onnx" else _as_pt2)(program, outputs, about)
