@@ -2,11 +2,14 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from spectral_stride.__main__ import main
+from spectral_stride.torch import DiffStride
 from spectral_stride.torch.training import export, load_run
 from spectral_stride.torch.training.cli import WRONG_USAGE
 from spectral_stride.torch.training.export import export_run
@@ -19,8 +22,26 @@ from tests.training.test_trained import untrained_run
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("run")
     made.folder_of_images(root / "data", shape=(16, 16, 3))
-    folder, _, _ = untrained_run(root / "run", data=str(root / "data"), strides="2,1.5,2,1,1")
+    folder, _, _ = untrained_run(root / "run", data=str(root / "data"))
     return folder
+
+
+class Small(nn.Sequential):
+    """A network whose logits are those of one task."""
+
+    def forward(self, x):
+        return (super().forward(x),)
+
+
+@pytest.fixture
+def loaded(run, monkeypatch):
+    """The run, with a network that is smaller than any that can be trained."""
+    torch.manual_seed(0)
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    net = Small(nn.Conv2d(3, 4, 3), DiffStride(1.7), nn.ReLU(), *head).eval()
+    small = replace(load_run(run), net=net)
+    monkeypatch.setattr("spectral_stride.torch.training.trained.read_run", lambda folder: small)
+    return small
 
 
 def refusal(capsys, words):
@@ -30,7 +51,7 @@ def refusal(capsys, words):
     return line
 
 
-def test_a_program_of_pytorch_computes_the_same_and_knows_its_classes(run, tmp_path, capsys):
+def test_a_program_of_pytorch_is_the_same_and_knows_its_classes(run, loaded, tmp_path, capsys):
     out = tmp_path / "net.pt2"
     assert main(["export", str(run), "--format", "pt2", "--out", str(out)]) == 0
     shown = capsys.readouterr()
@@ -41,7 +62,6 @@ def test_a_program_of_pytorch_computes_the_same_and_knows_its_classes(run, tmp_p
     assert lines[2] == "Output      logits/label: float32 (batch, 2)"
     about = {"classes.json": "", "transform.json": ""}
     program = torch.export.load(io.BytesIO(out.read_bytes()), extra_files=about)
-    loaded = load_run(run)
     assert json.loads(about["classes.json"]) == {"label": ["ant", "bee"]}
     assert json.loads(about["transform.json"]) == loaded.transform.described()
     for count in (1, 3):
@@ -51,14 +71,13 @@ def test_a_program_of_pytorch_computes_the_same_and_knows_its_classes(run, tmp_p
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_onnx_computes_the_same_and_knows_its_classes(run, capsys):
+def test_onnx_is_the_same_and_knows_its_classes(run, loaded, capsys):
     pytest.importorskip("onnxscript", reason="ONNX is an extra: pip install '.[export]'")
     runtime = pytest.importorskip("onnxruntime", reason="ONNX is an extra: '.[export]'")
     assert main(["export", str(run)]) == 0
     assert capsys.readouterr().out.splitlines()[0] == f"File        {run / 'net.onnx'}"
     session = runtime.InferenceSession((run / "net.onnx").read_bytes())
     about = session.get_modelmeta().custom_metadata_map
-    loaded = load_run(run)
     assert json.loads(about["classes"]) == {"label": ["ant", "bee"]}
     assert json.loads(about["transform"]) == loaded.transform.described()
     x = torch.rand(3, 3, 16, 16)
@@ -87,9 +106,7 @@ def test_another_format_is_refused(run, capsys):
     assert "--format: got 'h5'; allowed: onnx, pt2" in refusal(capsys, [run, "--format", "h5"])
 
 
-def test_what_cannot_be_exported_or_computes_something_else_is_one_line(run, monkeypatch):
-    loaded = load_run(run)
-
+def test_what_cannot_be_exported_or_computes_something_else_is_one_line(loaded, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no such\noperation")
 
