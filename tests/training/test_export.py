@@ -62,6 +62,7 @@ def test_a_program_of_pytorch_is_the_same_and_knows_its_classes(run, loaded, tmp
     assert lines[2] == "Output      logits/label: float32 (batch, 2)"
     about = {"classes.json": "", "transform.json": ""}
     program = torch.export.load(io.BytesIO(out.read_bytes()), extra_files=about)
+    assert not any("strides" in name for name in program.state_dict)  # it is frozen
     assert json.loads(about["classes.json"]) == {"label": ["ant", "bee"]}
     assert json.loads(about["transform.json"]) == loaded.transform.described()
     for count in (1, 3):

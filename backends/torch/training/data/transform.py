@@ -82,8 +82,8 @@ class Transform:
             refuse("file", f"{name}, {error.wrong}", "the size of the run's", f"make it {side}")
         except BadFileError as error:
             refuse("file", f"{name}, {error.wrong}", error.allowed, error.remedy)
-        # Where all images are in memory, grey ones among those in colour have one channel so far.
-        return normalized(raw.expand(self.sample_shape), self.mean, self.std)
+        # A grey image among those in colour may have one channel so far: the mean gives it three.
+        return normalized(raw, self.mean, self.std)
 
     def _raw(self, sample: Any, rate: int | None) -> torch.Tensor:
         """Make a raw sample of what is in memory."""
