@@ -11,6 +11,7 @@ from rich.console import Console
 
 from benchmarks.speed import (
     convolution,
+    deployed,
     floor,
     growth,
     jitted,
@@ -51,6 +52,7 @@ BENCHMARKS = {
     "methods": Benchmark(methods, ("cpu", "cuda")),
     "growth": Benchmark(growth, ("cpu", "cuda"), _switch),
     "jitted": Benchmark(jitted, ("cpu",)),
+    "deployed": Benchmark(deployed, ()),
     "floor": Benchmark(floor, ("cuda",)),
 }
 

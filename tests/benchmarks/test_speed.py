@@ -14,6 +14,7 @@ import torch
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import (
     convolution,
+    deployed,
     floor,
     growth,
     jitted,
@@ -39,7 +40,7 @@ IMAGES = {
 SPECTRAL = {peers.OURS, peers.FIXED, peers.BY_FFT}
 SCIPY = "scipy.signal.resample"
 # Where rounding decides on which side of a ReLU's corner a number lies, gradients jump.
-NETWORK = {"network": 1e-3}
+NETWORK = {"deployed": 1e-5, "network": 1e-3}
 LIMITS = {"float32": 2e-6, "bfloat16": 2e-2}
 
 
@@ -100,6 +101,15 @@ EXPECTED = {
         {convolution.STRIDED, convolution.OURS, convolution.BOTH},
     ),
     "network": cases([network.TINY[0]], ["inside"], network.NETWORKS),
+    "deployed": cases(
+        [deployed.TINY],
+        ["inside"],
+        {
+            f"ResNet-18, {network}, {runtime}"
+            for network in (deployed.STRIDED, deployed.FROZEN)
+            for runtime in ("onnxruntime", "torch")
+        },
+    ),
     "jitted": cases(jitted.TINY, layer.RAMPS, {*SPECTRAL, jitted.PLAIN}),
     "floor": cases(
         floor.TINY,

@@ -33,6 +33,9 @@ ADAPTERS = {
 # These parts of array_api_compat import the framework that they wrap.
 FRAMEWORK_NAMESPACES = {"array_api_compat.cupy", "array_api_compat.dask", "array_api_compat.torch"}
 
+# Whose networks the training tool converts, where a user has them. No extra installs them.
+BROUGHT = {"timm", "transformers"}
+
 # Where the name to import is not the name to install.
 IMPORT_NAMES = {
     "cupy_cuda13x": "cupy",
@@ -120,10 +123,11 @@ def core_complaint(module: str, name: str) -> str | None:
 
 # What a room of the PyTorch adapter does not know, although it could: by the beginning of a name.
 UNKNOWN = {
-    "": ("models", "training"),
-    "adopt": ("models", "training"),
-    "layers": ("models", "training"),
-    "models": ("training",),
+    "": ("deploy", "models", "training"),
+    "adopt": ("deploy", "models", "training"),
+    "deploy": ("models", "training"),
+    "layers": ("adopt", "deploy", "models", "training"),
+    "models": ("deploy", "training"),
     "training.data": ("training.report", "training.sweep"),
     "training.sweep": (),
     "training.report": ("training.sweep",),
@@ -169,7 +173,7 @@ def adapter_complaint(path: PurePosixPath, name: str) -> str | None:
         return None if offers else room_complaint(room, rest.partition(".")[2])
     allowed = packages_of(adapter)
     if is_training:
-        allowed |= packages_of("train") | {"numpy"}
+        allowed |= packages_of("train", "export") | {"numpy"} | BROUGHT
     if top in allowed or top in sys.stdlib_module_names:
         return None
     return f"here that is the core and what the extra installs: {', '.join(sorted(allowed))}"
@@ -300,6 +304,8 @@ def test_core_modules_do_not_import_each_other_in_a_circle():
         ),
         ("backends/torch/layers/x.py", "import spectral_stride.torch.models.mel", "know models"),
         ("backends/torch/models/x.py", "import spectral_stride.torch.training.fit", "training"),
+        ("backends/torch/adopt/x.py", "from ..deploy import freeze", "not know deploy"),
+        ("backends/torch/deploy/x.py", "from ..models import mel", "not know models"),
         ("backends/torch/training/data/x.py", "from ..report import runs", "not know training.rep"),
         ("backends/torch/training/data/x.py", "from ..sweep import grid", "not know training.sw"),
         ("backends/torch/training/sweep/x.py", "from ..report import runs", "through fit alone"),

@@ -127,7 +127,18 @@ def test_the_metadata_asks_for_the_core_alone_and_offers_the_extras(metadata):
     requirements = [Requirement(line) for line in metadata.get_all("Requires-Dist")]
     needed = {line.name for line in requirements if "extra" not in str(line.marker)}
     assert needed == {"array-api-compat", "numpy"}
-    extras = {"cuda", "cupy", "dev", "jax", "test", "testing", "torch", "train", *ADAPTERS}
+    extras = {
+        "cuda",
+        "cupy",
+        "dev",
+        "export",
+        "jax",
+        "test",
+        "testing",
+        "torch",
+        "train",
+        *ADAPTERS,
+    }
     assert set(metadata.get_all("Provides-Extra")) == extras
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"

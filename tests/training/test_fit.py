@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 from rich.console import Console
 
 from spectral_stride import make_plan
+from spectral_stride.torch.training import load_run
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.data.digits import Digits
+from spectral_stride.torch.training.data.digits import FACTOR, STRONGEST, Digits
 from spectral_stride.torch.training.fit import run_job, train
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report.run_picture import draw
@@ -49,6 +51,7 @@ def test_all_files_are_there(finished):
     assert {path.name for path in folder.iterdir()} == {
         "config.json",
         "run.lock",
+        "samples.json",
         "summary.json",
         "strides.png",
         "diffstride",
@@ -163,6 +166,28 @@ def test_a_checkpoint_loads_into_a_new_network_with_the_same_accuracy(finished, 
     accuracy = (logits.argmax(dim=1) == labels[:, 0]).float().mean().item()
     (run,) = (run for run in summary["runs"] if run["downsampling"] == kind)
     assert accuracy == pytest.approx(run["test_accuracy"])
+
+
+@pytest.mark.parametrize("kind", ["", "strided"])
+def test_a_run_that_is_used_has_the_accuracy_of_its_summary(finished, kind):
+    """On files of the test samples, and those it names by their classes."""
+    folder, summary, _ = finished
+    run = load_run(folder / kind)
+    assert run.notes == ()
+    samples, labels = Digits(16, seed=0, limit=LIMIT).test_set.tensors
+    x = torch.stack([run.transform(picture(sample)) for sample in samples])
+    with torch.no_grad():
+        (logits,) = run.net(x)
+    named = [run.classes["digit"][place] for place in logits.argmax(dim=1)]
+    right = [name == str(label) for name, label in zip(named, labels[:, 0].tolist(), strict=True)]
+    accuracies = {one["downsampling"]: one["test_accuracy"] for one in summary["runs"]}
+    assert sum(right) / len(right) == pytest.approx(accuracies[kind or "diffstride"])
+
+
+def picture(sample):
+    """One of the digits as an image, of the size and the levels that it has in scikit-learn."""
+    pixels = sample[0, ::FACTOR, ::FACTOR].numpy() * 255 / STRONGEST
+    return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 
 
 @pytest.mark.parametrize(

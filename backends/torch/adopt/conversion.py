@@ -251,6 +251,9 @@ def _check(network: Any, include: Chosen, exclude: Chosen) -> None:
     if any(is_lazy(one) for one in chain(network.parameters(), network.buffers())):
         remedy = "call the network once first"
         checks.refuse(ValueError, "network", "lazy parameters", "parameters with values", remedy)
+    if any(getattr(module, "is_frozen", False) for module in network.modules()):
+        remedy = "convert the network that it was frozen from"
+        checks.refuse(ValueError, "network", "one that is frozen", "one that can learn", remedy)
     names = [place.name for place in places_in(network)]
     names += [one.name for one in enlargements_in(network)]
     for option, chosen in (("include", include), ("exclude", exclude)):

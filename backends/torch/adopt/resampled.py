@@ -1,5 +1,7 @@
 """What an operation with a stride becomes: the same module at stride 1, resampled behind itself."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -7,6 +9,7 @@ from spectral_stride.torch.adopt.places import Operation
 from spectral_stride.torch.adopt.standing_in import StandIn, stand_in
 from spectral_stride.torch.layers.diffstride import DiffStride
 from spectral_stride.torch.layers.seen_sizes import SeenSizes
+from spectral_stride.torch.layers.symbolic import as_node, is_symbol
 
 
 class Resampled(StandIn):
@@ -34,6 +37,8 @@ class Resampled(StandIn):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the operation and resample what it returns."""
+        if is_symbol(x):
+            return as_node(self, x)
         operation, layer = self._operation, self._layer[0]
         extended = operation.extended(x)
         y: torch.Tensor
@@ -61,3 +66,11 @@ def resample_behind(operation: Operation, layer: DiffStride, owns: bool) -> None
     module._seen, module._made = SeenSizes(), SeenSizes()
     if owns:
         module.resampling = layer
+
+
+def resampled_no_more(place: Any) -> None:
+    """Let a place be its operation at stride 1 again."""
+    place._modules.pop("resampling", None)
+    kind = place._operation.kind
+    del place._operation, place._layer, place._seen, place._made
+    place.__class__ = kind

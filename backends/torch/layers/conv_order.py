@@ -30,7 +30,7 @@ PADDINGS, PADDING_MODES = ("same", "valid"), ("zeros", "reflect", "replicate", "
 RESAMPLING, DILATED = 2.75, 2.45
 
 
-def _pads(conv: Convolution) -> tuple[tuple[int, int], tuple[int, int]]:
+def pads_of(conv: Convolution) -> tuple[tuple[int, int], tuple[int, int]]:
     """Samples that are padded before and after, of height and of width.
 
     As `nn.Conv2d` finds them when it is called: zeros by its attributes of then.
@@ -38,12 +38,12 @@ def _pads(conv: Convolution) -> tuple[tuple[int, int], tuple[int, int]]:
     if conv.padding_mode != "zeros":
         left, right, top, bottom = conv._reversed_padding_repeated_twice
         return (top, bottom), (left, right)
-    padding = (conv.padding,) * 2 if isinstance(conv.padding, str) else _pair(conv.padding)
-    height, width = map(_zeros, padding, conv.kernel_size, _pair(conv.dilation))
+    padding = (conv.padding,) * 2 if isinstance(conv.padding, str) else pair_of(conv.padding)
+    height, width = map(_zeros, padding, conv.kernel_size, pair_of(conv.dilation))
     return height, width
 
 
-def _pair(values: Sequence[int]) -> tuple[int, int]:
+def pair_of(values: Sequence[int]) -> tuple[int, int]:
     """Return the entries for height and for width; a single one is for both, as in PyTorch."""
     height, width = (*values, *values) if len(values) == 1 else values
     return int(height), int(width)  # a number of NumPy's has the range of its dtype
@@ -63,7 +63,7 @@ def convolved_shape(conv: Convolution, x: torch.Tensor) -> tuple[int, ...]:
     if x.ndim not in (3, 4) or x.shape[-3] != conv.in_channels:
         allowed = f"(N, {conv.in_channels}, H, W) or ({conv.in_channels}, H, W)"
         checks.refuse(ValueError, "x", f"shape {tuple(x.shape)}", allowed, "check the channels")
-    pads = _pads(conv)
+    pads = pads_of(conv)
     # A sample of the input is repeated, but for those of zeros and of an edge once at most.
     beyond = {"reflect": 1, "circular": 0}.get(conv.padding_mode)
     if beyond is not None:
@@ -76,7 +76,7 @@ def convolved_shape(conv: Convolution, x: torch.Tensor) -> tuple[int, ...]:
     sizes = [
         size + sum(both) - dilation * (kernel - 1)
         for size, both, dilation, kernel in zip(
-            x.shape[-2:], pads, _pair(conv.dilation), conv.kernel_size, strict=True
+            x.shape[-2:], pads, pair_of(conv.dilation), conv.kernel_size, strict=True
         )
     ]
     if min(sizes) < 1:
@@ -90,7 +90,7 @@ def resampled_convolution(
     conv: Convolution, x: torch.Tensor, strides: Strides, plan: Plan, *, may_wait: bool = False
 ) -> torch.Tensor:
     """Convolve and resample, in the cheaper order; ``may_wait`` as in `dispatch.resample`."""
-    pads = _pads(conv)
+    pads = pads_of(conv)
     if conv.padding_mode != "zeros":
         x = functional.pad(x, (*pads[1], *pads[0]), mode=conv.padding_mode)
         pads = (0, 0), (0, 0)
@@ -104,7 +104,7 @@ def resampled_convolution(
     taps = tuple(
         Taps(kernel, dilation, before, size)
         for kernel, dilation, (before, _), size in zip(
-            conv.kernel_size, _pair(conv.dilation), pads, x.shape[-2:], strict=True
+            conv.kernel_size, pair_of(conv.dilation), pads, x.shape[-2:], strict=True
         )
     )
     bias = conv.bias

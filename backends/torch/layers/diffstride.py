@@ -33,6 +33,7 @@ from spectral_stride.torch.layers.conv_order import (
 from spectral_stride.torch.layers.held_sizes import HeldSizes
 from spectral_stride.torch.layers.parameter import has_values, is_sharded, like, on_host
 from spectral_stride.torch.layers.seen_sizes import SeenSizes
+from spectral_stride.torch.layers.symbolic import as_node, is_symbol
 from spectral_stride.torch.map_cache import Strides
 
 
@@ -260,6 +261,8 @@ class DiffStride(HasStrideSettings, nn.Module):
         With a convolution at stride 1, which stays the caller's: resample ``conv(x)``, at about the
         price that the convolution has with a stride, as `DiffStrideConv2d` does.
         """
+        if is_symbol(x):
+            return as_node(self, x, None if conv is self else conv)
         if conv is not None and conv is not self:
             with checks.named(type(self).__name__):
                 check_convolution(conv)

@@ -9,6 +9,7 @@ from torch import nn
 from spectral_stride import checks
 from spectral_stride.functional import pool_plan
 from spectral_stride.layer_settings import HasPoolSettings, PoolSettings, popped
+from spectral_stride.plan import Plan
 from spectral_stride.torch.dispatch import crop
 from spectral_stride.torch.functional import check_tensor
 from spectral_stride.torch.layers.conv_order import (
@@ -19,6 +20,7 @@ from spectral_stride.torch.layers.conv_order import (
     resampled_convolution,
 )
 from spectral_stride.torch.layers.seen_sizes import SeenSizes
+from spectral_stride.torch.layers.symbolic import as_node, is_symbol
 
 
 class SpectralPool(HasPoolSettings, nn.Module):
@@ -103,6 +105,8 @@ class SpectralPool(HasPoolSettings, nn.Module):
         With a convolution at stride 1, which stays the caller's: resample ``conv(x)``, at about the
         price that the convolution has with a stride.
         """
+        if is_symbol(x):
+            return as_node(self, x, conv)
         settings, taken = self.settings, x
         with checks.named("SpectralPool"):
             if conv is not None:
@@ -110,18 +114,24 @@ class SpectralPool(HasPoolSettings, nn.Module):
         if conv is not None and not is_plain(conv):
             x, conv = conv(x), None
         with checks.named("SpectralPool"):
-            check_tensor(x)
-            shape = tuple(x.shape) if conv is None else convolved_shape(conv, x)
-            plan = pool_plan(
-                shape,
-                settings.sizes_of(shape),
-                axes=settings.axes,
-                norm=settings.norm,
-                method=settings.method,
-            )
+            _, plan = self._planned(x, conv)
             y = crop(x, plan) if conv is None else resampled_convolution(conv, x, None, plan)
             self._seen.note(taken, settings.axes)
             return y
+
+    def _planned(self, x: torch.Tensor, conv: Convolution | None) -> tuple[None, Plan]:
+        """Decide onto which sizes a call computes; there are no strides that learn."""
+        check_tensor(x)
+        settings, shape = self.settings, tuple(x.shape)
+        if conv is not None:
+            shape = convolved_shape(conv, x)
+        return None, pool_plan(
+            shape,
+            settings.sizes_of(shape),
+            axes=settings.axes,
+            norm=settings.norm,
+            method=settings.method,
+        )
 
     def extra_repr(self) -> str:
         """Strides or sizes, and every setting."""

@@ -9,6 +9,7 @@ from spectral_stride import checks
 from spectral_stride.layer_settings import HasUpSettings, UpSettings
 from spectral_stride.torch.functional import check_tensor, spectral_resize
 from spectral_stride.torch.layers.seen_sizes import SeenSizes
+from spectral_stride.torch.layers.symbolic import as_node, is_symbol
 
 
 class SpectralUp(HasUpSettings, nn.Module):
@@ -81,20 +82,26 @@ class SpectralUp(HasUpSettings, nn.Module):
 
     def forward(self, y: torch.Tensor, like: nn.Module | torch.Tensor) -> torch.Tensor:
         """Resample ``y`` to the sizes that ``like`` saw, or to those of a tensor."""
+        if is_symbol(y):
+            return as_node(self, y, like)
         settings = self.settings
         with checks.named("SpectralUp"):
-            check_tensor(y)
-            seen = getattr(like, "_seen", None)
-            if isinstance(seen, SeenSizes):
-                name = type(like).__name__
-                axes, sizes = settings.like_layer(y.ndim, name, *seen.last())
-            elif isinstance(like, torch.Tensor):
-                axes, sizes = settings.like_array(y.shape, like.shape)
-            else:
-                allowed = "a DiffStride, DiffStrideConv2d or SpectralPool, or a tensor"
-                remedy = "write up(y, like=down)"
-                checks.refuse(TypeError, "like", type(like).__name__, allowed, remedy)
+            axes, sizes = self._wanted(y, like)
             return spectral_resize(y, sizes, axes=axes, norm=settings.norm, method=settings.method)
+
+    def _wanted(
+        self, y: torch.Tensor, like: nn.Module | torch.Tensor
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Find the axes to resample and the sizes to go to."""
+        check_tensor(y)
+        seen = getattr(like, "_seen", None)
+        if isinstance(seen, SeenSizes):
+            return self.settings.like_layer(y.ndim, type(like).__name__, *seen.last())
+        if isinstance(like, torch.Tensor):
+            return self.settings.like_array(y.shape, like.shape)
+        allowed = "a DiffStride, DiffStrideConv2d or SpectralPool, or a tensor"
+        remedy = "write up(y, like=down)"
+        checks.refuse(TypeError, "like", type(like).__name__, allowed, remedy)
 
     def extra_repr(self) -> str:
         """Every setting."""

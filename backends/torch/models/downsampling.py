@@ -57,14 +57,16 @@ class Downsampling(nn.Module):
 
     def strides(self) -> torch.Tensor | tuple[float, float]:
         """Present strides: a differentiable tensor where they are learned, else two numbers."""
-        if isinstance(self.layer, DiffStride):
-            return self.layer.effective_strides()
+        layer: Any = self.layer
+        if hasattr(layer, "effective_strides"):
+            strides: torch.Tensor = layer.effective_strides()
+            return strides
         return self.initial
 
     def forward(self, x: torch.Tensor, operation: nn.Module) -> torch.Tensor:
         """Apply the operation and make its result smaller."""
-        fuses = isinstance(self.layer, DiffStride | SpectralPool)
-        if fuses and isinstance(operation, nn.Conv2d):
+        resamples = not isinstance(self.layer, nn.Identity)
+        if resamples and isinstance(operation, nn.Conv2d):
             y: torch.Tensor = self.layer(x, operation)
         else:
             y = self.layer(operation(x))

@@ -21,6 +21,7 @@ from spectral_stride.torch.training.results import MOST, whole
 
 # Characters of an error that PyTorch or Lightning words; some list every tensor of a network.
 _LONGEST_REASON = 300
+_START_ANEW = "copy it anew if it is a copy, or move it away: the training then starts anew"
 # Without which a training would go on as another one.
 _NEEDED = ("state_dict", "loops", "optimizer_states", "lr_schedulers", "pytorch-lightning_version")
 
@@ -48,8 +49,18 @@ class WholeCheckpoints(TorchCheckpointIO):
         return read_checkpoint(Path(path))
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(
+    path: Path, option: str = "--resume", remedy: str = _START_ANEW
+) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
+
+    Parameters
+    ----------
+    path : Path
+    option : str, optional
+        What the user has named it by.
+    remedy : str, optional
+        What to do about a file that is none.
 
     Raises
     ------
@@ -66,12 +77,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         for count in ("epoch", "global_step"):
             whole(checkpoint[count], count, 0, MOST)
     except UnreadableError as error:
-        _refuse(path, str(error))
+        _refuse(path, str(error), option, remedy)
     except pickle.UnpicklingError:
         # PyTorch's own words advise to run what is in the file.
-        _refuse(path, "no tensors and plain values")
+        _refuse(path, "no tensors and plain values", option, remedy)
     except Exception as error:  # what a broken archive raises has no common kind
-        _refuse(path, _reason(error))
+        _refuse(path, _reason(error), option, remedy)
     return checkpoint
 
 
@@ -146,7 +157,8 @@ def _reason(error: Exception) -> str:
     return short if isinstance(error, KeyError) else f"{type(error).__name__}: {short}"
 
 
-def _refuse(path: Path, reason: str) -> NoReturn:
+def _refuse(
+    path: Path, reason: str, option: str = "--resume", remedy: str = _START_ANEW
+) -> NoReturn:
     allowed = "a whole checkpoint of this training"
-    remedy = "copy it anew if it is a copy, or move it away: the training then starts anew"
-    refuse("--resume", f"{str(path)!r} ({reason})", allowed, remedy)
+    refuse(option, f"{str(path)!r} ({reason})", allowed, remedy)

@@ -18,6 +18,7 @@ from spectral_stride.torch.models.constants import Constants
 from spectral_stride.torch.param_groups import param_groups
 from spectral_stride.torch.training.augment import cropped, flipped, mixed, shifted
 from spectral_stride.torch.training.config import Config
+from spectral_stride.torch.training.data.samples import normalized
 from spectral_stride.torch.training.networks import build_model, layer_name
 from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.refusal import RefusedError
@@ -255,7 +256,7 @@ class Classifier(Constants, lightning.LightningModule):
     def _normalized(self, x: torch.Tensor) -> torch.Tensor:
         if self.mean.device != x.device:
             self.settle_constants(x.device)
-        x = (x.float() - self.mean) / self.std
+        x = normalized(x, self.mean, self.std)
         if self.recipe.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         return x

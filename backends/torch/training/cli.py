@@ -6,7 +6,12 @@ from collections.abc import Sequence
 import typer
 
 from spectral_stride.torch.training.commands import app
-from spectral_stride.torch.training.refusal import Refusals, RefusedError, refuse_unreadable
+from spectral_stride.torch.training.refusal import (
+    PartlyDoneError,
+    Refusals,
+    RefusedError,
+    refuse_unreadable,
+)
 
 NAME = "spectral-stride"
 
@@ -38,6 +43,8 @@ def run(words: Sequence[str] | None) -> int:
         )
     except typer.TyperException as error:
         return _fail(WRONG_USAGE, error.format_message())
+    except PartlyDoneError as error:
+        return _fail(FAILED, *error.args)
     except RefusedError as error:
         return _fail(WRONG_USAGE, *error.args)
     except OSError as error:

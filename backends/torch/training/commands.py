@@ -1,22 +1,29 @@
 """The words of the command line: what can be asked for, and what is then done."""
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 import spectral_stride
 from spectral_stride.torch.training.config import DIGITS, OPTIONS, RUN, has_effect
-from spectral_stride.torch.training.options import Option, flag_of
+from spectral_stride.torch.training.files import write_whole
+from spectral_stride.torch.training.options import Choice, Integer, Option, flag_of
 from spectral_stride.torch.training.recipes import RECIPES
-from spectral_stride.torch.training.refusal import refuse
+from spectral_stride.torch.training.refusal import PartlyDoneError, refuse
 from spectral_stride.torch.training.words import parse
 
-app = typer.Typer(add_completion=False, help="Train networks that learn their strides.")
+if TYPE_CHECKING:
+    from spectral_stride.torch.training.trained import LoadedRun
+
+app = typer.Typer(
+    add_completion=False, help="Train networks that learn their strides, and use them."
+)
 
 
 def _option(help_text: str, metavar: str, panel: str | None = None) -> Any:
@@ -211,3 +218,134 @@ def report(runs: Runs, out: ReportOut = "report") -> None:
     markdown, html = write_report([Path(run) for run in runs], Path(out))
     typer.echo(f"Markdown  {markdown}")
     typer.echo(f"HTML      {html}")
+
+
+Run = Annotated[
+    str,
+    typer.Argument(help="Folder of a run, or of one of the trainings in it.", metavar="RUN"),
+]
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        help="Images or recordings, as the run was trained on; or folders, for all such files in "
+        "them.",
+        metavar="FILES...",
+    ),
+]
+Top = Annotated[str, _option("Classes to show of each file, the likeliest first.", "N")]
+AsCsv = Annotated[
+    bool,
+    typer.Option("--csv", help="Print CSV; without it a table, and CSV where is no terminal."),
+]
+
+
+def _loaded(folder: str) -> "LoadedRun":
+    """Load a run, and say on the side what is not known of it."""
+    from spectral_stride.torch.training.trained import read_run
+
+    run = read_run(Path(folder))
+    for note in run.notes:
+        typer.echo(note, err=True)
+    return run
+
+
+@app.command()
+def predict(run: Run, files: Files, top: Top = "1", csv: AsCsv = False) -> None:
+    """Name the classes of images or recordings by a trained network.
+
+    A file that cannot be read is named at the end, and the others are predicted all the same.
+    """
+    count = Integer(1).check("--top", top, 1)
+    # Only now: PyTorch and Lightning take seconds to import.
+    from spectral_stride.torch.training.predict import predict_files, write
+
+    faults: list[str] = []
+    loaded = _loaded(run)
+    rows = predict_files(loaded, files, count, faults.append)
+    write(rows, list(loaded.classes), Console(), as_csv=csv)
+    if faults:
+        raise PartlyDoneError(*faults)
+
+
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="Of the file: ONNX, or a program of PyTorch's for torch.export.load.",
+        metavar="onnx|pt2",
+    ),
+]
+ExportedOut = Annotated[
+    str | None, _option("File to write; without it net.onnx or net.pt2 in the run.", "FILE")
+]
+
+
+@app.command()
+def export(run: Run, form: Format = "onnx", out: ExportedOut = None) -> None:
+    """Write a trained network as one file, with the names of its classes, and try the file."""
+    from spectral_stride.torch.training.export import FORMATS, INPUT, export_run
+
+    Choice(FORMATS).check("--format", form, "onnx")
+    target = _new_file(out or os.path.join(run, f"net.{form}"))
+    loaded = _loaded(run)
+    exported = export_run(loaded, form)
+    write_whole(target, exported.content)
+    shape = ", ".join(map(str, loaded.transform.sample_shape))
+    typer.echo(f"File        {target}")
+    typer.echo(f"Input       {INPUT}: float32 (batch, {shape})")
+    for name, names in zip(exported.outputs, loaded.classes.values(), strict=True):
+        typer.echo(f"Output      {name}: float32 (batch, {len(names)})")
+    typer.echo(f"Difference  {exported.difference:.1e} from the network, on samples of noise")
+
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="Folder or config.json of a model of transformers, a downloaded id of the hub, a "
+        "model type of transformers such as resnet, or a name of timm such as resnet18. Nothing "
+        "is downloaded.",
+        metavar="MODEL",
+    ),
+]
+Pixels = Annotated[
+    str, _option("Height and width of the images; 0 is what the model says, or else 224.", "PIXELS")
+]
+Include = Annotated[
+    list[str] | None, _option("Convert this place alone; may come again, and have a *.", "NAME")
+]
+Exclude = Annotated[
+    list[str] | None, _option("Leave this place as it is; may come again, and have a *.", "NAME")
+]
+ConvertedOut = Annotated[
+    str | None,
+    _option("Save the converted network there; torch.load(..., weights_only=False)", "FILE"),
+]
+
+
+@app.command()
+def convert(
+    model: Model,
+    size: Pixels = "0",
+    include: Include = None,
+    exclude: Exclude = None,
+    out: ConvertedOut = None,
+) -> None:
+    """Show which strides of a network of transformers or timm can be learned; save it converted."""
+    one = OPTIONS["size"]
+    pixels = one.kind.check("--size", size, one.default)
+    target = None if out is None else _new_file(out)
+    from spectral_stride.torch.training.foreign import convert_network, find_network
+
+    found = find_network(model)
+    table = convert_network(found, pixels, include or [], exclude or [], target)
+    typer.echo(f"{type(found.net).__name__}, weights: {found.weights}\n{table}")
+    if target is not None:
+        typer.echo(f"Saved  {target}")
+
+
+def _new_file(out: str) -> Path:
+    """Refuse a file that is there already: nothing is written over."""
+    if os.path.lexists(out):
+        allowed = "a new file in a folder that exists"
+        refuse("--out", f"{out!r}, which is there already", allowed, "write --out with another one")
+    return Path(out)

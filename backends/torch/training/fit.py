@@ -55,6 +55,7 @@ from spectral_stride.torch.training.run_folder import (
     make_folder,
     write_config,
 )
+from spectral_stride.torch.training.trained import write_samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +273,8 @@ def train(
     ]
     results = []
     data = make_data(config)
+    if is_first_process():
+        write_samples(folder, data)
     for note in data.notes:
         tell(note)
     idle = [name for name, one in OPTIONS.items() if one.only == IMAGES and getattr(config, name)]

@@ -19,6 +19,10 @@ class RefusedError(ValueError):
         return "\n".join(self.args)
 
 
+class PartlyDoneError(RefusedError):
+    """What of a list could not be worked with, a line for each, where all else has been done."""
+
+
 def refuse(option: str, got: object, allowed: str, remedy: str) -> NoReturn:
     """Raise `RefusedError` with the message "option: got ...; allowed: ...; instead: ..."."""
     checks.refuse(RefusedError, option, got, allowed, remedy)

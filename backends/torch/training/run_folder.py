@@ -37,6 +37,7 @@ from spectral_stride.torch.training.words import complete, parse
 
 RUNS = Path("runs")
 CONFIG = "config.json"
+SAMPLES = "samples.json"
 SUMMARY = "summary.json"
 PICTURE = "strides.png"
 METRICS = "metrics.csv"
@@ -233,7 +234,7 @@ def resumed(folder: str) -> Config:
 
 def discard(folder: Path) -> None:
     """Leave the folder of a run that was refused as `make_folder` found it."""
-    own = (CONFIG, LOCK)
+    own = (CONFIG, SAMPLES, LOCK)
     if not any(path.is_file() for path in folder.rglob("*") if path.name not in own):
         for name in own:
             (folder / name).unlink(missing_ok=True)

@@ -19,6 +19,7 @@ def test_class_names_in_another_order_are_brought_together_by_name(tmp_path):
     test = test.cast_column("label", datasets.Value("int64")).cast_column("label", other)
     name = write(tmp_path / "x", train=train, validation=test.select([0, 1, 3]), test=train)
     data = open_data(name, 2, 0, test_split="validation")
+    assert data.classes == {"label": ["cat", "dog"]}
     assert data.train_set.tensors[1].ravel().tolist() == [0, 1, 0, 1, 0, 1]
     assert data.test_set.tensors[1].ravel().tolist() == [0, 1, 1]
     assert torch.equal(open_data(name, 2, 0).test_set.tensors[1], data.train_set.tensors[1])

@@ -193,6 +193,21 @@ def class_names(source: str, table: Any, columns: Sequence[str]) -> dict[str, li
     return names
 
 
+def classes_in_words(table: Any, names: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
+    """Write the classes of `class_names` as a reader would: by their names, where they have any."""
+    return {
+        column: [_in_words(table.features[column], value) for value in values]
+        for column, values in names.items()
+    }
+
+
+def _in_words(feature: Any, value: Any) -> str:
+    """Write one class; a whole number among empty cells came as 3.0."""
+    if hasattr(feature, "int2str"):
+        return str(feature.int2str(value))
+    return str(int(value) if isinstance(value, float) else value)
+
+
 def encode(table: Any, names: Mapping[str, Sequence[Any]]) -> NDArray[np.int64]:
     """Return class numbers of shape (rows, tasks); -1 for a label that is missing or unknown."""
     numbers = [

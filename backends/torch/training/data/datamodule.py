@@ -1,6 +1,8 @@
 """What a training run asks of a data set: samples, labels, and the batches they come in."""
 
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol
 
 import lightning
 import torch
@@ -15,6 +17,27 @@ from torch.utils.data import (
 )
 
 Batches = DataLoader[tuple[torch.Tensor, ...]]
+
+
+class SampleReader(Protocol):
+    """Makes one raw sample of a file, or of what is decoded already.
+
+    Attributes
+    ----------
+    KIND : {"image", "recording", "digit"}
+        What it reads.
+    KEPT : tuple of str
+        Its attributes that decide on a sample, besides the sample's shape.
+    """
+
+    KIND: ClassVar[str]
+    KEPT: ClassVar[tuple[str, ...]]
+
+    def __call__(self, content: bytes) -> torch.Tensor:
+        """Read the bytes of one file."""
+
+    def take(self, *decoded: Any) -> torch.Tensor:
+        """Make the sample of an image, or of a wave and its rate."""
 
 
 class TrainingData(lightning.LightningDataModule):
@@ -35,8 +58,13 @@ class TrainingData(lightning.LightningDataModule):
         (channels, height, width) of images, (samples,) of audio.
     sample_rate : int or None
         Of audio, in Hz.
-    tasks : dict of str to int
-        Name of each task and its number of classes, in the order of the labels.
+    classes : dict of str to list of str
+        Name of each task and of its classes, in the order of the labels and of their numbers.
+    reader : SampleReader
+        Makes of a file's bytes what it made of those in the test set.
+    origin : dict of str to str
+        Where samples came from in the source: the column under "input", and the split of either
+        part under "train" and "test". Empty for what is built in.
     band_limit : float or None
         Highest frequency in the samples, in cycles per sample's extent, where one is known.
     mean, std : Tensor
@@ -61,7 +89,8 @@ class TrainingData(lightning.LightningDataModule):
     """
 
     sample_shape: tuple[int, ...]
-    tasks: dict[str, int]
+    classes: dict[str, list[str]]
+    reader: "SampleReader"
     mean: torch.Tensor
     std: torch.Tensor
     # A data set need not have a length for PyTorch; these have.
@@ -69,6 +98,7 @@ class TrainingData(lightning.LightningDataModule):
     test_set: Any
     sample_rate: int | None = None
     band_limit: float | None = None
+    origin: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
     workers: int = 0
 
@@ -76,6 +106,11 @@ class TrainingData(lightning.LightningDataModule):
         super().__init__()
         self.batch_size = batch_size
         self.seed = seed
+
+    @property
+    def tasks(self) -> dict[str, int]:
+        """Name of each task and its number of classes, in the order of the labels."""
+        return {task: len(names) for task, names in self.classes.items()}
 
     def keep_on(self, device: torch.device | str) -> None:
         """Move what is in memory to a device, so that batches are put together there."""

@@ -1,22 +1,27 @@
 """The digits, which need no file."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.signal import resample
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.utils.data import TensorDataset
 
 from spectral_stride.torch.training.data.datamodule import TrainingData
+from spectral_stride.torch.training.data.images import LEVELS, ImageReader, open_image
 from spectral_stride.torch.training.data.samples import check_limit, spread
 
 # How much larger the digits are made: their highest frequency is then an eighth of the sampling
 # rate. A stride of four loses nothing but half of what is exactly there, in bin 4 of 32: an even
 # number of samples, here 8, shows a wave in its last bin at half its height.
 FACTOR = 4
+# Pixels along a side, before that, and the level of the strongest stroke.
+SIDE, STRONGEST = 8, 16
 # Learning from a quarter is hard enough to tell networks apart, and what is left is a large test.
 TEST_SHARE = 0.75
 
@@ -39,6 +44,27 @@ def enlarge(images: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
     tall = resample(images, factor * height, axis=1)
     wide: NDArray[np.float64] = resample(tall, factor * width, axis=2)
     return wide
+
+
+@dataclass
+class DigitReader:
+    """Makes a float32 tensor (1, 32, 32) of an image file with one digit, light strokes on dark.
+
+    It is brought to the 8 x 8 pixels and 17 levels of the digits, and enlarged as they are.
+    """
+
+    KIND: ClassVar[str] = "digit"
+    KEPT: ClassVar[tuple[str, ...]] = ()
+
+    def __call__(self, content: bytes) -> torch.Tensor:
+        """Read one image; see `images.ImageReader`."""
+        return self.take(open_image(content))
+
+    def take(self, image: Image.Image) -> torch.Tensor:
+        """Make a sample of one decoded image."""
+        pixels = ImageReader(SIDE, background="black").take(image)
+        levels = (pixels.double().mean(dim=0) * STRONGEST / (LEVELS - 1)).round()
+        return torch.from_numpy(enlarge(levels[None].numpy(), FACTOR).astype(np.float32))
 
 
 class Digits(TrainingData):
@@ -64,7 +90,6 @@ class Digits(TrainingData):
     def __init__(self, batch_size: int, seed: int, limit: int | None = None) -> None:
         super().__init__(batch_size, seed)
         digits: Any = load_digits()
-        size = digits.images.shape[1]
         images = enlarge(digits.images, FACTOR)
         train, test = train_test_split(
             np.arange(len(images)), test_size=TEST_SHARE, stratify=digits.target, random_state=0
@@ -75,9 +100,10 @@ class Digits(TrainingData):
             labels = digits.target[chosen].astype(np.int64)[:, np.newaxis]
             return TensorDataset(torch.from_numpy(pixels), torch.from_numpy(labels))
 
-        self.sample_shape = (1, FACTOR * size, FACTOR * size)
-        self.tasks = {"digit": len(digits.target_names)}
-        self.band_limit = size / 2
+        self.sample_shape = (1, FACTOR * SIDE, FACTOR * SIDE)
+        self.classes = {"digit": [str(name) for name in digits.target_names]}
+        self.reader = DigitReader()
+        self.band_limit = SIDE / 2
         self.mean = torch.full((1, 1, 1), images[train].mean(), dtype=torch.float32)
         self.std = torch.full((1, 1, 1), images[train].std(), dtype=torch.float32)
         self.train_set = samples(train[spread(len(train), limit)])

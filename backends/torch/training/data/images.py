@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from io import BytesIO
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from spectral_stride.torch.training.data.samples import (
     decode_one,
     in_memory,
     labelled,
+    origin,
     workers,
 )
 from spectral_stride.torch.training.refusal import refuse
@@ -57,6 +59,9 @@ class ImageReader:
         Whether an image has been read that shows a background.
     """
 
+    KIND: ClassVar[str] = "image"
+    KEPT: ClassVar[tuple[str, ...]] = ("size", "channels", "background")
+
     size: int | None = None
     shape: tuple[int, int] | None = None
     like: str = ""
@@ -73,7 +78,10 @@ class ImageReader:
         BadFileError
             For a file that is no whole image, or not of the kind or size that is asked for.
         """
-        image = _open(content)
+        return self.take(open_image(content))
+
+    def take(self, image: Image.Image) -> torch.Tensor:
+        """Make a sample of one decoded image; see `__call__`."""
         if image.mode not in GREY | COLOUR or (image.mode == "I" and image.format != "PPM"):
             wrong = f"whose pixels have 32 bits, with no white stated (Pillow's mode {image.mode})"
             allowed = "8 or 16 bits for each channel"
@@ -112,7 +120,7 @@ class ImageReader:
         return Image.alpha_composite(Image.new("RGBA", whole.size, self.background), whole)
 
 
-def _open(content: bytes) -> Image.Image:
+def open_image(content: bytes) -> Image.Image:
     """Decode a file, and turn it the way its camera was held."""
     allowed = "whole image files that Pillow reads"
     try:
@@ -191,7 +199,7 @@ class Images(TrainingData):
     limit : int, optional
         Use at most so many images of either part, evenly spread; for trials.
     train, test : RawSamples
-    tasks : dict of str to int
+    classes : dict of str to list of str
     size : int, optional
         Resize the shorter side to this and crop the centre; needed where sizes differ, and where
         images do not fit in memory.
@@ -215,7 +223,7 @@ class Images(TrainingData):
         *,
         train: RawSamples,
         test: RawSamples,
-        tasks: dict[str, int],
+        classes: dict[str, list[str]],
         size: int | None = None,
         background: str | None = "white",
         memory: int = MEMORY,
@@ -223,11 +231,12 @@ class Images(TrainingData):
     ) -> None:
         super().__init__(batch_size, seed)
         train, test = train.spread(limit), test.spread(limit)
-        check_limit(limit, train.labels, tasks)
-        self.tasks = tasks
+        check_limit(limit, train.labels, classes)
+        self.classes, self.origin = classes, origin(train, test)
         height, width = decode_one(train, 0, ImageReader(size), test).shape[1:]
         count = len(train) + len(test)
         reader = ImageReader(size, (height, width), train.name(0), background=background)
+        self.reader = reader
         if RGB * height * width * count <= memory:
             channels = self._load(train, test, reader)
         elif size is None:
@@ -260,6 +269,7 @@ class Images(TrainingData):
         decoded = in_memory([train, test], reader, shape, torch.uint8)
         channels = 1 if reader.modes <= GREY else RGB
         if channels == 1:
+            reader.channels = channels
             decoded = [images[:, :1].clone() for images in decoded]
         step = -(-decoded[0].numel() // COUNTED)
         self.mean, self.std = mean_and_std(decoded[0][::step])

@@ -102,7 +102,7 @@ def open_data(
     given: dict[str, Any] = {
         "train": chosen.train,
         "test": chosen.test,
-        "tasks": chosen.tasks,
+        "classes": chosen.classes,
         "memory": memory,
         "notes": notes + chosen.notes,
     }

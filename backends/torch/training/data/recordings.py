@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import SEEK_SET, BytesIO
+from typing import ClassVar
 
 import numpy as np
 import soundfile
@@ -20,6 +21,7 @@ from spectral_stride.torch.training.data.samples import (
     decode_one,
     in_memory,
     labelled,
+    origin,
     workers,
 )
 
@@ -73,6 +75,9 @@ class AudioReader:
         Lengths, in seconds, of recordings that were too long.
     """
 
+    KIND: ClassVar[str] = "recording"
+    KEPT: ClassVar[tuple[str, ...]] = ("rate",)
+
     rate: int
     samples: int
     like: str
@@ -86,7 +91,10 @@ class AudioReader:
         BadFileError
             For a file that is no whole recording, or has another sample rate.
         """
-        wave, rate = _read(content)
+        return self.take(*_read(content))
+
+    def take(self, wave: NDArray[np.float32], rate: int) -> torch.Tensor:
+        """Make a sample of one channel and its rate; see `__call__`."""
         if rate != self.rate:
             wrong = f"with {rate} samples a second, while {self.like} has {self.rate}"
             raise BadFileError(wrong, "one sample rate", "resample the recordings to one rate")
@@ -189,7 +197,7 @@ class Audio(TrainingData):
     limit : int, optional
         Use at most so many recordings of either part, evenly spread; for trials.
     train, test : RawSamples
-    tasks : dict of str to int
+    classes : dict of str to list of str
     seconds : float, optional
         Length to which recordings are cut, or filled with zeros, evenly at both ends.
     memory : int, optional
@@ -211,19 +219,19 @@ class Audio(TrainingData):
         *,
         train: RawSamples,
         test: RawSamples,
-        tasks: dict[str, int],
+        classes: dict[str, list[str]],
         seconds: float = SECONDS,
         memory: int = MEMORY,
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(batch_size, seed)
         train, test = train.spread(limit), test.spread(limit)
-        check_limit(limit, train.labels, tasks)
+        check_limit(limit, train.labels, classes)
         rate = decode_one(train, 0, lambda content: torch.tensor(_read(content)[1]), test)
         self.sample_rate = int(rate)
         samples = max(1, round(seconds * self.sample_rate))
-        reader = AudioReader(self.sample_rate, samples, train.name(0))
-        self.tasks = tasks
+        self.reader = reader = AudioReader(self.sample_rate, samples, train.name(0))
+        self.classes, self.origin = classes, origin(train, test)
         self.sample_shape = (samples,)
         self.mean, self.std = torch.zeros(1), torch.ones(1)
         total = looked_at = len(train) + len(test)

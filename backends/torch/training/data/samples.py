@@ -40,6 +40,11 @@ MEMORY = 2 * 2**30
 MOST_WORKERS = 8
 
 
+def normalized(x: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """Bring raw samples to what a network takes: mean 0 and deviation 1 over the training part."""
+    return (x.float() - mean) / std
+
+
 def spread(total: int, count: int | None) -> NDArray[np.int64]:
     """Choose at most ``count`` of so many places, evenly spread; None is all.
 
@@ -161,6 +166,11 @@ class RawSamples:
             allowed = f"a file in every row of column {self.column!r}"
             raise BadFileError("which is empty", allowed, "leave it out")
         return bytes(content)
+
+
+def origin(train: RawSamples, test: RawSamples) -> dict[str, str]:
+    """Name the column of the samples, and the split that either part was taken from."""
+    return {"input": train.column, "train": train.split, "test": test.split}
 
 
 class BadFileError(Exception):

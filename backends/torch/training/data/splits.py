@@ -12,6 +12,7 @@ from sklearn.model_selection import train_test_split
 
 from spectral_stride.torch.training.data.columns import (
     class_names,
+    classes_in_words,
     encode,
     find_input,
     find_labels,
@@ -40,8 +41,8 @@ class Splits:
     train, test : RawSamples
     kind : str
         "image" or "audio".
-    tasks : dict of str to int
-        Classes of each column of labels.
+    classes : dict of str to list of str
+        Names of the classes of each column of labels, in the order of their numbers.
     notes : tuple of str
         What a user should know of the choice.
     """
@@ -49,7 +50,7 @@ class Splits:
     train: RawSamples
     test: RawSamples
     kind: str
-    tasks: dict[str, int]
+    classes: dict[str, list[str]]
     notes: tuple[str, ...]
 
 
@@ -83,7 +84,7 @@ def choose_splits(
     table = _filled(source, train_name, tables)
     column, kind = find_input(source, table, input_column)
     names = class_names(source, table, find_labels(source, table, labels, column))
-    tasks = {task: len(classes) for task, classes in names.items()}
+    classes = classes_in_words(table, names)
 
     def samples(split: str) -> RawSamples:
         one = _filled(source, split, tables)
@@ -114,10 +115,10 @@ def choose_splits(
         unused = [other for other in tables if other not in (train_name, name, *hidden)]
         if unused:
             notes.append(f"Not used: split {', '.join(unused)}.")
-        return Splits(train, test, kind, tasks, tuple(notes))
+        return Splits(train, test, kind, classes, tuple(notes))
     train, test = _fifth(train, names)
     notes.append("No split for the test: a fixed fifth of the training rows is kept for it.")
-    return Splits(train, test, kind, tasks, tuple(notes))
+    return Splits(train, test, kind, classes, tuple(notes))
 
 
 def _train_name(source: str, tables: Mapping[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""The way out: networks whose strides are constants."""

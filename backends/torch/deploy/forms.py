@@ -1,0 +1,228 @@
+"""What a frozen place computes: the forms that come to the same numbers, and which costs least."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from spectral_stride.dft import gain
+from spectral_stride.fast.taps import Taps
+from spectral_stride.plan import Plan
+from spectral_stride.torch.deploy.matrices import Matrix, Rolled, of_axes, rolled, with_taps
+from spectral_stride.torch.deploy.products import CALL, MOVED, Along, built, cheapest
+from spectral_stride.torch.layers.conv_order import Convolution, pads_of, pair_of
+
+# What a multiply-accumulate costs in a convolution of each channel by itself, in those of a large
+# product, and what it costs a convolution to write a number and to read one. See `products`.
+DEPTHWISE, WRITTEN, READ = 3.0, 16.0, 30.0
+
+
+class Resample(nn.Module):
+    """Products along axes; nothing where every size stays."""
+
+    def __init__(self, products: nn.Sequential) -> None:
+        super().__init__()
+        self.products = products
+
+    def forward(self, x: torch.Tensor, conv: Convolution | None = None) -> torch.Tensor:
+        """Resample what the convolution makes of x at stride 1, if there is one."""
+        y: torch.Tensor = self.products(x if conv is None else _convolved(conv, x))
+        return y
+
+
+def _convolved(conv: Convolution, x: torch.Tensor) -> torch.Tensor:
+    """Convolve at stride 1, as nn.Conv2d does."""
+    x, padding = _padded(conv, x, pads_of(conv))
+    return functional.conv2d(x, conv.weight, conv.bias, 1, padding, conv.dilation, conv.groups)
+
+
+def _padded(
+    conv: Convolution, x: torch.Tensor, pads: Sequence[tuple[int, int]]
+) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Pad as far as a convolution cannot do it itself, and say what is left to it."""
+    (top, bottom), (left, right) = pads
+    if conv.padding_mode != "zeros":
+        return functional.pad(x, (left, right, top, bottom), mode=conv.padding_mode), (0, 0)
+    if (top, left) == (bottom, right):
+        return x, (top, left)
+    return functional.pad(x, (left, right, top, bottom)), (0, 0)
+
+
+class ConvolveTaps(nn.Module):
+    """Products onto the taps of each output sample, then the kernel at a stride of its own size."""
+
+    def __init__(
+        self,
+        products: nn.Sequential,
+        gain: float,
+        stride: tuple[int, int],
+        dilation: tuple[int, int],
+        pads: tuple[tuple[int, int], tuple[int, int]],
+    ) -> None:
+        super().__init__()
+        self.products, self.gain = products, gain
+        self.stride, self.dilation, self.pads = stride, dilation, pads
+
+    def forward(self, x: torch.Tensor, conv: Convolution) -> torch.Tensor:
+        """Resample, then convolve."""
+        if conv.padding_mode != "zeros":
+            x, _ = _padded(conv, x, pads_of(conv))
+        x, padding = _padded(conv, x, self.pads) if any(map(any, self.pads)) else (x, (0, 0))
+        return functional.conv2d(
+            self.products(x),
+            conv.weight,
+            _scaled(conv.bias, self.gain),
+            self.stride,
+            padding,
+            self.dilation,
+            conv.groups,
+        )
+
+
+def _scaled(bias: torch.Tensor | None, gain: float) -> torch.Tensor | None:
+    """What resampling makes of a constant."""
+    return bias if bias is None or gain == 1 else bias * gain
+
+
+class ConvolveRolled(nn.Module):
+    """Products onto a grid that neighbouring outputs share, then the kernel at a whole stride.
+
+    With z = G_h x G_w^T the convolution of z is that of a signal that goes round. What it sees too
+    much lies beyond the ends of the convolution at stride 1, on a few lines of each axis, and comes
+    off as two products of low rank: see `Rolled`.
+    """
+
+    wide: torch.Tensor
+    tall: torch.Tensor
+    top: torch.Tensor
+    side: torch.Tensor
+    exact: torch.Tensor
+    above: torch.Tensor
+    beside: torch.Tensor
+
+    def __init__(
+        self, height: Rolled, width: Rolled, exact: Matrix, gain: float, like: torch.Tensor
+    ) -> None:
+        super().__init__()
+        self.gain, self.ratios = gain, (height.ratio, width.ratio)
+        matrices = {
+            "wide": width.samples,
+            "tall": height.samples,
+            "top": height.ends,
+            "side": width.ends,
+            "exact": exact,  # the taps of the height, where the ends of the width are convolved
+            "above": height.wrapped,
+            "beside": width.wrapped.T,
+        }
+        for name, matrix in matrices.items():
+            self.register_buffer(name, matrix.to(like).contiguous())
+
+    def forward(self, x: torch.Tensor, conv: Convolution) -> torch.Tensor:
+        """Resample, convolve, and take off what went round."""
+        if conv.padding_mode != "zeros":
+            x, _ = _padded(conv, x, pads_of(conv))
+        d_h, d_w = pair_of(conv.dilation)
+
+        def convolve(z: torch.Tensor, stride: Any, dilation: Any, bias: Any = None) -> torch.Tensor:
+            return functional.conv2d(z, conv.weight, bias, stride, 0, dilation, conv.groups)
+
+        lines = functional.linear(x, self.wide)
+        z = torch.matmul(self.tall, lines)
+        y = convolve(z, self.ratios, (d_h, d_w), _scaled(conv.bias, self.gain))
+        rows = convolve(torch.matmul(self.top, lines), (1, self.ratios[1]), (d_h, d_w))
+        ends = torch.matmul(self.exact, functional.linear(x, self.side))
+        columns = convolve(ends, (conv.kernel_size[0], 1), (1, d_w))
+        batch = columns.shape[:-2]
+        one = torch.cat([self.above.expand(*batch, -1, -1), columns], -1)
+        other = torch.cat([rows, self.beside.expand(*batch, -1, -1)], -2)
+        return y - torch.matmul(one, other)
+
+
+class _Choice(NamedTuple):
+    cost: float
+    build: Callable[[], nn.Module]
+
+
+def form_of(
+    plan: Plan, strides: Sequence[float] | None, x: torch.Tensor, conv: Convolution | None
+) -> nn.Module:
+    """Make the form that costs least for a plan, of what comes to a place and its convolution."""
+    maps = of_axes(plan, strides)
+    planned = zip(plan.axes, maps, strict=True)
+    moved = [(axis - len(plan.shape), matrix) for axis, matrix in planned if matrix is not None]
+    # What the batch has is not known: all is counted for one entry of it.
+    shape = tuple(x.shape[x.ndim > 3 :]) if conv is None else (conv.out_channels, *plan.sizes)
+    chain = cheapest(moved, shape) if moved else None
+    behind = Resample(nn.Sequential() if chain is None else built(chain, x))
+    if conv is None or chain is None:
+        return behind
+    full = _convolving(conv, plan.sizes, math.prod(x.shape[-3:]))
+    # A batch norm that follows cannot become part of the convolution then.
+    norm = 2 * MOVED * conv.out_channels * math.prod(plan.out_sizes)
+    choices = [_Choice(full + chain.cost + norm, lambda: behind)]
+    if list(plan.axes) == [len(plan.shape) - 2, len(plan.shape) - 1]:
+        choices += _resampling_first(plan, maps, x, conv, norm)
+    return min(choices, key=lambda choice: choice.cost).build()
+
+
+def _convolving(conv: Convolution, sizes: Sequence[int], numbers: int) -> float:
+    """Count what a convolution costs that leaves these sizes and reads so many numbers."""
+    outputs = conv.out_channels * math.prod(sizes)
+    each = conv.in_channels // conv.groups * math.prod(conv.kernel_size)
+    weight = DEPTHWISE if conv.groups > 1 else 1.0
+    return float(weight * outputs * each + WRITTEN * outputs + READ * numbers)
+
+
+def _resampling_first(
+    plan: Plan, maps: Sequence[Matrix | None], x: torch.Tensor, conv: Convolution, norm: float
+) -> list[_Choice]:
+    """List the forms that resample before they convolve."""
+    sizes, kernel, dilation = tuple(x.shape[-2:]), conv.kernel_size, pair_of(conv.dilation)
+    pads = pads_of(conv)
+    if conv.padding_mode != "zeros":
+        sizes = tuple(size + sum(both) for size, both in zip(sizes, pads, strict=True))
+        pads = (0, 0), (0, 0)
+    before = [one for one, _ in pads]
+    each = list(zip(maps, map(Taps, kernel, dilation, before, sizes), strict=True))
+    pairs = zip(plan.sizes, plan.out_sizes, strict=True)
+    scale = math.prod([gain(plan.norm, *pair) for pair in pairs])
+    onto = [None if matrix is None else with_taps(matrix, taps) for matrix, taps in each]
+    channels = conv.in_channels
+    along: list[Along] = [
+        (axis, matrix) for axis, matrix in zip((-2, -1), onto, strict=True) if matrix is not None
+    ]
+    shape = channels, *sizes
+    chain = cheapest(along, shape, repeats=max(kernel) > 1)
+    read = [
+        size if matrix is None else matrix.shape[0]
+        for size, matrix in zip(sizes, onto, strict=True)
+    ]
+    numbers = channels * math.prod(read)
+
+    def taps_form() -> nn.Module:
+        strides, apart, left = zip(
+            *[
+                (1, d, both) if matrix is None else (k, 1, (0, 0))
+                for matrix, k, d, both in zip(onto, kernel, dilation, pads, strict=True)
+            ],
+            strict=True,
+        )
+        return ConvolveTaps(built(chain, x), scale, strides, apart, left)
+
+    found = [_Choice(chain.cost + _convolving(conv, plan.out_sizes, numbers), taps_form)]
+    windows = [None if matrix is None else rolled(matrix, taps) for matrix, taps in each]
+    height, width = windows
+    if max(kernel) > 1 and height is not None and width is not None:
+        (tall, _), (wide, _) = height.samples.shape, width.samples.shape
+        first = cheapest([(-2, height.samples), (-1, width.samples)], shape)
+        low_rank = height.wrapped.shape[1] + width.wrapped.shape[1]
+        outputs = conv.out_channels * math.prod(plan.out_sizes)
+        cost = first.cost + _convolving(conv, plan.out_sizes, channels * tall * wide)
+        cost += outputs * (low_rank + 4 * MOVED) + norm + 10 * CALL
+        exact = onto[0]
+        assert exact is not None
+        found.append(_Choice(cost, lambda: ConvolveRolled(height, width, exact, scale, x)))
+    return found
