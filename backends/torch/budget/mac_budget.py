@@ -160,8 +160,8 @@ class MacBudget:
         self._average = self._surface.summed(self._log_strides * 0)
         self._square, self._averaged = 0.0, 0
         self.steps_done, self.settled = 0, False
-        self.target = self._checked(target, moving)
         self._start, self._settled_cost = float(self._at(self._log_strides)), math.nan
+        self.target = self._checked(target, moving)
 
     def cost(self) -> float:
         """Cost at the present strides: of real sizes, and of whole ones once they are settled."""
@@ -331,8 +331,8 @@ class MacBudget:
     def _settled_strides(self, strides: torch.Tensor) -> tuple[torch.Tensor, float]:
         """Find strides of whole sizes, and what the network costs with them.
 
-        It is counted in a copy of the network. Where the cost of real sizes errs, as where a network
-        pads odd sizes, the search goes on for what the count has to be.
+        It is counted in a copy of the network. Where the cost of real sizes errs, as where a
+        network pads odd sizes, the search goes on for what the count has to be.
         """
         steps = _real([self._strides.layers[axis.layer].multiple_of for axis in self._network.axes])
         copied = copy.deepcopy(self._model)
