@@ -73,8 +73,6 @@ class MacBudget:
     ----------
     target : float
         The cost to be reached.
-    settled : bool
-        Whether sizes are whole and stand still.
     steps_done : int
 
     Raises
@@ -139,12 +137,10 @@ class MacBudget:
         self._settle_at = _number("settle_at", settle_at, REACHED, 1.0)
         self._rate = self._first_rate(rate)
         shared = checks.truth("shared", shared, True)
-        table = None if isinstance(cost, str) else cost
-        self._kind = "macs" if table is not None else checks.one_of("cost", cost, COSTS)
-        self._network = NetworkCost(self._model, sample, self._kind)
-        self._cost: Any = self._network
-        if table is not None:
-            self._cost = Latency(table, self._network.axes, self._network.calls)
+        self._table = None if isinstance(cost, str) else cost
+        self._kind = "macs" if self._table is not None else checks.one_of("cost", cost, COSTS)
+        self._origin = self._strides.read().tolist()
+        self._probe()
         acting = [axis.entry for axis in self._network.axes if axis.before > 1]
         moving = torch.zeros_like(self._strides.trainable()).index_fill(
             0, torch.tensor(acting), True
@@ -156,20 +152,27 @@ class MacBudget:
             self._strides.numbered(by_layer=shared),
             moving,
         )
-        self._log_strides = self._strides.read().log()
+        self._log_strides = _real(self._origin).log()
         self._average = self._surface.summed(self._log_strides * 0)
         self._square, self._averaged = 0.0, 0
-        self.steps_done, self.settled = 0, False
-        self._start, self._settled_cost = float(self._at(self._log_strides)), math.nan
+        self.steps_done = 0
+        self._start = float(self._at(self._log_strides))
+        # Once they are settled: whole sizes, and what they cost.
+        self._whole: tuple[list[float], float] | None = None
         self.target = self._checked(target, moving)
+
+    @property
+    def settled(self) -> bool:
+        """Whether sizes are whole and stand still."""
+        return self._whole is not None
 
     def cost(self) -> float:
         """Cost at the present strides: of real sizes, and of whole ones once they are settled."""
-        return self._settled_cost if self.settled else float(self._at(self._log_strides))
+        return self._whole[1] if self._whole else float(self._at(self._log_strides))
 
     def sizes(self) -> dict[str, tuple[float, ...]]:
         """Present sizes N/s behind the first call of each layer, by its name."""
-        sizes = self._sizes(self._log_strides).tolist()
+        sizes = self._whole[0] if self._whole else self._sizes(self._log_strides).tolist()
         found: dict[str, tuple[float, ...]] = {}
         for call in self._network.calls:
             found.setdefault(call.layer, tuple([sizes[axis] for axis in call.axes]))
@@ -203,15 +206,14 @@ class MacBudget:
         if self.settled:
             return
         theta = self._surface.onto(self._log_strides, math.log(self.target))
-        self._log_strides, self._settled_cost = self._settled_strides(theta.exp())
-        self.settled = True
+        self._log_strides, self._whole = self._settled_strides(theta.exp())
         self._write()
         self._strides.freeze()
         least, most = WITHIN
-        share = self._settled_cost / self.target
+        share = self.cost() / self.target
         if not least <= share <= most:
             warnings.warn(
-                f"MacBudget: the whole sizes nearest to the target cost {self._settled_cost:,.6g}, "
+                f"MacBudget: the whole sizes nearest to the target cost {self.cost():,.6g}, "
                 f"{share:.1%} of it",
                 stacklevel=2,
             )
@@ -220,14 +222,14 @@ class MacBudget:
         """Return what a training that goes on needs, as numbers and lists."""
         return {
             "steps_done": self.steps_done,
-            "settled": self.settled,
             "target": self.target,
             "start": self._start,
             "log_strides": self._log_strides.tolist(),
             "average": self._average.tolist(),
             "square": self._square,
             "averaged": self._averaged,
-            "settled_cost": self._settled_cost,
+            "whole": self._whole,
+            "origin": self._origin,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -243,11 +245,17 @@ class MacBudget:
             allowed = f"that of a network with {len(self._log_strides)} strides"
             remedy = "make the budget of the model that was trained"
             checks.refuse(ValueError, "state", f"one with {count} strides", allowed, remedy)
-        self.steps_done, self.settled = state["steps_done"], state["settled"]
-        self.target, self._start = state["target"], state["start"]
+        if state["origin"] != self._origin:
+            # The cost is to be the same function: it was found around other sizes.
+            self._origin = list(state["origin"])
+            self._strides.write(self._origin)
+            self._probe()
+        self.steps_done, self.target, self._start = (
+            state[name] for name in ("steps_done", "target", "start")
+        )
         self._log_strides, self._average = _real(state["log_strides"]), _real(state["average"])
         self._square, self._averaged = state["square"], state["averaged"]
-        self._settled_cost = state["settled_cost"]
+        self._whole = tuple(state["whole"]) if state["whole"] else None
         self._write()
         if self.settled:
             self._strides.freeze()
@@ -256,6 +264,13 @@ class MacBudget:
         """The cost, the target and how far it is."""
         done = "settled" if self.settled else f"{self.steps_done} of {self._steps or 'any'} steps"
         return f"MacBudget(cost={self.cost():,.6g}, target={self.target:,.6g}, {done})"
+
+    def _probe(self) -> None:
+        """Find how the cost follows from sizes, around those that the network has."""
+        self._network = NetworkCost(self._model, self._sample, self._kind)
+        self._cost: Any = self._network
+        if self._table is not None:
+            self._cost = Latency(self._table, self._network.axes, self._network.calls)
 
     def _write(self) -> None:
         self._strides.write(self._log_strides.exp().tolist())
@@ -328,8 +343,10 @@ class MacBudget:
 
     # Whole sizes.
 
-    def _settled_strides(self, strides: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """Find strides of whole sizes, and what the network costs with them.
+    def _settled_strides(
+        self, strides: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[list[float], float]]:
+        """Find log strides of whole sizes near these; return the sizes and their cost too.
 
         It is counted in a copy of the network. Where the cost of real sizes errs, as where a
         network pads odd sizes, the search goes on for what the count has to be.
@@ -339,25 +356,30 @@ class MacBudget:
         settled = AllStrides(copied)
         settled.freeze()
         wanted, tried = self.target, set()
-        best: tuple[float, torch.Tensor, float] | None = None
+        best: tuple[float, torch.Tensor, tuple[list[float], float]] | None = None
         for _ in range(TRIED):
             candidates = nearest(self._network, self._cost, strides, steps, wanted).tolist()
             sizes = next((one for one in candidates if tuple(one) not in tried), None)
             if sizes is None:
                 break
             tried.add(tuple(sizes))
-            whole = self._strides_of(sizes)
+            try:
+                whole = self._strides_of(sizes)
+            except ValueError:  # with so few samples the network does not run
+                continue
             settled.write(whole.tolist())
             expected = float(self._cost(_real(sizes)))
             cost = self._counted(copied) if self._cost is self._network else expected
             share = cost / self.target
             away = max(WITHIN[0] - share, share - WITHIN[1], 0.0)
             if best is None or away < best[0]:
-                best = away, whole.log(), cost
+                best = away, whole.log(), (sizes, cost)
             if away == 0:
                 break
             wanted = self.target * expected / cost
-        assert best is not None  # there is a combination
+        if best is None:
+            got, allowed = "no whole sizes at which it runs", "some near the present ones"
+            checks.refuse(ValueError, "model", got, allowed, "set upper in its layers")
         return best[1:]
 
     def _strides_of(self, sizes: Sequence[float]) -> torch.Tensor:
