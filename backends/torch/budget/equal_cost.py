@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 # Relative error of the cost on the surface, and how many corrections are made for it at most.
-PRECISION, CORRECTIONS = 1e-4, 30
+PRECISION, CORRECTIONS = 1e-4, 8
 # Largest correction of a stride, in its logarithm.
 LARGEST = 0.5
 

@@ -17,6 +17,7 @@ from spectral_stride.torch.budget.equal_cost import EqualCost
 from spectral_stride.torch.budget.latency import Latency, Table
 from spectral_stride.torch.budget.network_cost import NetworkCost
 from spectral_stride.torch.budget.whole_sizes import WITHIN, nearest
+from spectral_stride.torch.layers.whole_network import release_sizes
 
 COSTS = "macs", "memory"
 
@@ -93,7 +94,7 @@ class MacBudget:
     itself. Gradients are those of the strides after ``backward()``, so call it before
     ``zero_grad()``.
 
-    A copy of the network runs three times for each axis when the budget is made. Processes of a
+    A copy of the network runs twice for each axis when the budget is made. Processes of a
     data-parallel training see equal gradients, and so agree without a word.
 
     A network that was settled has ``hard=True`` in all of its layers.
@@ -354,6 +355,7 @@ class MacBudget:
         steps = _real([self._strides.layers[axis.layer].multiple_of for axis in self._network.axes])
         copied = copy.deepcopy(self._model)
         settled = AllStrides(copied)
+        release_sizes(copied)
         settled.freeze()
         wanted, tried = self.target, set()
         best: tuple[float, torch.Tensor, tuple[list[float], float]] | None = None

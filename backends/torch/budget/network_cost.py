@@ -14,8 +14,9 @@ from spectral_stride.torch.layers.conv_order import is_faster_first, order_count
 
 Tensors = Sequence[torch.Tensor]
 
-# How many times as large the size on an axis is in its two probes: what divides it still does.
-_PROBES = 2, 3
+# How many times as large the size on an axis is in its two probes, the first two that fit: what
+# divides it still does. And how many times as large it is to be apart from what is seen there.
+_FACTORS, _APART = (2, 3, 5, 7), 5
 # Samples that are left of an axis at least.
 LEAST = 2
 # Up to which size an axis is multiplied by a matrix, by the method of its layer.
@@ -58,7 +59,7 @@ class NetworkCost:
     Parameters
     ----------
     network : Module
-        A copy of it runs two times for each axis, in evaluation.
+        A copy of it runs twice for each axis, in evaluation, and as often again if need be.
     sample : Tensor, tuple or dict
         What it is called on.
     kind : {"macs", "memory"}
@@ -70,24 +71,17 @@ class NetworkCost:
         self.probe = probe = Probe(network, sample, kind)
         self.axes: list[Axis] = probe.axes
         self.calls: list[Call] = probe.calls
-        before, now = [[axis.before for axis in self.axes]], [axis.after for axis in self.axes]
-        rows = [probe.base]
-        for number, axis in enumerate(self.axes):
-            for factor in _PROBES:
-                # An axis of one sample stays as it is.
-                many = axis.after * factor if axis.before > 1 else 1
-                counts, seen = probe.again([*now[:number], many, *now[number + 1 :]])
-                rows.append(counts)
-                before.append(seen)
+        now, sizes, before, rows = self._probed()
         self._now = _real(now)
         samples, counted = _real(before), _real(rows)
-        count, (u, v) = len(self.axes), (_PROBES[0] - 1, _PROBES[1] - 1)
         # What each axis sees is linear in the sizes of the axes before it.
         self._before = samples[0]
-        self._slopes = (samples[1::2] - samples[0]).T / (u * self._now)
+        count, moved = len(self.axes), _real(sizes).reshape(-1, 2, 1) / self._now[:, None, None] - 1
+        self._slopes = ((samples[1::2] - samples[0]) / (moved[:, 0] * self._now[:, None])).T
         base = counted[0]
         ratios = torch.where(base > 0, counted[1:] / base - 1, 0.0).reshape(count, 2, len(base))
-        first, second = ratios[:, 0] / u, ratios[:, 1] / v
+        u, v = moved.unbind(1)
+        first, second = (ratios / moved).unbind(1)
         square = (second - first) / (v - u)
         polynomials = base, (first - square * u).T, square.T
         own = len(base) - 2 * len(self.calls)
@@ -99,6 +93,36 @@ class NetworkCost:
         for number, call in enumerate(self.calls):
             forms.setdefault((len(call.axes), call.conv is None), []).append(number)
         self._alike = [_Alike(self.calls, numbers) for numbers in forms.values()]
+
+    def _probed(self) -> tuple[list[int], list[int], list[list[int]], list[list[int]]]:
+        """Run at some sizes, and with two others on each axis.
+
+        Return these sizes, those others, and for each run what axes see and what was counted.
+        """
+        # What goes back to a size that nothing has changed computes nothing. Then the sizes behind
+        # such layers are taken apart from those before.
+        present = [axis.after for axis in self.axes]
+        apart = [
+            axis.after * (_APART if axis.after == axis.before > 1 else 1) for axis in self.axes
+        ]
+        for now in (present, apart):
+            counts, seen = self.probe.again(now)
+            befores, rows, sizes = [seen], [counts], list[int]()
+            for number, axis in enumerate(self.axes):
+                factors = [one for one in _FACTORS if now[number] * one != seen[number]][:2]
+                for factor in factors:
+                    # An axis of one sample stays as it is.
+                    many = now[number] * factor
+                    moved = [*now[:number], many if axis.before > 1 else 1, *now[number + 1 :]]
+                    counts, before = self.probe.again(moved)
+                    rows.append(counts)
+                    befores.append(before)
+                    sizes.append(many)
+                    if len(counts) != len(rows[0]) and now is apart:
+                        self.probe.refuse(moved, "it computes something else then")
+            if len({len(counts) for counts in rows}) == 1:
+                break
+        return now, sizes, befores, rows
 
     def before(self, sizes: torch.Tensor) -> torch.Tensor:
         """Samples that layers see along each axis, where these sizes are left behind all."""

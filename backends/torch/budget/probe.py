@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -123,22 +123,21 @@ class Probe:
         Raises
         ------
         ValueError
-            If the network cannot run so, or computes something else then.
+            If the network cannot run so.
         """
         self._choose = sizes.__getitem__
         try:
-            counts, before = self._run()
-            if len(counts) != len(self.base):
-                raise ValueError("it computes something else")
+            return self._run()
         except Exception as error:
-            moved = [
-                axis for axis, size in zip(self.axes, sizes, strict=True) if size != axis.after
-            ]
-            names = ", ".join(dict.fromkeys(repr(axis.layer) for axis in moved))
-            got = f"one that cannot have other sizes behind {names} ({_first_line(error)})"
-            allowed = "a network that does the same whatever its strides are"
-            checks.refuse(ValueError, "model", got, allowed, "leave that place out when converting")
-        return counts, before
+            self.refuse(sizes, _first_line(error))
+
+    def refuse(self, sizes: Sequence[int], why: str) -> NoReturn:
+        """Refuse a network because of what it does with other sizes."""
+        pairs = zip(self.axes, sizes, strict=True)
+        moved = [repr(axis.layer) for axis, size in pairs if size != axis.after]
+        got = f"one that cannot have other sizes behind {', '.join(dict.fromkeys(moved))} ({why})"
+        allowed = "a network that does the same whatever its strides are"
+        checks.refuse(ValueError, "model", got, allowed, "leave that place out when converting")
 
     def _run(self) -> tuple[list[int], list[int]]:
         """Run once; return counts, and the samples that each axis sees."""

@@ -42,24 +42,11 @@ class BudgetCallback(lightning.Callback):
     Examples
     --------
     >>> import lightning, torch
-    >>> from torch.utils.data import DataLoader, TensorDataset
-    >>> from spectral_stride.torch import resnet18
     >>> from spectral_stride.torch.training.budget_callback import BudgetCallback
-    >>> class Module(lightning.LightningModule):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.net = resnet18(width=8, strides=(1, 2, 2, 2, 1))
-    ...     def forward(self, x):
-    ...         return self.net(x)
-    ...     def training_step(self, batch, number):
-    ...         return self(batch[0]).square().mean()
-    ...     def configure_optimizers(self):
-    ...         return torch.optim.SGD(self.parameters(), lr=0.1)
     >>> callback = BudgetCallback(0.5, torch.zeros(1, 3, 32, 32))
-    >>> quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    >>> trainer = lightning.Trainer(
-    ...     max_epochs=5, callbacks=[callback], accelerator="cpu", enable_model_summary=False, **quiet
-    ... )  # doctest: +SKIP
+    >>> quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    >>> trainer = lightning.Trainer(callbacks=[callback], accelerator="cpu", **quiet)
+    >>> callback.budget  # made when trainer.fit(module, data) starts
     """
 
     def __init__(
