@@ -109,6 +109,7 @@ class _Budget(BudgetCallback):
 def _trainer(
     config: Config,
     data: TrainingData,
+    macs: int,
     folder: Path,
     device: str,
     progress: bool,
@@ -124,7 +125,9 @@ def _trainer(
     if config.budget and config.downsampling == LEARNED:
         steps = config.epochs * len(data.train_dataloader())
         sample = torch.zeros(1, *data.sample_shape)
-        callbacks.append(_Budget(config.budget, sample, steps=steps))
+        # A share is that of the multiply-accumulates that the run's table shows.
+        cost = config.budget * macs if config.budget <= 1 else config.budget
+        callbacks.append(_Budget(cost, sample, steps=steps))
     return lightning.Trainer(
         accelerator=device,
         devices=config.devices,
@@ -194,7 +197,7 @@ def train_one(
     with quiet_lightning():
         lightning.seed_everything(config.seed, verbose=False)
         module, before = _build(config, data)
-        trainer = _trainer(config, data, folder, device, progress, tell)
+        trainer = _trainer(config, data, before.macs, folder, device, progress, tell)
         start = checkpoint if checkpoint.exists() else None
         if start is not None:
             keep_metrics(trainer, read_checkpoint(start)["global_step"])
