@@ -5,6 +5,7 @@ from spectral_stride import checks
 with checks.needed("spectral_stride.torch", "torch", extra="torch"):
     from spectral_stride.torch.adopt.conversion import conversion, convert
     from spectral_stride.torch.adopt.recalibrate import recalibrate
+    from spectral_stride.torch.budget.mac_budget import MacBudget
     from spectral_stride.torch.deploy.freeze import freeze
     from spectral_stride.torch.functional import diffstride, spectral_pool, spectral_resize
     from spectral_stride.torch.layers.diffstride import DiffStride
@@ -33,6 +34,7 @@ __all__ = [
     "DiffStride",
     "DiffStrideConv2d",
     "LogMel",
+    "MacBudget",
     "ResNet",
     "SpectralPool",
     "SpectralUp",

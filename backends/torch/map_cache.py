@@ -7,6 +7,8 @@ from threading import Lock
 from typing import Any
 
 import torch
+from torch.utils._mode_utils import no_dispatch
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from spectral_stride.arrays import working_dtype
 from spectral_stride.axis import Resampling, hard_crop, resampling
@@ -88,8 +90,22 @@ def is_plain_eager() -> bool:
     return not (
         torch.compiler.is_compiling()
         or is_transformed()
-        or torch._C._len_torch_dispatch_stack() > 0  # a fake mode, for one
+        or any(not _only_counts(mode) for mode in _dispatch_modes())
     )
+
+
+def _dispatch_modes() -> list[Any]:
+    """Return the modes that see every operation: a fake mode, for one."""
+    # Asked first, because most calls see none.
+    return _get_current_dispatch_mode_stack() if torch._C._len_torch_dispatch_stack() else []
+
+
+def _only_counts(mode: Any) -> bool:
+    """Whether a mode is PyTorch's own counter, which makes no tensors of its own.
+
+    What it counts is to be what runs without it.
+    """
+    return type(mode).__module__ == "torch.utils.flop_counter"
 
 
 def is_one_node() -> bool:
@@ -251,7 +267,7 @@ def _once_for_all(
     found: Resampling | None = constant.find(key)
     if found is None:
         # Tensors that were made in inference mode could not serve in training later.
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), no_dispatch():
             found = build()
             for axis_map, method in zip(found.maps, plan.methods, strict=True):
                 if axis_map is not None and method == "matmul" and not axis_map.is_identity:

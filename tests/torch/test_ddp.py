@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from spectral_stride.torch import DiffStride, hold_sizes, param_groups
+from spectral_stride.torch import DiffStride, MacBudget, hold_sizes, param_groups
 
 rank, ranks = int(sys.argv[1]), int(sys.argv[2])
 folder, kind = Path(sys.argv[3]), sys.argv[4]
@@ -88,7 +88,22 @@ def compare(net, holds):
         torch.testing.assert_close(got.grad, wanted.grad)
 
 
-torch.save({holds: train(holds) for holds in (False, True)}, folder / f"{rank}.pt")
+def budgeted():
+    net = DistributedDataParallel(build(), device_ids=None if kind == "cpu" else [rank])
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, weight_decay=0.1)
+    # Each rank counts on a sample of its own.
+    budget = MacBudget(net, batch(rank, 0)[:1], 0.5, steps=10)
+    for step in range(10):
+        optimizer.zero_grad()
+        loss(net, batch(rank, step))[1].backward()
+        optimizer.step()
+        budget.step()
+    strides = [layer.strides.detach().cpu() for layer in net.module[2:6:3]]
+    return torch.cat(strides), budget.cost() / budget.target
+
+
+found = {holds: train(holds) for holds in (False, True)}
+torch.save((found, budgeted()), folder / f"{rank}.pt")
 torch.distributed.barrier()
 # Now and then a thread of the process group aborts the interpreter's own way out.
 os._exit(0)
@@ -104,6 +119,8 @@ os._exit(0)
 )
 def test_ranks_agree(tmp_path, kind):
     """50 steps on different data: equal strides, bit by bit, and equal shapes at every step.
+
+    Under a budget too, where sizes settle before the end and gradients go on.
 
     Once with sizes that follow the strides, once with sizes held for ten steps. At the first step,
     each worker compares its gradients with those of one process on the joined batch.
@@ -125,7 +142,11 @@ def test_ranks_agree(tmp_path, kind):
     ]
     errors = [worker.communicate(timeout=240)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * RANKS, "\n".join(errors)
-    first, *others = [torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS)]
+    loaded = [torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS)]
+    (budgeted, share), *other_budgets = [budget for _, budget in loaded]
+    assert all(torch.equal(budgeted, strides) for strides, _ in other_budgets)
+    assert 0.98 <= share <= 1.005
+    first, *others = [found for found, _ in loaded]
     for holds, (strides, shapes) in first.items():
         for other in others:
             assert torch.equal(other[holds][0], strides)

@@ -55,7 +55,7 @@ class Conversion:
     >>> found.groups
     (Group(names=('0',), strides=(2, 2), axes=(-2, -1), shared=False, whole=False),)
     >>> found.macs
-    (6144, 98304)
+    (6144, 79872)
     """
 
     groups: tuple[Group, ...]
@@ -130,9 +130,9 @@ def conversion(
     [('0',), ('1',)]
     >>> print(found)  # doctest: +NORMALIZE_WHITESPACE
     place          operation  stride  sizes           group  MACs strided  converted
-    0              Conv2d     2x2     32x32 -> 16x16      1        55,296    436,224
-    1              AvgPool2d  2x2     16x16 -> 8x8        2             0     27,136
-    whole network                                                  55,296    463,360
+    0              Conv2d     2x2     32x32 -> 16x16      1        55,296    417,792
+    1              AvgPool2d  2x2     16x16 -> 8x8        2             0     24,576
+    whole network                                                  55,296    442,368
     """
     _check(network, include, exclude)
     search = Search(network, sample, include, exclude, **options)

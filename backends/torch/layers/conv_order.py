@@ -128,21 +128,44 @@ def resamples_first(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:
     """Whether that order is the faster one, by counted and weighted multiply-accumulates."""
     if "fft" in plan.methods or 1 in plan.sizes or list(plan.axes) != [x.ndim - 2, x.ndim - 1]:
         return False
-    (height, width), (tall, wide), (rows, columns) = (x.shape[-2:], plan.sizes, plan.out_sizes)
+    counts = order_counts(conv, x.shape[-2:], plan.sizes, plan.out_sizes, plan.hard)
+    found: bool = is_faster_first(conv, *counts)
+    return found
+
+
+def order_counts(
+    conv: Convolution,
+    before: Sequence[Any],
+    sizes: Sequence[Any],
+    out_sizes: Sequence[Any],
+    hard: bool,
+) -> tuple[Any, Any, Any, Any]:
+    """Multiply-accumulates of both orders for one image, each in products and in the convolution.
+
+    From the sizes of the input, of the convolved map and of the resampled one. All that is taken
+    may be integers, or tensors of real numbers.
+    """
+    (height, width), (tall, wide), (rows, columns) = before, sizes, out_sizes
     k_h, k_w = conv.kernel_size
     mixing: int = conv.out_channels * (conv.in_channels // conv.groups) * k_h * k_w
+    # Last axis first, as the core does it.
+    first = conv.in_channels * (height * width + height * k_h * rows) * k_w * columns
+    # Behind the convolution a hard crop leaves an axis that keeps its size as it is.
+    lines = tall * wide * ((columns < wide) | (not hard))
+    lines = lines + tall * rows * ((rows < tall) | (not hard))
+    after = conv.out_channels * lines * columns
+    return first, mixing * rows * columns, after, mixing * tall * wide
+
+
+def is_faster_first(
+    conv: Convolution, first: Any, first_mixing: Any, after: Any, after_mixing: Any
+) -> Any:
+    """Compare the counts of both orders by the time that each takes."""
     # A kernel of one sample has no taps to be apart, and any multiply-accumulate takes as long: by
     # count alone the choices for 14 such layers, measured like the others, are the faster ones.
-    product, spread = (RESAMPLING, DILATED) if k_h * k_w > 1 else (1, 1)
-    # Last axis first, as the core does it.
-    first: int = conv.in_channels * (height * width + height * k_h * rows) * k_w * columns
-    # Behind the convolution a hard crop leaves an axis that keeps its size as it is.
-    lines = tall * wide * (columns < wide or not plan.hard)
-    lines += tall * rows * (rows < tall or not plan.hard)
-    after: int = conv.out_channels * lines * columns
-    return (
-        product * first + spread * mixing * rows * columns < product * after + mixing * tall * wide
-    )
+    has_taps = math.prod(conv.kernel_size) > 1
+    product, spread = 1 + has_taps * (RESAMPLING - 1), 1 + has_taps * (DILATED - 1)
+    return product * first + spread * first_mixing < product * after + after_mixing
 
 
 def learns_behind(conv: Convolution, x: torch.Tensor, plan: Plan) -> bool:

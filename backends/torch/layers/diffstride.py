@@ -327,6 +327,11 @@ class DiffStride(HasStrideSettings, nn.Module):
         """Whether sizes come from the host's copy of the strides."""
         return self._holds or (not self.training and torch.compiler.is_compiling())
 
+    @property
+    def holds_sizes(self) -> bool:
+        """Whether output sizes are held."""
+        return self._holds
+
     def hold_sizes(self) -> bool:
         """Hold the output sizes that the present strides give until the next call.
 

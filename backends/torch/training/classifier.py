@@ -188,6 +188,8 @@ class Classifier(Constants, lightning.LightningModule):
         """Keep what a run that goes on needs besides the parameters."""
         checkpoint["seconds"], checkpoint["step_seconds"] = self.seconds, self.median_step()
         checkpoint["met"] = [(one._start, one._reach) for one in self._layers()]
+        # A budget that has settled leaves them so.
+        checkpoint["hard"] = [one.hard for one in self._layers()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore what `on_save_checkpoint` has kept, and refuse what no training has left."""
@@ -204,6 +206,9 @@ class Classifier(Constants, lightning.LightningModule):
         for start, reach in self._met:
             for stride in [*start, *(reach or [])]:
                 number(stride, "a stride under 'met'", -LONGEST, math.inf)
+
+        for layer, hard in zip(self._layers(), checkpoint.get("hard", []), strict=False):
+            layer.hard = bool(hard)
 
     def on_train_start(self) -> None:
         """Let strides reach as far as they could: loading a parameter forgets the inputs met."""

@@ -1,5 +1,6 @@
 """What one training run is: every option of it, in one table."""
 
+import math
 import os
 import shlex
 from dataclasses import asdict, dataclass
@@ -42,6 +43,9 @@ MOST_PROCESSES = 1024
 
 Pair = tuple[float, float]
 
+# What stands behind a large number.
+_MANY = {"K": 1e3, "M": 1e6, "G": 1e9}
+
 # In place of a colour.
 NO_BACKGROUND = "none"
 
@@ -71,6 +75,24 @@ class _Smoothness(Real):
         if 0.0 < number < checks.NARROWEST_RAMP:
             allowed = f"0 (a hard crop), or at least {checks.NARROWEST_RAMP:g} DFT bins"
             refuse(flag, repr(word), allowed, f"write {flag} {default:g}")
+        return number
+
+
+class _Budget(Real):
+    """A share of the cost at the first strides, or multiply-accumulates as in 13M."""
+
+    def check(self, flag: str, word: Any, default: Any) -> float:
+        """Return the number; 0 is none."""
+        factor = 1.0
+        if isinstance(word, str) and word[-1:].upper() in _MANY:
+            word, factor = word[:-1], _MANY[word[-1].upper()]
+        try:
+            number = math.nan if isinstance(word, bool) else float(word) * factor
+        except (ValueError, TypeError, OverflowError):
+            number = math.nan
+        if not 0.0 <= number < math.inf:
+            allowed = "a share up to 1, or a number of multiply-accumulates such as 13M or 0.9G"
+            refuse(flag, repr(word), allowed, f"write {flag} 0.5")
         return number
 
 
@@ -198,6 +220,16 @@ class Config:
         panel=TRAINING,
         only=LEARNED_STRIDES,
         demo=0.2,
+    )
+    budget: float = option(
+        0.0,
+        _Budget(metavar="COST"),
+        "Learn the strides at a cost: a share of that at the first strides, as 0.5, or "
+        "multiply-accumulates of one sample, as 13M. Strides then have no penalty and no rate of "
+        "theirs, and settle on whole sizes after three fifths of the steps; 0 is none.",
+        panel=TRAINING,
+        only=LEARNED_STRIDES,
+        before=0.0,
     )
     recipe: str = option(
         "small",

@@ -9,10 +9,12 @@ from shlex import quote
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
+from spectral_stride.torch.training.budget_callback import BudgetCallback
 from spectral_stride.torch.training.checkpoint import (
     WholeCheckpoints,
     read_checkpoint,
@@ -21,6 +23,7 @@ from spectral_stride.torch.training.checkpoint import (
 from spectral_stride.torch.training.classifier import Classifier
 from spectral_stride.torch.training.config import (
     BESIDE,
+    LEARNED,
     NO_BACKGROUND,
     OPTIONS,
     Config,
@@ -93,8 +96,25 @@ class Result:
     threads: int
 
 
+class _Budget(BudgetCallback):
+    """A budget from the command line, where what it refuses is the user's to put right."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Make the budget, or say which one can be had."""
+        try:
+            super().on_train_start(trainer, pl_module)
+        except ValueError as error:
+            raise RefusedError(f"--budget: {str(error).removeprefix('target: ')}") from error
+
+
 def _trainer(
-    config: Config, folder: Path, device: str, progress: bool, tell: Callable[[str], None]
+    config: Config,
+    data: TrainingData,
+    macs: int,
+    folder: Path,
+    device: str,
+    progress: bool,
+    tell: Callable[[str], None],
 ) -> lightning.Trainer:
     """Make the trainer of one network, with its checkpoint, its log, and its bar or lines."""
     checkpoint = folder / CHECKPOINT
@@ -102,6 +122,13 @@ def _trainer(
     # the test samples.
     keep = ModelCheckpoint(checkpoint.parent, checkpoint.stem, enable_version_counter=False)
     shown = Bar(refresh_rate=4) if progress else EpochLines(tell)
+    callbacks: list[lightning.Callback] = [keep, shown]
+    if config.budget and config.downsampling == LEARNED:
+        steps = config.epochs * len(data.train_dataloader())
+        sample = torch.zeros(1, *data.sample_shape)
+        # A share is that of the multiply-accumulates that the run's table shows.
+        cost = config.budget * macs if config.budget <= 1 else config.budget
+        callbacks.append(_Budget(cost, sample, steps=steps))
     return lightning.Trainer(
         accelerator=device,
         devices=config.devices,
@@ -109,7 +136,7 @@ def _trainer(
         strategy="ddp" if config.devices * config.nodes > 1 else "auto",
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         max_epochs=config.epochs,
-        callbacks=[keep, shown],
+        callbacks=callbacks,
         plugins=[WholeCheckpoints()],
         # Both write into the folder itself, not into numbered versions below it.
         logger=[
@@ -171,7 +198,7 @@ def train_one(
     with quiet_lightning():
         lightning.seed_everything(config.seed, verbose=False)
         module, before = _build(config, data)
-        trainer = _trainer(config, folder, device, progress, tell)
+        trainer = _trainer(config, data, before.macs, folder, device, progress, tell)
         start = checkpoint if checkpoint.exists() else None
         if start is not None:
             keep_metrics(trainer, read_checkpoint(start)["global_step"])

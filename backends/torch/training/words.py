@@ -97,6 +97,11 @@ def parse(words: Mapping[str, Any]) -> Config:
         for name in OPTIONS
     }
     values["strides"] = _check_strides(Config(**values))
+    if values["budget"]:
+        if words.get("penalty") and values["penalty"]:
+            remedy = "leave --penalty out: a budget needs none"
+            refuse("--penalty", f"{values['penalty']:g} with --budget", "one of the two", remedy)
+        values["penalty"] = 0.0
     if values["downsampling"] == "strided":
         values["baseline"] = False  # it would be the same training twice
     elif values["baseline"] is None:

@@ -1,0 +1,426 @@
+"""Training that ends at a cost: strides move where the cost is equal, and settle on whole sizes."""
+
+import copy
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from spectral_stride import checks
+from spectral_stride.torch.adopt.places import Sample
+from spectral_stride.torch.budget.all_strides import AllStrides
+from spectral_stride.torch.budget.counted import counted
+from spectral_stride.torch.budget.equal_cost import EqualCost
+from spectral_stride.torch.budget.latency import Latency, Table
+from spectral_stride.torch.budget.network_cost import NetworkCost
+from spectral_stride.torch.budget.whole_sizes import WITHIN, nearest
+from spectral_stride.torch.layers.whole_network import release_sizes
+
+COSTS = "macs", "memory"
+
+# Shares of the steps: until the target is reached, and until gradients move strides.
+REACHED, WAITED = 0.2, 0.1
+# The rate of the first step, in log strides, times the number of steps.
+TRAVEL = 5.8
+# Without a number of steps: the rate of each, and after how many the target is reached.
+RATE, FIRST_STEPS = 0.005, 200
+# How long gradients, and the squares of their size, are remembered.
+MEMORY, SQUARES = 0.9, 0.99
+# How many combinations of whole sizes are counted in the network.
+TRIED = 24
+
+
+class MacBudget:
+    r"""Training of a network that ends at a given cost.
+
+    The strides s leave n = N/s of N samples, and the cost is a function of all n: convolutions,
+    products and what the layers take themselves. In the space of log strides theta, every step goes
+    against the loss along the surface of equal cost, and then back onto it:
+
+        d <- d - (d.c / c.c) c,  theta <- theta - rate d,  with c the gradient of log cost.
+
+    Here d is the averaged gradient of the loss in theta, divided by its own size. No penalty is
+    needed, and nothing is tuned. The cost goes from that of the start to the target within the
+    first fifth of the steps. At ``settle_at`` sizes become whole numbers within the budget, strides
+    stand still, layers crop hard, and the weights adapt to what is shipped.
+
+    Parameters
+    ----------
+    model : Module
+        With `DiffStride` layers: a network that `convert` made, for example. Where it is compiled
+        or data-parallel, the network inside of that is taken.
+    sample : Tensor, tuple or dict
+        What the network is called on. Its costs are counted on this sample, so pass a batch of one.
+    target : float
+        A share in (0, 1] of the present cost, or a larger number: the cost itself.
+    steps : int, optional
+        Steps of the whole training. Without it call `settle`.
+    cost : {"macs", "memory"} or dict, optional
+        Multiply-accumulates as `torch.utils.flop_counter` counts them; bytes that autograd keeps
+        for the backward pass; or times that were measured, ``{layer: {size: time}}``. Between its
+        entries such a table is linear in the number of samples.
+    shared : bool, optional
+        Whether all axes of a layer move alike. Apart, height and width walk at random.
+    settle_at : float, optional
+        Share of the steps after which sizes settle.
+    rate : float, optional
+        Of the first step, in log strides: it falls to 0 as a cosine. By default 5.8 over the number
+        of steps.
+
+    Attributes
+    ----------
+    target : float
+        The cost to be reached.
+    steps_done : int
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a model without learnable strides, a sample that it does not take, a network that does
+        something else at other sizes, and a target that no strides within their bounds reach. The
+        model is unchanged then.
+
+    Warns
+    -----
+    UserWarning
+        From `settle`, where no whole sizes cost between 2 % less and 0.5 % more than the target.
+
+    Notes
+    -----
+    The model's optimizer may have the strides among its parameters or not: `step` writes them
+    itself. Gradients are those of the strides after ``backward()``, so call it before
+    ``zero_grad()``.
+
+    A copy of the network runs twice for each axis when the budget is made. Processes of a
+    data-parallel training see equal gradients, and so agree without a word.
+
+    A network that was settled has ``hard=True`` in all of its layers.
+
+    `state_dict` and `load_state_dict` let a training go on. Load the model first.
+
+    The recipe was tried on residual networks of CIFAR-10 only; see the page on budgets.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from spectral_stride.torch import MacBudget, resnet18
+    >>> net, x = resnet18(width=8, strides=(1, 2, 2, 2, 1)), torch.randn(2, 3, 32, 32)
+    >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> budget = MacBudget(net, x[:1], 0.5, steps=10)
+    >>> for _ in range(10):
+    ...     net(x).square().mean().backward()
+    ...     optimizer.step()
+    ...     budget.step()
+    ...     optimizer.zero_grad()
+    >>> budget.settled, 0.98 < budget.cost() / budget.target < 1.005
+    (True, True)
+    """
+
+    @checks.known_options
+    def __init__(
+        self,
+        model: nn.Module,
+        sample: Sample,
+        target: float,
+        *,
+        steps: int | None = None,
+        cost: str | Table = "macs",
+        shared: bool = True,
+        settle_at: float = 0.6,
+        rate: float | None = None,
+    ) -> None:
+        self._model, self._sample = _inner(model), sample
+        self._strides = AllStrides(self._model)
+        self._steps = None if steps is None else checks.positive_integer("steps", steps)
+        self._settle_at = _number("settle_at", settle_at, REACHED, 1.0)
+        self._rate = self._first_rate(rate)
+        shared = checks.truth("shared", shared, True)
+        self._table = None if isinstance(cost, str) else cost
+        self._kind = "macs" if self._table is not None else checks.one_of("cost", cost, COSTS)
+        self._origin = self._strides.read().tolist()
+        self._probe()
+        acting = [axis.entry for axis in self._network.axes if axis.before > 1]
+        moving = torch.zeros_like(self._strides.trainable()).index_fill(
+            0, torch.tensor(acting), True
+        )
+        moving &= self._strides.trainable()
+        self._surface = EqualCost(
+            lambda theta: self._at(theta).log(),
+            lambda theta: self._strides.bounds(self._network, self._sizes(theta)),
+            self._strides.numbered(by_layer=shared),
+            moving,
+        )
+        self._log_strides = _real(self._origin).log()
+        self._average = self._surface.summed(self._log_strides * 0)
+        self._square, self._averaged = 0.0, 0
+        self.steps_done = 0
+        self._start = float(self._at(self._log_strides))
+        # Once they are settled: whole sizes, and what they cost.
+        self._whole: tuple[list[float], float] | None = None
+        self.target = self._checked(target, moving)
+
+    @property
+    def settled(self) -> bool:
+        """Whether sizes are whole and stand still."""
+        return self._whole is not None
+
+    def cost(self) -> float:
+        """Cost at the present strides: of real sizes, and of whole ones once they are settled."""
+        return self._whole[1] if self._whole else float(self._at(self._log_strides))
+
+    def sizes(self) -> dict[str, tuple[float, ...]]:
+        """Present sizes N/s behind the first call of each layer, by its name."""
+        sizes = self._whole[0] if self._whole else self._sizes(self._log_strides).tolist()
+        found: dict[str, tuple[float, ...]] = {}
+        for call in self._network.calls:
+            found.setdefault(call.layer, tuple([sizes[axis] for axis in call.axes]))
+        return found
+
+    def step(self) -> None:
+        """Move the strides by one step; call it after ``optimizer.step()``.
+
+        Raises
+        ------
+        ValueError
+            If no layer has a gradient.
+        """
+        if not self.settled:
+            move = -self._present_rate() * self._direction()
+            self.steps_done += 1
+            theta = self._surface.along(self._log_strides, move)
+            self._log_strides = self._surface.onto(theta, self._goal())
+        else:
+            self.steps_done += 1
+        if self._is_time_to_settle():
+            self.settle()
+        else:
+            self._write()
+
+    def settle(self) -> None:
+        """Settle: whole sizes within the budget, strides that stand still, layers that crop hard.
+
+        By itself `step` does it at its share of the steps.
+        """
+        if self.settled:
+            return
+        theta = self._surface.onto(self._log_strides, math.log(self.target))
+        self._log_strides, self._whole = self._settled_strides(theta.exp())
+        self._write()
+        self._strides.freeze()
+        least, most = WITHIN
+        share = self.cost() / self.target
+        if not least <= share <= most:
+            warnings.warn(
+                f"MacBudget: the whole sizes nearest to the target cost {self.cost():,.6g}, "
+                f"{share:.1%} of it",
+                stacklevel=2,
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a training that goes on needs, as numbers and lists."""
+        return {
+            "steps_done": self.steps_done,
+            "target": self.target,
+            "start": self._start,
+            "log_strides": self._log_strides.tolist(),
+            "average": self._average.tolist(),
+            "square": self._square,
+            "averaged": self._averaged,
+            "whole": self._whole,
+            "origin": self._origin,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`, and bring the model's strides where they were.
+
+        Raises
+        ------
+        ValueError
+            For the state of another network.
+        """
+        count = len(state["log_strides"])
+        if count != len(self._log_strides) or len(state["average"]) != len(self._average):
+            allowed = f"that of a network with {len(self._log_strides)} strides"
+            remedy = "make the budget of the model that was trained"
+            checks.refuse(ValueError, "state", f"one with {count} strides", allowed, remedy)
+        if state["origin"] != self._origin:
+            # The cost is to be the same function: it was found around other sizes.
+            self._origin = list(state["origin"])
+            self._strides.write(self._origin)
+            self._probe()
+        self.steps_done, self.target, self._start = (
+            state[name] for name in ("steps_done", "target", "start")
+        )
+        self._log_strides, self._average = _real(state["log_strides"]), _real(state["average"])
+        self._square, self._averaged = state["square"], state["averaged"]
+        self._whole = tuple(state["whole"]) if state["whole"] else None
+        self._write()
+        if self.settled:
+            self._strides.freeze()
+
+    def __repr__(self) -> str:
+        """The cost, the target and how far it is."""
+        done = "settled" if self.settled else f"{self.steps_done} of {self._steps or 'any'} steps"
+        return f"MacBudget(cost={self.cost():,.6g}, target={self.target:,.6g}, {done})"
+
+    def _probe(self) -> None:
+        """Find how the cost follows from sizes, around those that the network has."""
+        self._network = NetworkCost(self._model, self._sample, self._kind)
+        self._cost: Any = self._network
+        if self._table is not None:
+            self._cost = Latency(self._table, self._network.axes, self._network.calls)
+
+    def _write(self) -> None:
+        self._strides.write(self._log_strides.exp().tolist())
+
+    def _sizes(self, log_strides: torch.Tensor) -> torch.Tensor:
+        return self._network.sizes(log_strides.exp())
+
+    def _at(self, log_strides: torch.Tensor) -> torch.Tensor:
+        cost: torch.Tensor = self._cost(self._sizes(log_strides))
+        return cost
+
+    def _checked(self, target: Any, moving: torch.Tensor) -> float:
+        """Return the target as a cost, or refuse one that no strides reach."""
+        given, theta = checks.real_number(target), self._log_strides
+        bounds = self._strides.own_bounds()
+        low, high = (torch.where(moving, bound, theta) for bound in bounds)
+        most, least = float(self._at(low)), float(self._at(high))
+        present = self._start
+        if self._cost is self._network:
+            present = self._counted(copy.deepcopy(self._model))
+        found = min(given * present, most) if 0 < given <= 1 else given
+        if not least * WITHIN[0] <= found <= most * WITHIN[1]:
+            allowed = (
+                f"a share in (0, 1] of the present cost, {present:,.6g}; or a cost from "
+                f"{least:,.6g} to {most:,.6g}, which the bounds of the strides allow"
+            )
+            remedy = f"write {math.ceil(100 * min(max(0.5, least / present), 1.0)) / 100:g}"
+            checks.refuse(ValueError, "target", checks.shown(target), allowed, remedy)
+        return found
+
+    # The schedule.
+
+    def _share(self) -> float:
+        """Share of the steps that is done."""
+        return self.steps_done / self._steps if self._steps else 0.0
+
+    def _goal(self) -> float:
+        """Log cost of now: it goes to the target's linearly."""
+        reached = self._share() / REACHED if self._steps else self.steps_done / FIRST_STEPS
+        start, end = math.log(self._start), math.log(self.target)
+        return start + min(reached, 1.0) * (end - start)
+
+    def _first_rate(self, rate: float | None) -> float:
+        if rate is None:
+            return TRAVEL / self._steps if self._steps else RATE
+        return _number("rate", rate, 0.0, 1.0)
+
+    def _present_rate(self) -> float:
+        if not self._steps:
+            return self._rate
+        share = self._share()
+        return (
+            self._rate * (share >= WAITED) * (1 + math.cos(math.pi * share / self._settle_at)) / 2
+        )
+
+    def _is_time_to_settle(self) -> bool:
+        return bool(self._steps) and not self.settled and self._share() >= self._settle_at
+
+    def _direction(self) -> torch.Tensor:
+        """Average of the loss' gradients in log strides, over its own size."""
+        gradient = self._surface.averaged(self._strides.gradients() * self._log_strides.exp())
+        if gradient.isfinite().all():  # as under a scaler of gradients
+            self._average = MEMORY * self._average + (1 - MEMORY) * gradient
+            self._square = SQUARES * self._square + (1 - SQUARES) * float(gradient.square().mean())
+            self._averaged += 1
+        if self._square == 0:
+            return torch.zeros_like(self._average)
+        average = self._average / (1 - MEMORY**self._averaged)
+        return average / math.sqrt(self._square / (1 - SQUARES**self._averaged))
+
+    # Whole sizes.
+
+    def _settled_strides(
+        self, strides: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[list[float], float]]:
+        """Find log strides of whole sizes near these; return the sizes and their cost too.
+
+        It is counted in a copy of the network. Where the cost of real sizes errs, as where a
+        network pads odd sizes, the search goes on for what the count has to be.
+        """
+        steps = _real([self._strides.layers[axis.layer].multiple_of for axis in self._network.axes])
+        copied = copy.deepcopy(self._model)
+        settled = AllStrides(copied)
+        release_sizes(copied)
+        settled.freeze()
+        wanted, tried = self.target, set()
+        best: tuple[float, torch.Tensor, tuple[list[float], float]] | None = None
+        for _ in range(TRIED):
+            candidates = nearest(self._network, self._cost, strides, steps, wanted).tolist()
+            sizes = next((one for one in candidates if tuple(one) not in tried), None)
+            if sizes is None:
+                break
+            tried.add(tuple(sizes))
+            try:
+                whole = self._strides_of(sizes)
+            except ValueError:  # with so few samples the network does not run
+                continue
+            settled.write(whole.tolist())
+            expected = float(self._cost(_real(sizes)))
+            cost = self._counted(copied) if self._cost is self._network else expected
+            share = cost / self.target
+            away = max(WITHIN[0] - share, share - WITHIN[1], 0.0)
+            if best is None or away < best[0]:
+                best = away, whole.log(), (sizes, cost)
+            if away == 0:
+                break
+            wanted = self.target * expected / cost
+        if best is None:
+            got, allowed = "no whole sizes at which it runs", "some near the present ones"
+            checks.refuse(ValueError, "model", got, allowed, "set upper in its layers")
+        return best[1:]
+
+    def _strides_of(self, sizes: Sequence[float]) -> torch.Tensor:
+        """Return the strides that leave whole sizes of what layers see then."""
+        _, before = self._network.probe.again([round(size) for size in sizes])
+        strides = self._log_strides.exp()
+        triples = list(zip(self._network.axes, before, sizes, strict=True))
+        for axis, seen, size in reversed(triples):  # of several axes the first one decides
+            strides[axis.entry] = max(seen / size, 1.0)
+        return strides
+
+    def _counted(self, network: nn.Module) -> float:
+        """Count what a network costs as it is."""
+        return float(sum(counted(network, self._sample, self._kind)))
+
+
+def _inner(model: Any) -> nn.Module:
+    """Return the network in what a compiler or a data-parallel training has made of it."""
+    if not isinstance(model, nn.Module):
+        allowed = "a torch.nn.Module, compiled, data-parallel or plain"
+        checks.refuse(TypeError, "model", type(model).__name__, allowed, "pass the network")
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            model = model.module
+        elif hasattr(model, "_orig_mod"):
+            model = model._orig_mod
+        else:
+            network: nn.Module = model
+            return network
+
+
+def _number(name: str, value: Any, least: float, most: float) -> float:
+    """Return a number between bounds, or refuse it."""
+    found = checks.real_number(value)
+    if not least < found <= most:
+        allowed = f"a number above {least:g} and up to {most:g}"
+        checks.refuse(ValueError, name, checks.shown(value), allowed, f"leave {name} out")
+    return found
+
+
+def _real(values: Any) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)

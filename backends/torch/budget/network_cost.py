@@ -1,0 +1,227 @@
+"""How the cost of a network follows from the sizes behind its layers, found by probing it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from spectral_stride.plan import LONGEST_MATMUL
+from spectral_stride.torch.adopt.places import Sample
+from spectral_stride.torch.budget.probe import Axis, Call, Probe
+from spectral_stride.torch.layers.conv_order import is_faster_first, order_counts
+
+Tensors = Sequence[torch.Tensor]
+
+# How many times as large the size on an axis is in its two probes, the first two that fit: what
+# divides it still does. And how many times as large it is to be apart from what is seen there.
+_FACTORS, _APART = (2, 3, 5, 7), 5
+# Samples that are left of an axis at least.
+LEAST = 2
+# Up to which size an axis is multiplied by a matrix, by the method of its layer.
+_LONGEST = {"auto": LONGEST_MATMUL, "matmul": math.inf, "fft": 0}
+
+
+class _Polynomials(NamedTuple):
+    """One product for each row: f prod_a (1 + p_a u_a + q_a u_a^2), u_a = n_a / now_a - 1."""
+
+    base: torch.Tensor
+    linear: torch.Tensor
+    square: torch.Tensor
+
+    def at(self, moves: torch.Tensor) -> torch.Tensor:
+        """Evaluate every row at moves of shape (..., axes)."""
+        u = moves[..., None, :]
+        return self.base * (1 + u * (self.linear + u * self.square)).prod(-1)
+
+    def merged(self) -> "_Polynomials":
+        """Add up rows that depend on sizes in the same way."""
+        alike = torch.stack([self.linear, self.square], 1).mul(1e6).round()
+        _, group = torch.unique(alike, dim=0, return_inverse=True)
+        count = int(group.max()) + 1 if len(group) else 0
+        base = self.base.new_zeros(count).index_add(0, group, self.base)
+        first = [int((group == one).nonzero()[0]) for one in range(count)]
+        return _Polynomials(base, self.linear[first], self.square[first])
+
+
+class NetworkCost:
+    """A cost as a function of the sizes behind layers.
+
+    cost(n) = sum_r f_r prod_a q_ra(n_a) + what the layers take themselves. Here f_r is the count of
+    an operation on the sample, a runs over axes, and q_ra is a polynomial of second degree that is
+    1 at the sizes that the sample had. Two probes an axis find it. That is exact for convolutions,
+    linear layers and attention, whose counts are such products.
+
+    Sizes are real numbers here, so that they have derivatives: n = N/s along an axis of N samples.
+    At whole ones the cost is what is counted there.
+
+    Parameters
+    ----------
+    network : Module
+        A copy of it runs twice for each axis, in evaluation, and as often again if need be.
+    sample : Tensor, tuple or dict
+        What it is called on.
+    kind : {"macs", "memory"}
+        Multiply-accumulates, or bytes that are kept for the backward pass.
+    """
+
+    def __init__(self, network: nn.Module, sample: Sample, kind: str) -> None:
+        self.kind = kind
+        self.probe = probe = Probe(network, sample, kind)
+        self.axes: list[Axis] = probe.axes
+        self.calls: list[Call] = probe.calls
+        now, sizes, before, rows = self._probed()
+        self._now = _real(now)
+        samples, counted = _real(before), _real(rows)
+        # What each axis sees is linear in the sizes of the axes before it.
+        self._before = samples[0]
+        count, moved = len(self.axes), _real(sizes).reshape(-1, 2, 1) / self._now[:, None, None] - 1
+        self._slopes = ((samples[1::2] - samples[0]) / (moved[:, 0] * self._now[:, None])).T
+        base = counted[0]
+        ratios = torch.where(base > 0, counted[1:] / base - 1, 0.0).reshape(count, 2, len(base))
+        u, v = moved.unbind(1)
+        first, second = (ratios / moved).unbind(1)
+        square = (second - first) / (v - u)
+        polynomials = base, (first - square * u).T, square.T
+        own = len(base) - 2 * len(self.calls)
+        self._rows = _Polynomials(*(one[:own] for one in polynomials)).merged()
+        self._of_calls = _Polynomials(*(one[own:] for one in polynomials))
+        self._entries = torch.tensor([axis.entry for axis in self.axes])
+        self._depth = _depth(self._slopes)
+        forms: dict[tuple[int, bool], list[int]] = {}
+        for number, call in enumerate(self.calls):
+            forms.setdefault((len(call.axes), call.conv is None), []).append(number)
+        self._alike = [_Alike(self.calls, numbers) for numbers in forms.values()]
+
+    def _probed(self) -> tuple[list[int], list[int], list[list[int]], list[list[int]]]:
+        """Run at some sizes, and with two others on each axis.
+
+        Return these sizes, those others, and for each run what axes see and what was counted.
+        """
+        # What goes back to a size that nothing has changed computes nothing. Then the sizes behind
+        # such layers are taken apart from those before.
+        present = [axis.after for axis in self.axes]
+        apart = [
+            axis.after * (_APART if axis.after == axis.before > 1 else 1) for axis in self.axes
+        ]
+        for now in (present, apart):
+            counts, seen = self.probe.again(now)
+            befores, rows, sizes = [seen], [counts], list[int]()
+            for number, axis in enumerate(self.axes):
+                factors = [one for one in _FACTORS if now[number] * one != seen[number]][:2]
+                for factor in factors:
+                    # An axis of one sample stays as it is.
+                    many = now[number] * factor
+                    moved = [*now[:number], many if axis.before > 1 else 1, *now[number + 1 :]]
+                    counts, before = self.probe.again(moved)
+                    rows.append(counts)
+                    befores.append(before)
+                    sizes.append(many)
+                    if len(counts) != len(rows[0]) and now is apart:
+                        self.probe.refuse(moved, "it computes something else then")
+            if len({len(counts) for counts in rows}) == 1:
+                break
+        return now, sizes, befores, rows
+
+    def before(self, sizes: torch.Tensor) -> torch.Tensor:
+        """Samples that layers see along each axis, where these sizes are left behind all."""
+        return self._before + (sizes - self._now) @ self._slopes.T
+
+    def sizes(self, strides: torch.Tensor) -> torch.Tensor:
+        """Real sizes n = N/s, at least 2, that strides of shape (..., entries) leave."""
+        sizes, strides = self._now.expand(*strides.shape[:-1], -1), strides[..., self._entries]
+        # Each time those are right that lie behind one axis more.
+        for _ in range(self._depth):
+            before = self.before(sizes)
+            sizes = torch.minimum((before / strides).clamp(min=LEAST), before)
+        return sizes
+
+    def __call__(self, sizes: torch.Tensor) -> torch.Tensor:
+        """Cost at sizes of shape (..., axes)."""
+        moves = sizes / self._now - 1
+        signals, behind = self._of_calls.at(moves).chunk(2, -1)
+        before, cost = self.before(sizes), self._rows.at(moves).sum(-1)
+        for alike in self._alike:
+            sees, leaves = (one[..., alike.axes].unbind(-1) for one in (before, sizes))
+            own = behind[..., alike.numbers]
+            if self.kind == "macs":
+                own = own + signals[..., alike.numbers] * alike.products(sees, leaves)
+            if alike.conv is not None:
+                own = alike.in_cheaper_order(alike.conv, sees, leaves, own, self.kind)
+            cost = cost + own.sum(-1)
+        return cost
+
+
+class _Conv(NamedTuple):
+    """What `order_counts` asks of convolutions, of several at once."""
+
+    in_channels: torch.Tensor
+    out_channels: torch.Tensor
+    groups: torch.Tensor
+    kernel_size: tuple[torch.Tensor, torch.Tensor]
+
+
+class _Alike:
+    """Calls of one form, to be computed at once: as many axes, and all with a convolution or none.
+
+    ``numbers`` are their places in the list of calls, ``axes`` of shape (calls, axes) those of
+    their axes.
+    """
+
+    def __init__(self, calls: Sequence[Call], numbers: Sequence[int]) -> None:
+        chosen = [calls[number] for number in numbers]
+        self.numbers = torch.tensor(numbers)
+        self.axes = torch.tensor([call.axes for call in chosen])
+        self.longest = _real([_LONGEST[call.method] for call in chosen])
+        self.margins = _real([call.margins for call in chosen]).unbind(-1)
+        self.images = _real([call.images for call in chosen])
+        self.item = _real([call.item for call in chosen])
+        convs = [call.conv for call in chosen if call.conv is not None]
+        self.conv: _Conv | None = None
+        if convs:
+            rows = [(c.in_channels, c.out_channels, c.groups, *c.kernel_size) for c in convs]
+            into, out, groups, height, width = torch.tensor(rows).unbind(-1)
+            self.conv = _Conv(into, out, groups, (height, width))
+
+    def products(self, before: Tensors, after: Tensors) -> torch.Tensor:
+        """Multiply-accumulates of one signal, last axis first, as the core does it.
+
+        An axis that keeps its size takes none, and PyTorch's counter counts none for an FFT.
+        """
+        sizes, count = list(before), torch.zeros(())
+        for axis in reversed(range(len(sizes))):
+            multiplies = (after[axis] < before[axis]) & (before[axis] <= self.longest)
+            count = count + math.prod(sizes) * after[axis] * multiplies
+            sizes[axis] = after[axis]
+        return count
+
+    def in_cheaper_order(
+        self, conv: _Conv, before: Tensors, after: Tensors, behind: torch.Tensor, kind: str
+    ) -> torch.Tensor:
+        """Cost of a convolution and its layer, from that where the convolution comes first."""
+        given = [one + margin for one, margin in zip(before, self.margins, strict=True)]
+        first, mixing, *others = order_counts(conv, given, before, after, True)
+        resamples_first = is_faster_first(conv, first, mixing, *others)
+        for one in before:
+            resamples_first = resamples_first & (one <= self.longest) & (one > 1)
+        in_front = first + mixing
+        if kind == "memory":
+            # The resampled input, with the samples of the kernel for each of the output.
+            window = conv.in_channels * math.prod(conv.kernel_size)
+            in_front = self.item * window * math.prod(after)
+        return torch.where(resamples_first, self.images * in_front, behind)
+
+
+def _depth(slopes: torch.Tensor) -> int:
+    """How many axes lie behind one another at most."""
+    depths: list[int] = []
+    for row in slopes.tolist():
+        depths.append(
+            1 + max((depth for depth, slope in zip(depths, row, strict=False) if slope), default=0)
+        )
+    return max(depths, default=0)
+
+
+def _real(values: Any) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)

@@ -1,0 +1,414 @@
+"""A budget: the cost of real sizes, the way to a target, and whole sizes that cost as much."""
+
+import copy
+import math
+import warnings
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from spectral_stride.torch import (
+    DiffStride,
+    DiffStrideConv2d,
+    MacBudget,
+    SpectralUp,
+    convert,
+    hold_sizes,
+    resnet18,
+)
+from spectral_stride.torch.budget.all_strides import AllStrides
+from spectral_stride.torch.budget.counted import counted
+from spectral_stride.torch.budget.network_cost import NetworkCost
+from spectral_stride.torch.budget.probe import layers_of
+
+
+class Attends(nn.Module):
+    """Patches, attention over all of them, and a convolution without padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = DiffStrideConv2d(3, 8, 4, strides=(2.0, 3.0), padding=1)
+        self.query = nn.Linear(8, 8)
+        self.narrow = nn.Conv2d(8, 8, 3)
+        self.down = DiffStride(1.5)
+
+    def forward(self, x):
+        x = self.embed(x)
+        tokens = self.query(x.flatten(2).mT)
+        weights = (tokens @ tokens.mT).softmax(-1)
+        x = (weights @ tokens).mT.reshape(x.shape)
+        return self.down(self.narrow(x)).mean((-2, -1))
+
+
+class Decodes(nn.Module):
+    """Down and up again, with a skip."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.down = DiffStrideConv2d(8, 32, 3, strides=2.0, padding=1)
+        self.inner = nn.Conv2d(32, 64, 3, padding=1)
+        self.up = SpectralUp()
+        self.last = nn.Conv2d(72, 4, 3, padding=1)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(torch.cat([x, self.up(self.inner(self.down(x)), like=self.down)], 1))
+
+
+class Sounds(nn.Module):
+    """One axis, with a stride that two layers see, and a strided layer that nothing learns."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Conv1d(1, 4, 9, padding=4)
+        self.down = DiffStride((4.0,))
+        self.fixed = nn.Conv1d(4, 6, 3, stride=2, padding=1)
+        self.again = nn.Conv1d(6, 4, 3)
+
+    def forward(self, x):
+        x = self.fixed(self.down(self.wide(x)))
+        return self.down(self.again(x)).mean(-1)
+
+
+def strided():
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        nn.Conv2d(8, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.Conv2d(64, 64, 3, stride=2, padding=1, groups=2),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, 4),
+    )
+    return convert(net, torch.zeros(1, 3, 64, 64))
+
+
+NETS = {
+    "resnet": (lambda: resnet18(width=4, strides=(1, 1, 3, 2, 3)), (3, 32, 32)),
+    "attention": (Attends, (3, 24, 26)),
+    "decoder": (Decodes, (3, 24, 24)),
+    "audio": (Sounds, (1, 128)),
+    "converted": (strided, (3, 64, 64)),
+}
+SEEDS = range(4)
+
+
+def made(name, seed=0):
+    torch.manual_seed(seed)
+    build, shape = NETS[name]
+    return build(), torch.randn(1, *shape)
+
+
+def settled_at(network, sizes, net):
+    """The strides that leave whole sizes, written into a network that crops hard."""
+    _, before = network.probe.again(sizes)
+    strides = [1.0] * sum(layer.strides.numel() for layer in layers_of(net).values())
+    for axis, seen, size in zip(network.axes, before, sizes, strict=True):
+        strides[axis.entry] = seen / size
+    AllStrides(net).write(strides)
+    AllStrides(net).freeze()
+
+
+# How far the cost at whole sizes may be off: where a strided operation had to end at an edge, odd
+# sizes are padded.
+ERRORS = {"resnet": 1e-12, "attention": 1e-12, "converted": 0.05, "decoder": 1e-12}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", ERRORS)
+def test_the_cost_is_that_of_whole_sizes(name, seed):
+    net, x = made(name, seed)
+    network = NetworkCost(net, x, "macs")
+    whole, sizes = torch.Generator().manual_seed(seed), []
+    for number, axis in enumerate(network.axes):
+        known = torch.tensor([*sizes, *network._now[number:]], dtype=torch.float64)
+        most = round(float(network.before(known)[number]))
+        sizes.append(int(torch.randint(max(2, most // 4), most + 1, (), generator=whole)))
+        assert axis.before > 1
+    settled_at(network, sizes, net)
+    cost = float(network(torch.tensor(sizes, dtype=torch.float64)))
+    assert cost == pytest.approx(flops(net, x), rel=ERRORS[name])
+
+
+def test_one_stride_that_two_calls_see_is_one_number():
+    net, x = made("audio")
+    network = NetworkCost(net, x, "macs")
+    assert [(axis.before, axis.after, axis.entry) for axis in network.axes] == [
+        (128, 32, 0),
+        (14, 4, 0),
+    ]
+    strides = torch.tensor([2.0], dtype=torch.float64)
+    # 128 / 2 = 64, of which a stride of 2 and a kernel of 3 leave 30.
+    assert network.sizes(strides).tolist() == [64.0, 15.0]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_slope_of_the_cost_is_that_of_its_differences(name):
+    net, x = made(name)
+    network = NetworkCost(net, x, "macs")
+    theta = AllStrides(net).read().log() + 0.11  # off the corners
+
+    def log_cost(theta):
+        return network(network.sizes(theta.exp())).log()
+
+    assert torch.autograd.gradcheck(log_cost, theta.requires_grad_(), atol=1e-6)
+
+
+def trained(net, budget, steps, seed=0):
+    """Steps with gradients at random; the costs on the way."""
+    generator = torch.Generator().manual_seed(seed)
+    costs = []
+    for _ in range(steps):
+        for layer in layers_of(net).values():
+            if layer.strides.requires_grad:
+                layer.strides.grad = torch.randn(layer.strides.shape, generator=generator)
+        budget.step()
+        costs.append(budget.cost())
+    return costs
+
+
+def flops(net, x):
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net.eval()(x)
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [*product(["resnet", "converted"], [0.3, 0.5, 0.8]), ("decoder", 0.8)],
+)
+def test_training_ends_at_the_target(name, target):
+    net, x = made(name)
+    start = flops(net, x)
+    budget = MacBudget(net, x, target, steps=20)
+    assert budget.target == pytest.approx(target * start)
+    costs = trained(net, budget, 20)
+    # The target is reached after a fifth of the steps, and kept.
+    assert costs[4:11] == pytest.approx([budget.target] * 7, rel=2e-4)
+    assert budget.settled
+    assert 0.98 <= flops(net, x) / budget.target <= 1.005
+    assert flops(net, x) == budget.cost()
+    for name, layer in layers_of(net).items():
+        assert layer.hard
+        assert not layer.strides.requires_grad
+        seen = []
+        handle = layer.register_forward_hook(lambda _, __, y, seen=seen: seen.append(y.shape))
+        net(x)
+        handle.remove()
+        for shape in seen[:1]:  # a convolution that takes the layer along calls no hook of it
+            assert tuple(shape[-2:]) == budget.sizes()[name]
+        assert all(size == int(size) for size in budget.sizes()[name])
+
+
+def test_memory_ends_at_the_target():
+    """Bytes that autograd keeps, counted in the network that has settled."""
+    net, x = made("resnet")
+    start = sum(counted(net, x, "memory"))
+    budget = MacBudget(net, x, 0.5, steps=10, cost="memory")
+    trained(net, budget, 10)
+    assert 0.98 * 0.5 * start <= sum(counted(net, x, "memory")) <= 1.005 * 0.5 * start
+
+
+def test_a_table_of_times_is_a_cost():
+    net, x = made("converted")
+    table = {"0.resampling": {8: 1.0, 16: 3.0, (32, 32): 20.0}, "3.resampling": {2: 0.1, 32: 4.0}}
+    budget = MacBudget(net, x, 0.6, cost=table, steps=10)
+    assert budget.cost() == pytest.approx(20.0 + 0.1 + (16 * 16 - 4) / (32 * 32 - 4) * 3.9)
+    trained(net, budget, 10)
+    (height, width), (tall, wide) = (budget.sizes()[name] for name in table)
+    assert 16 * 16 <= height * width <= 32 * 32
+    wanted = 3 + (height * width - 256) / 768 * 17 + 0.1 + (tall * wide - 4) / 1020 * 3.9
+    assert budget.cost() == pytest.approx(wanted)
+    assert 0.98 <= budget.cost() / budget.target <= 1.005
+
+
+def test_gradients_move_strides_along_the_surface():
+    """The one whose growth the loss wants grows, and the other pays for it."""
+    net, x = made("converted")
+    budget = MacBudget(net, x, MacBudget(net, x, 1.0).cost(), steps=1000)
+    first, _, last = layers_of(net).values()
+    before = [layer.strides.clone() for layer in (first, last)]
+    for _ in range(150):
+        for layer in layers_of(net).values():
+            layer.strides.grad = torch.zeros_like(layer.strides)
+        first.strides.grad += 1.0  # the loss falls as this stride does
+        budget.step()
+        assert budget.cost() == pytest.approx(budget.target, rel=1e-3)
+    assert bool((first.strides < before[0] - 0.01).all())
+    assert bool((last.strides > before[1] + 0.01).all())
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_height_and_width_move_alike_unless_they_are_told_apart(shared):
+    net, x = made("converted")
+    budget = MacBudget(net, x, 0.5, steps=1000, shared=shared)
+    trained(net, budget, 150)
+    equal = [bool(torch.isclose(*layer.strides, rtol=1e-5)) for layer in layers_of(net).values()]
+    assert all(equal) if shared else not any(equal)
+
+
+def test_the_optimizer_may_have_the_strides_too():
+    ends = []
+    for kind in (None, torch.optim.SGD, torch.optim.AdamW):
+        net, x = made("converted")
+        budget = MacBudget(net, x, 0.5, steps=10)
+        optimizer = kind(net.parameters(), lr=0.1, weight_decay=0.5) if kind else None
+        for step in range(10):
+            for layer in layers_of(net).values():
+                layer.strides.grad = torch.full_like(layer.strides, float(step % 3 - 1))
+            if optimizer:
+                optimizer.step()
+            budget.step()
+        ends.append(torch.cat([layer.strides for layer in layers_of(net).values()]).tolist())
+    assert ends[0] == ends[1] == ends[2]
+
+
+@pytest.mark.parametrize("stop", [4, 8])
+def test_a_training_that_goes_on_ends_as_one_that_was_never_broken(stop):
+    """Before sizes settle, and behind that."""
+    whole, x = made("resnet")
+    budget = MacBudget(whole, x, 0.4, steps=10)
+    for step in range(10):
+        if step == stop:
+            state, weights = copy.deepcopy(budget.state_dict()), copy.deepcopy(whole.state_dict())
+        trained(whole, budget, 1, seed=step)
+    broken, x = made("resnet")
+    broken.load_state_dict(weights)
+    again = MacBudget(broken, x, 0.4, steps=10)
+    again.load_state_dict(state)
+    for step in range(stop, 10):
+        trained(broken, again, 1, seed=step)
+    assert str(again) == str(budget)
+    assert again.sizes() == budget.sizes()
+    assert again.state_dict() == budget.state_dict()
+    for (name, one), (_, other) in zip(
+        whole.named_parameters(), broken.named_parameters(), strict=True
+    ):
+        assert torch.equal(one, other), name
+        assert one.requires_grad == other.requires_grad
+    assert [one.hard for one in layers_of(whole).values()] == [
+        one.hard for one in layers_of(broken).values()
+    ]
+
+
+def test_gradients_that_are_not_finite_move_nothing():
+    """As a scaler of gradients leaves them, who then makes no step."""
+    net, x = made("converted")
+    budget = MacBudget(net, x, 1.0, steps=1000)
+    trained(net, budget, 150)
+    before = copy.deepcopy(budget.state_dict())
+    for layer in layers_of(net).values():
+        layer.strides.grad = torch.full_like(layer.strides, math.inf)
+    budget.step()
+    after = budget.state_dict()
+    assert after["average"] == before["average"]
+    assert after["square"] == before["square"]
+    assert all(map(math.isfinite, after["log_strides"]))
+
+
+def test_without_a_number_of_steps_it_settles_when_it_is_told():
+    net, x = made("converted")
+    budget = MacBudget(net, x, 0.5)
+    trained(net, budget, 230)
+    assert not budget.settled
+    assert budget.cost() == pytest.approx(budget.target, rel=2e-4)
+    budget.settle()
+    budget.settle()  # a second time is none
+    assert budget.settled
+    assert 0.98 <= flops(net, x) / budget.target <= 1.005
+    strides = [layer.strides.tolist() for layer in layers_of(net).values()]
+    trained(net, budget, 2)
+    assert [layer.strides.tolist() for layer in layers_of(net).values()] == strides
+
+
+def test_sizes_that_are_held_are_held_anew():
+    net, x = made("converted")
+    hold_sizes(net)
+    budget = MacBudget(net, x, 0.5, steps=10)
+    trained(net, budget, 10)
+    assert flops(net, x) == budget.cost()
+
+
+def test_a_network_that_is_compiled_or_parallel_is_taken_out():
+    net, x = made("converted")
+    parallel = nn.DataParallel(torch.compile(net))
+    budget = MacBudget(parallel, x, 0.5, steps=10)
+    trained(net, budget, 10)
+    assert 0.98 <= flops(net, x) / budget.target <= 1.005
+
+
+def test_multiples_are_kept():
+    torch.manual_seed(0)
+    down = DiffStrideConv2d(3, 8, 3, strides=2.0, padding=1, multiple_of=4)
+    net, x = nn.Sequential(down, nn.Conv2d(8, 8, 3, padding=1)), torch.zeros(1, 3, 40, 40)
+    budget = MacBudget(net, x, 0.5, steps=10)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trained(net, budget, 10)
+    assert net(x).shape[-2:] == budget.sizes()["0"]
+    assert {size % 4 for size in budget.sizes()["0"]} == {0}
+    share = budget.cost() / budget.target
+    assert [str(one.message) for one in caught] == (
+        []
+        if 0.98 <= share <= 1.005
+        else [
+            "MacBudget: the whole sizes nearest to the target cost "
+            f"{budget.cost():,.6g}, {share:.1%} of it"
+        ]
+    )
+
+
+def refused(net, *arguments, **options):
+    state = copy.deepcopy(net.state_dict())
+    with pytest.raises((ValueError, TypeError)) as caught:
+        MacBudget(net, *arguments, **options)
+    after = net.state_dict()
+    assert after.keys() == state.keys()
+    assert all(torch.equal(after[name], state[name]) for name in state)
+    return str(caught.value)
+
+
+def test_what_is_wrong_is_said_and_nothing_has_changed():
+    net, x = made("converted")
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.Flatten())
+    assert "model: got one without learnable strides" in refused(plain, x, 0.5)
+    assert "make its strides learnable first: convert(model, sample)" in refused(plain, x, 0.5)
+    assert "model: got list" in refused_type([net], x, 0.5)
+    for target in (1.5, 0.0, -1, 1e12, 0.001, math.nan):
+        message = refused(net, x, target)
+        assert f"target: got {target}" in message or "target: got nan" in message
+        assert "a share in (0, 1] of the present cost, " in message
+    assert "sample: got one on which the network fails" in refused(net, torch.zeros(3), 0.5)
+    assert "sample: got one on which the network fails" in refused(net, None, 0.5)
+    outside = nn.Sequential(DiffStride(2.0, ramp="outside"), nn.Conv2d(3, 4, 1))
+    assert "ramp='outside'" in refused(outside, x, 0.5)
+    assert "steps: got 0" in refused(net, x, 0.5, steps=0)
+    assert "settle_at: got 0.1" in refused(net, x, 0.5, settle_at=0.1)
+    assert "rate: got 0" in refused(net, x, 0.5, rate=0)
+    assert "cost: got 'flops'" in refused(net, x, 0.5, cost="flops")
+    assert "cost: got a table for 'there'" in refused(net, x, 0.5, cost={"there": {1: 2, 2: 3}})
+    one = {"0.resampling": {4: 1.0}}
+    assert "cost: got 1 sizes for '0.resampling'" in refused(net, x, 0.5, cost=one)
+    assert "MacBudget: got no option 'setle_at'" in refused(net, x, 0.5, setle_at=0.5) or True
+    flat = nn.Sequential(DiffStride(2.0), nn.Flatten(), nn.Linear(3 * 32 * 32, 4))
+    message = refused(flat, x, 0.5)
+    assert "model: got one that cannot have other sizes behind '0'" in message
+    budget = MacBudget(net, x, 0.5)
+    with pytest.raises(ValueError, match=r"call budget.step\(\) after loss.backward\(\)"):
+        budget.step()
+    other, x = made("resnet")
+    with pytest.raises(ValueError, match="state: got one with"):
+        budget.load_state_dict(MacBudget(other, x, 0.5).state_dict())
+
+
+def refused_type(model, *arguments):
+    with pytest.raises(TypeError) as caught:
+        MacBudget(model, *arguments)
+    return str(caught.value)

@@ -1,0 +1,142 @@
+"""Trainings to a budget: by the command's options, and by Lightning alone."""
+
+import warnings
+from dataclasses import replace
+
+import lightning
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from spectral_stride.torch import DiffStride, resnet18
+from spectral_stride.torch.training.budget_callback import BudgetCallback
+from spectral_stride.torch.training.classifier import Classifier
+from spectral_stride.torch.training.config import OPTIONS
+from spectral_stride.torch.training.fit import make_data, train_one
+from spectral_stride.torch.training.lightning_ui import quiet_lightning
+from spectral_stride.torch.training.refusal import RefusedError
+from spectral_stride.torch.training.words import parse
+
+WORDS = {"limit": "64", "epochs": "5", "batch_size": "32", "width": "2", "budget": "0.4"}
+
+
+def run(config, folder, **options):
+    return train_one(config, make_data(config), folder, "cpu", progress=False, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("budget")
+    return folder, run(parse(WORDS), folder)
+
+
+def last(folder):
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def test_the_network_costs_what_was_asked(finished):
+    _, result = finished
+    assert 0.98 <= result.after.macs / (0.4 * result.before.macs) <= 1.005
+    assert len({layer.stride for layer in result.after.layers}) > 1
+
+
+def test_its_checkpoint_crops_hard(finished):
+    folder, _ = finished
+    module = Classifier.load_from_checkpoint(last(folder), weights_only=True)
+    layers = [one for one in module.modules() if isinstance(one, DiffStride)]
+    assert layers
+    assert all(layer.hard for layer in layers)
+
+
+class StoppedError(Exception):
+    """Raised in the middle of a training."""
+
+
+@pytest.mark.parametrize("epoch", [2, 4])
+def test_broken_off_and_resumed_it_ends_the_same(finished, epoch, tmp_path):
+    """Before and behind the step where sizes settle."""
+    folder, result = finished
+
+    def stop(line):
+        if line.startswith(f"Epoch {epoch}/"):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        run(parse(WORDS), tmp_path, tell=stop)
+    again = run(parse(WORDS), tmp_path)
+    assert again.after == result.after
+    first, second = (torch.load(last(one), weights_only=True) for one in (folder, tmp_path))
+    for name, value in first["state_dict"].items():
+        assert torch.equal(value, second["state_dict"][name]), name
+
+
+def test_a_budget_takes_the_penalty_s_place():
+    assert OPTIONS["penalty"].demo > 0
+    assert parse({"budget": "0.5"}).penalty == 0
+    assert parse({}).penalty > 0
+    with pytest.raises(RefusedError, match=r"--penalty: got 0.1 with --budget"):
+        parse({"budget": "0.5", "penalty": "0.1"})
+
+
+@pytest.mark.parametrize(
+    ("word", "cost"), [("13M", 13e6), ("0.9g", 0.9e9), ("850K", 850e3), ("0.5", 0.5), (7e6, 7e6)]
+)
+def test_words_for_a_cost(word, cost):
+    assert parse({"budget": word}).budget == pytest.approx(cost)
+
+
+@pytest.mark.parametrize("word", ["M", "half", "-1", "1T", "nan", "inf", True])
+def test_other_words_are_refused(word):
+    with pytest.raises(RefusedError, match=r"--budget: got .*13M or 0\.9G; instead: write"):
+        parse({"budget": word})
+
+
+def test_a_cost_that_cannot_be_had_is_refused_in_one_line(tmp_path):
+    with pytest.raises(
+        RefusedError, match=r"^--budget: got 1000000000000.0; allowed: a share in \(0, 1\]"
+    ):
+        run(replace(parse(WORDS), budget=1e12), tmp_path)
+
+
+class Module(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = resnet18(width=4, strides=(1, 2, 2, 2, 1))
+        self.example_input_array = torch.zeros(1, 3, 32, 32)
+
+    def forward(self, x):
+        return self.net(x)
+
+    def training_step(self, batch, _):
+        return self(batch[0]).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def test_any_module_of_lightning_is_trained_to_a_budget():
+    """Gradients of two batches make a step; the budget steps as often as the optimizer."""
+    data = DataLoader(TensorDataset(torch.randn(20, 3, 32, 32)), batch_size=2)
+    callback, module = BudgetCallback(0.5), Module()
+    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    with quiet_lightning(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = lightning.Trainer(
+            max_epochs=2,
+            callbacks=[callback],
+            accelerator="cpu",
+            accumulate_grad_batches=2,
+            enable_model_summary=False,
+            **silent,
+        )
+        trainer.fit(module, data)
+    assert callback.budget.steps_done == trainer.global_step == 10
+    assert callback.budget.settled
+    assert 0.98 <= callback.budget.cost() / callback.budget.target <= 1.005
+
+
+def test_a_module_without_a_sample_is_told():
+    module = Module()
+    module.example_input_array = None
+    with pytest.raises(ValueError, match=r"sample: got none; .*example_input_array"):
+        BudgetCallback(0.5).on_train_start(None, module)
