@@ -149,7 +149,7 @@ class Running:
 
 
 def run(setting: Setting) -> list[Row]:
-    """Measure each network strided, frozen at its sizes, and at half of its multiply-accumulates."""
+    """Measure each network strided, and frozen at its sizes and at half of what it computes."""
     rows = []
     shape = TINY if setting.tiny else FULL
     x = torch.randn(shape)

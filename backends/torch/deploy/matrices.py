@@ -28,7 +28,7 @@ def with_taps(matrix: Matrix, taps: Taps) -> Matrix:
 
     The same rows as `fast.taps` has, in another order.
     """
-    rows = shifted(matrix, taps).reshape(taps.kernel, *(-1, taps.size))
+    rows: Matrix = shifted(matrix, taps).reshape(taps.kernel, -1, taps.size)
     return rows.transpose(0, 1).reshape(-1, taps.size)
 
 
@@ -73,7 +73,7 @@ def rolled(matrix: Matrix, taps: Taps) -> Rolled | None:
     window = matrix[0].flip(0).roll(1)
 
     def at(outputs: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        return window[(outputs[:, None] - inputs) % length]  # type: ignore[no-any-return]
+        return window[(outputs[:, None] - inputs) % length]
 
     starts = torch.arange(count) * ratio
     if not torch.allclose(at(starts, torch.arange(length)), matrix, rtol=0, atol=1e-12):
