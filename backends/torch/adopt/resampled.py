@@ -45,7 +45,11 @@ class Resampled(StandIn):
         if isinstance(self, nn.Conv2d) and operation.is_plain and not operation.fixed:
             y = layer.resampled(extended, self)
         else:
-            if getattr(layer, "is_frozen", False) and isinstance(self, nn.MaxPool2d) and x.ndim == 4:
+            if (
+                getattr(layer, "is_frozen", False)
+                and isinstance(self, nn.MaxPool2d)
+                and x.ndim == 4
+            ):
                 # At stride 1 PyTorch takes a third of the time where channels lie last in memory.
                 extended = extended.contiguous(memory_format=torch.channels_last)
             y = layer(super().forward(extended))
@@ -75,5 +79,5 @@ def resampled_no_more(place: Any) -> None:
     """Let a place be its operation at stride 1 again."""
     place._modules.pop("resampling", None)
     kind = place._operation.kind
-    del place._operation, place._layer, place._seen, place._made
+    del place._operation, place._layer, place._seen, place._made, place._kind
     place.__class__ = kind

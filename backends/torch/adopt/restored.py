@@ -12,8 +12,9 @@ from spectral_stride.layer_settings import UpSettings
 from spectral_stride.torch.adopt.enlarging import Enlargement, Pair
 from spectral_stride.torch.adopt.resampled import Resampled
 from spectral_stride.torch.adopt.standing_in import StandIn, stand_in
-from spectral_stride.torch.functional import spectral_resize
 from spectral_stride.torch.layers.seen_sizes import Seen
+from spectral_stride.torch.layers.spectral_up import SpectralUp
+from spectral_stride.torch.layers.symbolic import as_node, is_symbol
 
 _UP = UpSettings()
 _CONVOLUTIONS = (
@@ -36,13 +37,21 @@ class Restored(StandIn):
     """
 
     _enlargement: Enlargement
+    up: SpectralUp
     # For each call in a forward pass of the network: what it undoes, whose map it enlarges, and by
     # what. In a tuple, in which they are no modules of this one.
     _undone: tuple[tuple[Resampled, Resampled, Pair], ...]
     _turn: int
 
+    @property
+    def places_undone(self) -> tuple[Resampled, ...]:
+        """The places that are asked for sizes."""
+        return tuple([place for both in self._undone for place in both[:2]])
+
     def forward(self, x: torch.Tensor, output_size: Sequence[int] | None = None) -> torch.Tensor:
         """Enlarge to the sizes that were there before the place that is undone."""
+        if is_symbol(x):
+            return as_node(self, x)
         place, pair = self._next(x)
         if output_size is None:
             with checks.named(type(self).__name__):
@@ -52,7 +61,7 @@ class Restored(StandIn):
             sizes = tuple([output_size[axis] for axis in pair.axes])
         if self._enlargement.is_transposed:
             return self._convolved(x, pair, sizes)
-        y = spectral_resize(x, sizes, axes=pair.axes)
+        y = self.up.resized(x, pair.axes, sizes)
         return y if self.align_corners else _mean(y, pair)
 
     def _next(self, x: torch.Tensor) -> tuple[Resampled, Pair]:
@@ -76,7 +85,7 @@ class Restored(StandIn):
             max(size - self._enlargement.samples_more(axis), 1)
             for axis, size in zip(pair.axes, sizes, strict=True)
         ]
-        x = spectral_resize(x / math.prod(pair.factors), enlarged, axes=pair.axes)
+        x = self.up.resized(x / math.prod(pair.factors), pair.axes, enlarged)
         # The module's own stride stays, for networks that compute with it.
         old = self._enlargement.strides
         strides = [1 if axis in pair.axes else old[axis] for axis in range(-len(old), 0)]
@@ -117,3 +126,4 @@ def restore_behind(
     module = enlargement.module
     stand_in(Restored, module)
     module._enlargement, module._undone, module._turn = enlargement, tuple(undone), -1
+    module.up = SpectralUp()

@@ -9,7 +9,7 @@ from torch import nn
 from spectral_stride import checks
 from spectral_stride.torch.adopt.places import Sample, evaluating, run, watched
 from spectral_stride.torch.adopt.resampled import Resampled, resampled_no_more
-from spectral_stride.torch.deploy.frozen import Frozen, close, stand_in
+from spectral_stride.torch.deploy.frozen import Frozen, close, stand_still
 
 
 def freeze(network: nn.Module, sample: Sample) -> nn.Module:
@@ -71,7 +71,7 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
     """
     frozen = _copied(network)
     for module in list(frozen.modules()):
-        stand_in(module)
+        stand_still(module)
     extended = set()
 
     def note(place: Any, arguments: tuple[Any, ...], _: Any) -> None:
@@ -88,8 +88,12 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
         allowed = "a tensor, a tuple of arguments or a dict of named ones that it takes"
         remedy = "pass what the network is to be called on, a batch of one"
         raise ValueError(f"sample: got {got}; allowed: {allowed}; instead: {remedy}") from error
+    # What goes back behind a place asks it for sizes.
+    undone = {one for module in frozen.modules() for one in getattr(module, "places_undone", ())}
     for place in places:
         layer: Any = place.shared_resampling
+        if place in undone:
+            continue
         if layer.live[0].hard and set(layer.strides) == {1.0} and place not in extended:
             resampled_no_more(place)
     close(frozen)

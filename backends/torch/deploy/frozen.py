@@ -2,6 +2,7 @@
 
 import copy
 import operator
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NoReturn, Self
 
@@ -213,9 +214,12 @@ class FrozenUp(FrozenLayer):
         if is_symbol(y):
             return as_node(self, y, like)
         with checks.named(type(self).__name__):
-            axes, sizes = SpectralUp._wanted(self, y, like)  # type: ignore[arg-type]
-            own = _sizes(y, axes)
-            form = self.form((own, f"{'x'.join(map(str, sizes))} along {axes}"), y, axes, sizes)
+            return self.resized(y, *SpectralUp._wanted(self, y, like))  # type: ignore[arg-type]
+
+    def resized(self, y: torch.Tensor, axes: tuple[int, ...], sizes: Sequence[int]) -> torch.Tensor:
+        """Resample ``y`` to sizes that are known."""
+        own = _sizes(y, axes)
+        form = self.form((own, f"{'x'.join(map(str, sizes))} along {axes}"), y, axes, sizes)
         found: torch.Tensor = form(y)
         return found
 
@@ -227,7 +231,7 @@ class FrozenUp(FrozenLayer):
 
 
 # The order counts: a DiffStrideConv2d is a DiffStride too.
-STANDING_IN: dict[Any, type[FrozenLayer]] = {
+OF_LAYERS: dict[Any, type[FrozenLayer]] = {
     DiffStrideConv2d: FrozenStrideConv2d,
     DiffStride: FrozenStride,
     SpectralPool: FrozenStride,
@@ -235,9 +239,9 @@ STANDING_IN: dict[Any, type[FrozenLayer]] = {
 }
 
 
-def stand_in(layer: Any) -> None:
-    """Let a layer become what stands in for it: the same object, in all places that know it."""
-    kind = next((one for one in STANDING_IN if isinstance(layer, one)), None)
+def stand_still(layer: Any) -> None:
+    """Let a layer become what is frozen of it: the same object, in all places that know it."""
+    kind = next((one for one in OF_LAYERS if isinstance(layer, one)), None)
     if kind is None:
         return
     if type(layer).forward is not kind.forward:
@@ -254,4 +258,4 @@ def stand_in(layer: Any) -> None:
     layer.live, layer.met = (live,), []
     if isinstance(live, DiffStride):
         layer.strides = tuple(live.effective_strides().tolist())
-    layer.__class__ = STANDING_IN[kind]
+    layer.__class__ = OF_LAYERS[kind]

@@ -84,10 +84,13 @@ class SpectralUp(HasUpSettings, nn.Module):
         """Resample ``y`` to the sizes that ``like`` saw, or to those of a tensor."""
         if is_symbol(y):
             return as_node(self, y, like)
-        settings = self.settings
         with checks.named("SpectralUp"):
-            axes, sizes = self._wanted(y, like)
-            return spectral_resize(y, sizes, axes=axes, norm=settings.norm, method=settings.method)
+            return self.resized(y, *self._wanted(y, like))
+
+    def resized(self, y: torch.Tensor, axes: tuple[int, ...], sizes: Sequence[int]) -> torch.Tensor:
+        """Resample ``y`` to sizes that are known."""
+        settings = self.settings
+        return spectral_resize(y, sizes, axes=axes, norm=settings.norm, method=settings.method)
 
     def _wanted(
         self, y: torch.Tensor, like: nn.Module | torch.Tensor
