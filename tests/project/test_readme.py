@@ -182,7 +182,7 @@ def test_extras_exist():
         for text in PAGES.values()
         for extra in re.findall(r"pip\s+install\s+'\.\[(\w+)\]'", text)
     }
-    assert found == {"cupy", "jax", "testing", "torch", "train"}
+    assert found == {"cupy", "export", "jax", "testing", "torch", "train"}
     assert found <= project["optional-dependencies"].keys()
 
 
