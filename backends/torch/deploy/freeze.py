@@ -50,7 +50,7 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
 
     Notes
     -----
-    The choice is made by counts that were fitted to times in onnxruntime, not by a clock, so that
+    The choice is made by counts, weighted as profiles of onnxruntime suggest, and not by a clock, so that
     freezing twice gives the same network. Fold a batch norm into its convolution before or leave
     it to the runtime: both work.
 
