@@ -50,9 +50,9 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
 
     Notes
     -----
-    The choice is made by counts, weighted as profiles of onnxruntime suggest, and not by a clock, so that
-    freezing twice gives the same network. Fold a batch norm into its convolution before or leave
-    it to the runtime: both work.
+    The choice is made by counts, weighted as profiles of onnxruntime suggest, and not by a clock,
+    so that freezing twice gives the same network. Fold a batch norm into its convolution before or
+    leave it to the runtime: both work.
 
     A matrix has n N numbers for an axis of N samples. For axes of many thousand samples, where the
     layers take FFTs, that is much memory.
