@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import sys
 import warnings
 from functools import partial
 
@@ -18,9 +19,11 @@ from spectral_stride.torch import (
     SpectralPool,
     diffstride,
     hold_sizes,
+    layers,
     release_sizes,
     spectral_pool,
 )
+from spectral_stride.torch.layers.seen_sizes import SeenSizes
 from tests.changed_settings import CHANGES, START, STRIDES
 
 # The compiler says that it traces functions that are cached; and it asks every tensor that enters a
@@ -195,6 +198,16 @@ def test_spectral_pooling_compiles_without_a_warning(pool):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         y = torch.compile(pool, fullgraph=True, backend="eager")(x)
+    assert torch.equal(y, pool(x))
+
+
+def test_it_compiles_where_no_other_layer_has_been_compiled(monkeypatch):
+    """What a compiler is told of layers is loaded by the first one that is traced."""
+    monkeypatch.delattr(SeenSizes.note_in_graph, "_dynamo_marked_constant")
+    monkeypatch.delitem(sys.modules, "spectral_stride.torch.layers.compiler")
+    monkeypatch.delattr(layers, "compiler")
+    pool, x = SpectralPool(1.7), torch.ones(2, 3, 18, 18)
+    y = torch.compile(pool, fullgraph=True, backend="eager")(x)
     assert torch.equal(y, pool(x))
 
 

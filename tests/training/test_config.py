@@ -84,7 +84,7 @@ def test_a_folder_may_name_one_of_its_configurations(tmp_path, monkeypatch):
 
 
 def test_what_is_for_learned_strides_has_no_effect_on_others():
-    assert LEARNED_ONLY == ("ramp", "smoothness", "hard", "penalty", "stride_lr")
+    assert LEARNED_ONLY == ("ramp", "smoothness", "hard", "penalty", "budget", "stride_lr")
     for option in OPTIONS:
         assert has_effect(option, "diffstride")
         for other in ("strided", "spectral"):

@@ -29,12 +29,18 @@ class SeenSizes:
     def note(self, x: torch.Tensor, axes: tuple[int, ...]) -> None:
         """Keep the sizes of an input."""
         sizes = tuple([operator.index(x.shape[axis]) for axis in axes])
-        if not torch.compiler.is_dynamo_compiling() or self.note_in_graph(axes, sizes):
-            self._last = axes, sizes
+        if torch.compiler.is_dynamo_compiling():
+            from spectral_stride.torch.layers import compiler  # noqa: F401  # how the next is traced
+
+            if not self.note_in_graph(axes, sizes):
+                return
+        self._last = axes, sizes
 
     def last(self) -> Seen:
         """Return the axes and the sizes; both are empty before the layer has run."""
         if torch.compiler.is_dynamo_compiling():
+            from spectral_stride.torch.layers import compiler  # noqa: F401  # how the next is traced
+
             seen = self.in_graph()
             if seen is not None:
                 return seen
