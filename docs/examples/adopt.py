@@ -154,7 +154,7 @@ def main(words: list[str] | None = None) -> list[Row]:
     parser.add_argument("--epochs", type=int, default=20, help="before, and again after converting")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=500, help="of the latencies")
+    parser.add_argument("--rounds", type=int, default=500, help="of latencies; 0: none")
     asked = parser.parse_args(words)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     torch.manual_seed(asked.seed)
@@ -185,16 +185,17 @@ def main(words: list[str] | None = None) -> list[Row]:
 
     served = exported(frozen, images)
     rows.append(Row("in onnxruntime", rows[-1].macs, accuracy(served, images)))
-    strided, one = exported(net, images), sample(images)
-    runs = [
-        (strided, one),
-        (exported(on_fewer, fewer), sample(fewer)),
-        (exported(unhalved, images), one),
-        (served, one),
-    ]
-    times = latencies(runs, asked.rounds)
-    for number, latency in zip((0, 2, 4, 7), times, strict=True):
-        rows[number].latency = latency
+    if asked.rounds:
+        one = sample(images)
+        timed = {
+            0: (exported(net, images), one),
+            2: (exported(on_fewer, fewer), sample(fewer)),
+            4: (exported(unhalved, images), one),
+            7: (served, one),
+        }
+        times = latencies(list(timed.values()), asked.rounds)
+        for number, latency in zip(timed, times, strict=True):
+            rows[number].latency = latency
     show(rows)
     x = next(images.test())[0]
     with torch.no_grad():

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 PATH = Path(__file__).parents[2] / "docs" / "examples" / "adopt.py"
-TINY = "--limit 20 --epochs 3 --batch-size 4 --width 4 --size 64 --rounds 2"
+EXAMPLE = runpy.run_path(str(PATH))
+TINY = "--limit 20 --epochs 3 --batch-size 4 --width 4 --size 64 --rounds 0"
 
 
 def test_the_example_takes_all_steps_within_the_budget(capsys):
-    rows = runpy.run_path(str(PATH))["main"](TINY.split())
+    rows = EXAMPLE["main"](TINY.split())
     names = [row.step for row in rows]
     assert names == [
         "strided",
@@ -27,15 +28,17 @@ def test_the_example_takes_all_steps_within_the_budget(capsys):
     assert fewer.macs <= strided.macs / 2
     assert converted.macs == recalibrated.macs > strided.macs
     assert halved.macs / strided.macs == pytest.approx(0.5, abs=0.01)
-    assert served.macs == frozen.macs <= halved.macs
+    assert served.macs == frozen.macs <= 0.51 * strided.macs
     assert served.accuracy == frozen.accuracy == halved.accuracy
-    assert [row.step for row in rows if row.latency] == [
-        "strided",
-        names[2],
-        "recalibrated",
-        "in onnxruntime",
-    ]
     printed = capsys.readouterr().out
     assert all(name in printed for name in names)
     # Of the largest logit: the two runtimes round apart.
     assert float(printed.rpartition("differ from PyTorch's by ")[2].split()[0]) < 1e-4
+
+
+def test_latencies_are_told_beside_the_first():
+    calls = []
+    ratios = EXAMPLE["latencies"]([(calls.append, "first"), (calls.append, "second")], 2)
+    assert calls == ["first", "second"] * 2
+    assert len(ratios) == 2
+    assert ratios[0] == 1
