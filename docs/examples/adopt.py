@@ -29,6 +29,7 @@ from transformers import ResNetConfig, ResNetForImageClassification
 
 from spectral_stride.torch import MacBudget, convert, freeze, recalibrate
 from spectral_stride.torch.training.data.open import open_data
+from spectral_stride.torch.training.refusal import RefusedError
 
 
 @dataclass
@@ -158,7 +159,10 @@ def main(words: list[str] | None = None) -> list[Row]:
     asked = parser.parse_args(words)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     torch.manual_seed(asked.seed)
-    data = open_data(asked.data, asked.batch_size, asked.seed, asked.limit)
+    try:
+        data = open_data(asked.data, asked.batch_size, asked.seed, asked.limit)
+    except RefusedError as error:
+        parser.error(str(error))
     images = Images(data, asked.size)
 
     net = train(resnet(data, asked.width), images, asked.epochs)
