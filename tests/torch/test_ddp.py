@@ -1,19 +1,13 @@
 """DistributedDataParallel: equal strides and sizes on every rank, gradients of one process."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from tests.libraries import unavailable
+from tests.torch import ranks
+from tests.torch.ranks import RANKS
 
-RANKS = 2
-
-# What every rank runs: it saves what it saw, and the test compares.
-WORKER = """
-import os
+IMPORTS = """
 import sys
 from pathlib import Path
 
@@ -22,9 +16,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from spectral_stride.torch import DiffStride, MacBudget, hold_sizes, param_groups
+"""
 
-rank, ranks = int(sys.argv[1]), int(sys.argv[2])
-folder, kind = Path(sys.argv[3]), sys.argv[4]
+# What every rank runs: it saves what it saw, and the test compares.
+WORKER = """
+ranks, folder, kind = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 torch.distributed.init_process_group(
     "nccl" if kind == "cuda" else "gloo",
     init_method=(folder / "store").as_uri(),
@@ -104,9 +100,6 @@ def budgeted():
 
 found = {holds: train(holds) for holds in (False, True)}
 torch.save((found, budgeted()), folder / f"{rank}.pt")
-torch.distributed.barrier()
-# Now and then a thread of the process group aborts the interpreter's own way out.
-os._exit(0)
 """
 
 
@@ -130,18 +123,7 @@ def test_ranks_agree(tmp_path, kind):
         unavailable("PyTorch finds no CUDA device")
     if kind == "cuda" and devices < RANKS:
         pytest.skip(f"NCCL needs a device for each of {RANKS} ranks: got {devices}")
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), str(RANKS), str(tmp_path), kind],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(RANKS)
-    ]
-    errors = [worker.communicate(timeout=240)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * RANKS, "\n".join(errors)
+    ranks.run(IMPORTS, WORKER, RANKS, tmp_path, kind)
     loaded = [torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS)]
     (budgeted, share), *other_budgets = [budget for _, budget in loaded]
     assert all(torch.equal(budgeted, strides) for strides, _ in other_budgets)

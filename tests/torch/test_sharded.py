@@ -1,17 +1,8 @@
 """Parameters that no process has alone: FSDP in both its versions, and an optimizer in parts."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from tests.torch import ranks
 
-ROOT = Path(__file__).parents[2]
-RANKS = 2
-
-# What every rank runs: each compares what it sees with a plain network on the joined batch.
-WORKER = """
-import copy
-import os
+IMPORTS = """
 import sys
 
 import torch
@@ -22,8 +13,11 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 from spectral_stride.torch import DiffStride, hold_sizes, param_groups, project_strides
+"""
 
-rank, ranks, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+# What every rank runs: each compares what it sees with a plain network on the joined batch.
+WORKER = """
+ranks, store = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=ranks)
 mesh = init_device_mesh("cpu", (ranks,))
 
@@ -110,12 +104,9 @@ def compare(kind):
         assert hold_sizes(net) in (True, False)
 
 
-for kind in sys.argv[4:]:
+for kind in sys.argv[3:]:
     compare(kind)
-    print(kind, flush=True)
-torch.distributed.barrier()
-# Now and then a thread of the process group aborts the interpreter's own way out.
-os._exit(0)
+    print(end=f"{kind} ", flush=True)
 """
 
 
@@ -126,17 +117,5 @@ def test_it_trains_as_in_one_process(tmp_path):
     """
     kinds = ["fsdp2", "fsdp1", "zero"]
     store = (tmp_path / "store").as_uri()
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), str(RANKS), store, *kinds],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(RANKS)
-    ]
-    shown = [worker.communicate(timeout=240) for worker in workers]
-    assert [out.split() for out, _ in shown] == [kinds] * RANKS, "\n".join(err for _, err in shown)
-    assert [worker.returncode for worker in workers] == [0] * RANKS
+    shown = ranks.run(IMPORTS, WORKER, ranks.RANKS, store, *kinds)
+    assert sorted(shown.split()) == sorted(kinds * ranks.RANKS)

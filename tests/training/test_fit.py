@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 
 from spectral_stride import make_plan
-from spectral_stride.torch.training import load_run
+from spectral_stride.torch.training import fit, load_run
 from spectral_stride.torch.training.classifier import Classifier
 from spectral_stride.torch.training.data.digits import FACTOR, STRONGEST, Digits
 from spectral_stride.torch.training.fit import run_job, train
@@ -42,7 +42,9 @@ def finished(tmp_path_factory):
     """The whole job once: its folder, its summary, and what was on the screen."""
     folder = tmp_path_factory.mktemp("run") / "new"
     console = Console(record=True, width=100)
-    run_job(parse(TINY), str(folder), console)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "draw", draw)
+        run_job(parse(TINY), str(folder), console)
     return folder, json.loads((folder / "summary.json").read_text()), console.export_text()
 
 

@@ -217,6 +217,7 @@ def test_a_result_that_no_training_has_is_refused_in_one_line(tmp_path, capsys, 
     assert path.read_bytes() == before
 
 
+@pytest.mark.usefixtures("picture")
 def test_a_picture_of_another_form_is_refused_in_one_line(tmp_path, capsys):
     folder = shutil.copytree(OLD / "finished", tmp_path / "run")
     become_a_pipe(folder / METRICS)
@@ -243,6 +244,7 @@ def test_names_of_a_run_are_shown_as_they_are(tmp_path):
         assert words in shown
 
 
+@pytest.mark.usefixtures("picture")
 def test_a_picture_is_drawn_through_no_link(tmp_path):
     folder = shutil.copytree(OLD / "finished", tmp_path / "run")
     (tmp_path / "mine").write_text("mine")
