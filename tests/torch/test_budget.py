@@ -207,6 +207,27 @@ def test_training_ends_at_the_target(name, target):
         assert all(size == int(size) for size in budget.sizes()[name])
 
 
+def test_what_enlarges_multiplies_or_not_by_its_size():
+    """A map of 260 samples takes an FFT, which counts nothing; one of 130 is multiplied."""
+    net = nn.Sequential(
+        *[nn.Conv1d(one, 8, 4, stride=2, padding=1) for one in (1, 8)],
+        *[nn.ConvTranspose1d(8, one, 4, stride=2, padding=1) for one in (8, 1)],
+    )
+    x = torch.randn(1, 1, 260)
+    net = convert(net, x)
+    start = flops(net, x)
+    budget = MacBudget(net, x, 0.5, steps=10)
+    trained(net, budget, 10)
+    assert 0.98 <= flops(net, x) / (0.5 * start) <= 1.005
+
+
+def test_a_part_of_a_batch_costs_what_it_is():
+    net, x = made("resnet")
+    part = torch.randn(64, 3, 32, 32)[:1]
+    costs = [MacBudget(net, one, 0.5, cost="memory").target for one in (x, part)]
+    assert costs[0] == costs[1]
+
+
 def test_memory_ends_at_the_target():
     """Bytes that autograd keeps, counted in the network that has settled."""
     net, x = made("resnet")
