@@ -21,6 +21,7 @@ from spectral_stride.torch import (
 )
 from spectral_stride.torch.budget.all_strides import AllStrides
 from spectral_stride.torch.budget.counted import counted
+from spectral_stride.torch.budget.equal_cost import EqualCost
 from spectral_stride.torch.budget.network_cost import NetworkCost
 from spectral_stride.torch.budget.probe import layers_of
 
@@ -219,6 +220,19 @@ def test_what_enlarges_multiplies_or_not_by_its_size():
     budget = MacBudget(net, x, 0.5, steps=10)
     trained(net, budget, 10)
     assert 0.98 <= flops(net, x) / (0.5 * start) <= 1.005
+
+
+def test_a_goal_within_a_leap_of_the_cost_is_reached_by_other_strides():
+    def log_cost(theta):
+        return ((-theta).exp().sum(-1) + 8 * (theta[..., 0] < 1)).log()
+
+    bounds = torch.full((2,), -3.0, dtype=torch.float64), torch.full((2,), 3.0, dtype=torch.float64)
+    alike, moving = torch.arange(2), torch.ones(2, dtype=torch.bool)
+    surface = EqualCost(log_cost, lambda theta: bounds, alike, moving)
+    theta = torch.zeros(2, dtype=torch.float64)
+    for _ in range(3):
+        theta = surface.onto(theta, math.log(5))
+    assert float(log_cost(theta)) == pytest.approx(math.log(5), abs=2e-4)
 
 
 def test_a_part_of_a_batch_costs_what_it_is():
