@@ -22,6 +22,7 @@ from spectral_stride.torch import (
 )
 from spectral_stride.torch.budget.all_strides import AllStrides
 from spectral_stride.torch.budget.counted import counted
+from spectral_stride.torch.budget.equal_cost import EqualCost
 from spectral_stride.torch.budget.network_cost import NetworkCost
 from spectral_stride.torch.budget.probe import layers_of
 
@@ -213,6 +214,40 @@ def test_training_ends_at_the_target(name, target):
         for shape in seen[:1]:  # a convolution that takes the layer along calls no hook of it
             assert tuple(shape[-2:]) == budget.sizes()[name]
         assert all(size == int(size) for size in budget.sizes()[name])
+
+
+def test_what_enlarges_multiplies_or_not_by_its_size():
+    """A map of 260 samples takes an FFT, which counts nothing; one of 130 is multiplied."""
+    net = nn.Sequential(
+        *[nn.Conv1d(one, 8, 4, stride=2, padding=1) for one in (1, 8)],
+        *[nn.ConvTranspose1d(8, one, 4, stride=2, padding=1) for one in (8, 1)],
+    )
+    x = torch.randn(1, 1, 260)
+    net = convert(net, x)
+    start = flops(net, x)
+    budget = MacBudget(net, x, 0.5, steps=10)
+    trained(net, budget, 10)
+    assert 0.98 <= flops(net, x) / (0.5 * start) <= 1.005
+
+
+def test_a_goal_within_a_leap_of_the_cost_is_reached_by_other_strides():
+    def log_cost(theta):
+        return ((-theta).exp().sum(-1) + 8 * (theta[..., 0] < 1)).log()
+
+    bounds = torch.full((2,), -3.0, dtype=torch.float64), torch.full((2,), 3.0, dtype=torch.float64)
+    alike, moving = torch.arange(2), torch.ones(2, dtype=torch.bool)
+    surface = EqualCost(log_cost, lambda theta: bounds, alike, moving)
+    theta = torch.zeros(2, dtype=torch.float64)
+    for _ in range(3):
+        theta = surface.onto(theta, math.log(5))
+    assert float(log_cost(theta)) == pytest.approx(math.log(5), abs=2e-4)
+
+
+def test_a_part_of_a_batch_costs_what_it_is():
+    net, x = made("resnet")
+    part = torch.randn(64, 3, 32, 32)[:1]
+    costs = [MacBudget(net, one, 0.5, cost="memory").target for one in (x, part)]
+    assert costs[0] == costs[1]
 
 
 def test_memory_ends_at_the_target():

@@ -416,6 +416,12 @@ def test_what_cannot_be_converted_is_refused(net, sample, message):
         convert(net, sample)
 
 
+def test_a_sample_of_the_wrong_rank_is_refused_by_a_converted_network_too():
+    learned = convert(nn.Conv2d(3, 8, 3, 2, 1), image())
+    with pytest.raises(ValueError, match=r"x: got shape \(3,\)"):
+        learned(torch.ones(3))
+
+
 def test_wrong_arguments_are_refused():
     with pytest.raises(TypeError, match="network: got int"):
         convert(3, image())

@@ -111,12 +111,13 @@ class Operation:
         out = -(-full // stride)
         if getattr(module, "ceil_mode", False):
             out = -(-(full - 1) // stride) + 1
-            out -= (out - 1) * stride >= size + before  # no window starts behind the input
+            if (out - 1) * stride >= size + before:  # no window starts behind the input
+                out -= 1
         return full, max(full, min(size, stride * out), stride * (out - 1) + 1)
 
     def extended(self, x: torch.Tensor) -> torch.Tensor:
         """Go on over the edge of x for as long as `lengths` says."""
-        if not self.is_plain:
+        if not self.is_plain or x.ndim <= self.ndim:  # then the operation itself refuses it
             return x
         pads: list[int] = []
         for axis in reversed(range(self.ndim)):

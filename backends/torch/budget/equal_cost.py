@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 
 # Relative error of the cost on the surface, and how many corrections are made for it at most.
-PRECISION, CORRECTIONS = 1e-4, 8
-# Largest correction of a stride, in its logarithm.
-LARGEST = 0.5
+PRECISION, CORRECTIONS = 1e-4, 16
+# Largest correction of a stride, in its logarithm, and by how much too much it may change the cost.
+LARGEST, LEAP = 0.5, 1.2
 
 Vector = torch.Tensor
 # Log strides to log cost, and to their bounds.
@@ -53,19 +53,39 @@ class EqualCost:
         return self._moved(theta, move)
 
     def onto(self, theta: Vector, goal: float) -> Vector:
-        """Move to where log cost is ``goal``, or as near as bounds allow, by Newton's method."""
+        """Move to where log cost is ``goal``, or as near as bounds allow, by Newton's method.
+
+        Where a cost leaps, as at the size from which a convolution comes first, a goal may lie
+        within. Then a stride that leaps a second time stays on the cheap side, and others take up
+        what is left.
+        """
+        held = leapt = torch.zeros(self._count, dtype=torch.bool)
         for _ in range(CORRECTIONS):
             log_cost, normal = self._cost_and_normal(theta)
             error = float(log_cost) - goal
             if abs(error) < PRECISION:
                 break
-            normal = self.summed(normal * self._free(theta, -error * normal))
+            normal = self.summed(normal * self._free(theta, -error * normal)) * ~held
             length = float(normal.dot(normal))
             if length == 0:
                 break
             move = -error / length * normal
-            theta = self._moved(theta, move * min(1.0, LARGEST / float(move.abs().max())))
+            move = move * min(1.0, LARGEST / float(move.abs().max()))
+            moved = self._moved(theta, move)
+            if error < 0 and self._rise(theta, moved) > -LEAP * error:
+                each = [self._moved(theta, move * one) for one in torch.eye(self._count)]
+                leaps = torch.tensor([self._rise(theta, one) > -LEAP * error for one in each])
+                held, again = held | (leaps & leapt), leaps & leapt
+                leapt = leapt | leaps
+                if again.any():
+                    continue
+            theta = moved
         return theta
+
+    @torch.no_grad()
+    def _rise(self, theta: Vector, moved: Vector) -> float:
+        """By how much log cost is larger behind a move."""
+        return float(self._log_cost(moved) - self._log_cost(theta))
 
     def _cost_and_normal(self, theta: Vector) -> tuple[torch.Tensor, Vector]:
         """Return log cost, and its gradient."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from spectral_stride import checks
 from spectral_stride.torch.adopt.places import Sample
@@ -31,6 +32,8 @@ RATE, FIRST_STEPS = 0.005, 200
 MEMORY, SQUARES = 0.9, 0.99
 # How many combinations of whole sizes are counted in the network.
 TRIED = 24
+# How far off, of the target, a count is that no sizes around the present ones can make good.
+FAR = 0.05
 
 
 class MacBudget:
@@ -132,7 +135,9 @@ class MacBudget:
         settle_at: float = 0.6,
         rate: float | None = None,
     ) -> None:
-        self._model, self._sample = _inner(model), sample
+        self._model = _inner(model)
+        # A part of a larger batch keeps the memory of all of it.
+        self._sample = tree_map_only(torch.Tensor, torch.clone, sample)
         self._strides = AllStrides(self._model)
         self._steps = None if steps is None else checks.positive_integer("steps", steps)
         self._settle_at = _number("settle_at", settle_at, REACHED, 1.0)
@@ -357,10 +362,10 @@ class MacBudget:
         settled = AllStrides(copied)
         release_sizes(copied)
         settled.freeze()
-        wanted, tried = self.target, set()
+        wanted, near, tried = self.target, strides, set()
         best: tuple[float, torch.Tensor, tuple[list[float], float]] | None = None
         for _ in range(TRIED):
-            candidates = nearest(self._network, self._cost, strides, steps, wanted).tolist()
+            candidates = nearest(self._network, self._cost, near, steps, wanted).tolist()
             sizes = next((one for one in candidates if tuple(one) not in tried), None)
             if sizes is None:
                 break
@@ -379,6 +384,8 @@ class MacBudget:
             if away == 0:
                 break
             wanted = self.target * expected / cost
+            if away > FAR:
+                near = self._surface.onto(strides.log(), math.log(wanted)).exp()
         if best is None:
             got, allowed = "no whole sizes at which it runs", "some near the present ones"
             checks.refuse(ValueError, "model", got, allowed, "set upper in its layers")

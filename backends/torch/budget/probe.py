@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from spectral_stride import checks
+from spectral_stride.functional import resize_plan
 from spectral_stride.torch.adopt.places import Sample, evaluating, run
 from spectral_stride.torch.budget.counted import COUNTERS
+from spectral_stride.torch.functional import spectral_resize
 from spectral_stride.torch.layers.conv_order import Convolution, convolved_shape
 from spectral_stride.torch.layers.diffstride import DiffStride
+from spectral_stride.torch.layers.spectral_up import SpectralUp
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,12 @@ class Probe:
             self._entries[name] = entries
             entries += layer.strides.numel()
             layer.resampled = self._stand_in(name, layer)  # type: ignore[method-assign]
+        # How what enlarges computes, of each call and axis.
+        self._methods: list[tuple[str, ...]] = []
+        self._enlarged = 0
+        for module in self._network.modules():
+            if isinstance(module, SpectralUp):
+                module.resized = self._same_method(module)  # type: ignore[method-assign]
         # What the stand-ins ask, and what they note.
         self._choose: Callable[[int], int] = lambda number: self.axes[number].after
         self._noted: list[tuple[Any, torch.Tensor, list[int], tuple[int, ...]]] = []
@@ -141,7 +150,7 @@ class Probe:
 
     def _run(self) -> tuple[list[int], list[int]]:
         """Run once; return counts, and the samples that each axis sees."""
-        self._noted = []
+        self._noted, self._enlarged = [], 0
         counter = COUNTERS[self._kind](self._network)
         with evaluating(self._network), torch.random.fork_rng([]), counter.watching():
             output = run(self._network, copy.deepcopy(self._sample))
@@ -171,6 +180,27 @@ class Probe:
             return x.new_zeros(shape, requires_grad=torch.is_grad_enabled())
 
         return resampled
+
+    def _same_method(self, up: SpectralUp) -> Callable[..., torch.Tensor]:
+        """Make what is called in the place of an enlargement: it has the method of the first run.
+
+        By its sizes it would multiply here and take an FFT there, which counts nothing.
+        """
+
+        def resized(y: torch.Tensor, axes: tuple[int, ...], sizes: Sequence[int]) -> torch.Tensor:
+            settings = up.settings
+            options = {"norm": settings.norm, "method": settings.method}
+            if self._is_first:
+                plan = resize_plan(tuple(y.shape), sizes, axes=axes, **options)
+                methods = dict(zip(plan.axes, plan.methods, strict=True))
+                self._methods.append(tuple([methods[axis % y.ndim] for axis in axes]))
+            each = list(zip(axes, sizes, self._methods[self._enlarged], strict=True))
+            self._enlarged += 1
+            for axis, size, method in reversed(each):
+                y = spectral_resize(y, (size,), axes=(axis,), norm=settings.norm, method=method)
+            return y
+
+        return resized
 
     def _call(
         self,

@@ -15,9 +15,9 @@ from spectral_stride.torch.deploy.matrices import Matrix, factors
 Along = tuple[int, Matrix]
 
 # What it costs to write or read a number, in multiply-accumulates of a large product, what one
-# costs in a product of many small matrices, and what a call costs. Chosen by profiles of onnxruntime
-# 1.32 on one thread of an AMD EPYC (29 to 36 of them in a nanosecond, and 19 to 25 where matrices
-# are small).
+# costs in a product of many small matrices, and what a call costs. Chosen by profiles of
+# onnxruntime 1.32 on one thread of an AMD EPYC (29 to 36 of them in a nanosecond, and 19 to 25
+# where matrices are small).
 MOVED, SMALL, CALL = 16.0, 1.35, 3e5
 # Numbers in one matrix for both axes up to which it is considered.
 LARGEST_AT_ONCE = 2**17

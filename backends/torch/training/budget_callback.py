@@ -73,7 +73,9 @@ class BudgetCallback(lightning.Callback):
             checks.refuse(ValueError, "sample", "none", "what the module is called on", remedy)
         sample = move_data_to_device(sample, pl_module.device)
         steps = self._steps or int(trainer.estimated_stepping_batches)
-        self.budget = MacBudget(pl_module, sample, self._target, steps=steps, **self._options)
+        # With a state comes its own target, which need not be a share of what is left by now.
+        target = 1.0 if self._state else self._target
+        self.budget = MacBudget(pl_module, sample, target, steps=steps, **self._options)
         if self._state:
             self.budget.load_state_dict(self._state)
         self._step = trainer.global_step

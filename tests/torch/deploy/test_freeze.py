@@ -255,6 +255,13 @@ def test_jit_traces_it(frozen):
     assert traced(x[:1]).shape == (1, *y.shape[1:])
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_jit_traces_a_pooling_that_rounds_up():
+    x = torch.randn(1, 3, 13, 13)
+    net = freeze(convert(nn.AvgPool2d(2, ceil_mode=True), x), x)
+    torch.testing.assert_close(torch.jit.trace(net, x)(x), net(x))
+
+
 @pytest.fixture(scope="module")
 def program(frozen):
     """The frozen network as an exported program whose batch is free."""
