@@ -17,6 +17,7 @@ from spectral_stride.torch import (
     MacBudget,
     SpectralUp,
     convert,
+    freeze,
     hold_sizes,
     resnet18,
 )
@@ -450,6 +451,9 @@ def test_what_is_wrong_is_said_and_nothing_has_changed():
     budget = MacBudget(net, x, 0.5)
     with pytest.raises(ValueError, match=r"call budget.step\(\) after loss.backward\(\)"):
         budget.step()
+    for state in ({}, None):
+        with pytest.raises(ValueError, match="state: got .*pass the state of a budget"):
+            budget.load_state_dict(state)
     other, x = made("resnet")
     with pytest.raises(ValueError, match="state: got one with"):
         budget.load_state_dict(MacBudget(other, x, 0.5).state_dict())

@@ -457,6 +457,8 @@ def test_statistics_survive_a_failure():
     before = copy.deepcopy(net.state_dict())
     with pytest.raises(ValueError, match="batches: got none"):
         recalibrate(net, [])
+    with pytest.raises(TypeError, match=r"^batches: got int; allowed: an iterable of inputs"):
+        recalibrate(net, 3)
     with pytest.raises(RuntimeError):
         recalibrate(net, [image(8), image(8, channels=5)])
     assert all(torch.equal(before[name], one) for name, one in net.state_dict().items())

@@ -35,7 +35,7 @@ def recalibrate(network: nn.Module, batches: Iterable[Sample]) -> int:
     ValueError
         If there is no batch. The statistics are as they were then, as they are where a batch fails.
     TypeError
-        If ``network`` is no module.
+        If ``network`` is no module, or ``batches`` no iterable.
 
     Notes
     -----
@@ -57,6 +57,9 @@ def recalibrate(network: nn.Module, batches: Iterable[Sample]) -> int:
     if not isinstance(network, nn.Module):
         allowed = "a torch.nn.Module"
         checks.refuse(TypeError, "network", type(network).__name__, allowed, "pass the network")
+    if not isinstance(batches, Iterable):
+        remedy = "pass a list of inputs, or a loader"
+        checks.refuse(TypeError, "batches", type(batches).__name__, "an iterable of inputs", remedy)
     norms = [one for one in network.modules() if isinstance(one, _BatchNorm)]
     norms = [norm for norm in norms if norm.running_mean is not None]
     before: list[tuple[float | None, dict[str, Any]]] = [

@@ -26,6 +26,15 @@ class AllStrides:
 
     def __init__(self, network: nn.Module) -> None:
         self.layers = layers_of(network)
+        if any(getattr(module, "is_frozen", False) for module in network.modules()):
+            remedy = "pass the network that it was frozen from"
+            checks.refuse(ValueError, "model", "one that is frozen", _STRIDES, remedy)
+        if self.layers and not any(one.strides.requires_grad for one in self.layers.values()):
+            got, remedy = (
+                "one whose strides stand still",
+                "set strides.requires_grad_() in its layers",
+            )
+            checks.refuse(ValueError, "model", got, _STRIDES, remedy)
         if not any(layer.strides.requires_grad for layer in self.layers.values()):
             remedy = "make its strides learnable first: convert(model, sample)"
             checks.refuse(ValueError, "model", "one without learnable strides", _STRIDES, remedy)

@@ -102,7 +102,8 @@ class MacBudget:
 
     A network that was settled has ``hard=True`` in all of its layers.
 
-    `state_dict` and `load_state_dict` let a training go on. Load the model first.
+    `state_dict` and `load_state_dict` let a training go on. Make the budget first, of the model as
+    it was at its start: the target is a share of its cost then. Load the model, then the budget.
 
     The recipe was tried on residual networks of CIFAR-10 only; see the page on budgets.
 
@@ -244,8 +245,13 @@ class MacBudget:
         Raises
         ------
         ValueError
-            For the state of another network.
+            For the state of another network, and for anything else. Nothing has changed then.
         """
+        own = self.state_dict()
+        if not isinstance(state, dict) or own.keys() - state.keys():
+            got = type(state).__name__ if not isinstance(state, dict) else f"one with {[*state]}"
+            allowed = "what state_dict() returned, a dict with " + ", ".join(own)
+            checks.refuse(ValueError, "state", got, allowed, "pass the state of a budget")
         count = len(state["log_strides"])
         if count != len(self._log_strides) or len(state["average"]) != len(self._average):
             allowed = f"that of a network with {len(self._log_strides)} strides"
