@@ -445,6 +445,11 @@ def test_what_is_wrong_is_said_and_nothing_has_changed():
     one = {"0.resampling": {4: 1.0}}
     assert "cost: got 1 sizes for '0.resampling'" in refused(net, x, 0.5, cost=one)
     assert "MacBudget: setle_at: got 0.5" in refused(net, x, 0.5, setle_at=0.5)
+    for table in ({}, [1], {"0.resampling": 3}, {"0.resampling": {4: -1.0, 8: 2.0}}):
+        assert "cost: got " in refused(net, x, 0.5, cost=table)
+    assert "model: got one that is frozen" in refused(freeze(net, x), x, 0.5)
+    still = nn.Sequential(DiffStride(2.0, trainable=False), nn.Conv2d(3, 4, 1))
+    assert "model: got one whose strides stand still" in refused(still, x, 0.5)
     flat = nn.Sequential(DiffStride(2.0), nn.Flatten(), nn.Linear(3 * 32 * 32, 4))
     message = refused(flat, x, 0.5)
     assert "model: got one that cannot have other sizes behind '0'" in message
@@ -452,7 +457,7 @@ def test_what_is_wrong_is_said_and_nothing_has_changed():
     with pytest.raises(ValueError, match=r"call budget.step\(\) after loss.backward\(\)"):
         budget.step()
     for state in ({}, None):
-        with pytest.raises(ValueError, match="state: got .*pass the state of a budget"):
+        with pytest.raises(ValueError, match=r"state: got .*pass the state of a budget"):
             budget.load_state_dict(state)
     other, x = made("resnet")
     with pytest.raises(ValueError, match="state: got one with"):
