@@ -448,6 +448,8 @@ def test_what_is_wrong_is_said_and_nothing_has_changed():
     for table in ({}, [1], {"0.resampling": 3}, {"0.resampling": {4: -1.0, 8: 2.0}}):
         assert "cost: got " in refused(net, x, 0.5, cost=table)
     assert "model: got one that is frozen" in refused(freeze(net, x), x, 0.5)
+    point = nn.Sequential(DiffStride(2.0), nn.Conv2d(3, 4, 1))
+    assert "sample: got one that no learned stride acts on" in refused(point, x[..., :1, :1], 0.5)
     still = nn.Sequential(DiffStride(2.0, trainable=False), nn.Conv2d(3, 4, 1))
     assert "model: got one whose strides stand still" in refused(still, x, 0.5)
     flat = nn.Sequential(DiffStride(2.0), nn.Flatten(), nn.Linear(3 * 32 * 32, 4))

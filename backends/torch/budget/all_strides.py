@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from spectral_stride import checks
-from spectral_stride.torch.budget.network_cost import LEAST, NetworkCost
+from spectral_stride.torch.budget.network_cost import LEAST, NetworkCost, real
 from spectral_stride.torch.budget.probe import layers_of
 from spectral_stride.torch.layers.diffstride import DiffStride
 from spectral_stride.torch.layers.parameter import is_sharded, like
@@ -29,15 +29,12 @@ class AllStrides:
         if any(getattr(module, "is_frozen", False) for module in network.modules()):
             remedy = "pass the network that it was frozen from"
             checks.refuse(ValueError, "model", "one that is frozen", _STRIDES, remedy)
-        if self.layers and not any(one.strides.requires_grad for one in self.layers.values()):
-            got, remedy = (
-                "one whose strides stand still",
-                "set strides.requires_grad_() in its layers",
-            )
-            checks.refuse(ValueError, "model", got, _STRIDES, remedy)
-        if not any(layer.strides.requires_grad for layer in self.layers.values()):
+        if not self.layers:
             remedy = "make its strides learnable first: convert(model, sample)"
             checks.refuse(ValueError, "model", "one without learnable strides", _STRIDES, remedy)
+        if not any(layer.strides.requires_grad for layer in self.layers.values()):
+            got, remedy = "one whose strides stand still", "call strides.requires_grad_() in layers"
+            checks.refuse(ValueError, "model", got, _STRIDES, remedy)
         for name, layer in self.layers.items():
             if layer.ramp != "inside" or not layer.crop:
                 got = f"ramp={layer.ramp!r}, crop={layer.crop} in {name!r}"
@@ -62,7 +59,7 @@ class AllStrides:
     def read(self) -> torch.Tensor:
         """Return the strides that the layers use."""
         present = [layer.present_strides() for layer in self.layers.values()]
-        return _real([stride for both in present if both for stride in both[1]])
+        return real([stride for both in present if both for stride in both[1]])
 
     def gradients(self) -> torch.Tensor:
         """Return what the last backward pass has left in the strides; 0 where it left nothing."""
@@ -120,7 +117,7 @@ class AllStrides:
         """Bounds in log strides that the layers were given."""
         layers = [one for one, own in self.own() for _ in range(own.stop - own.start)]
         bounds = [[math.log(each) for each in (one.lower, one.upper)] for one in layers]
-        return _real([low for low, _ in bounds]), _real([high for _, high in bounds])
+        return real([low for low, _ in bounds]), real([high for _, high in bounds])
 
     def bounds(
         self, network: NetworkCost, sizes: torch.Tensor
@@ -130,8 +127,4 @@ class AllStrides:
         reach = [0.0] * len(low)
         for axis, samples in zip(network.axes, network.before(sizes).tolist(), strict=True):
             reach[axis.entry] = max(reach[axis.entry], math.log(max(samples / LEAST, 1.0)))
-        return low, torch.maximum(torch.minimum(high, _real(reach)), low)
-
-
-def _real(values: Sequence[float]) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)
+        return low, torch.maximum(torch.minimum(high, real(reach)), low)

@@ -16,7 +16,7 @@ from spectral_stride.torch.budget.all_strides import AllStrides
 from spectral_stride.torch.budget.counted import counted
 from spectral_stride.torch.budget.equal_cost import EqualCost
 from spectral_stride.torch.budget.latency import Latency, Table
-from spectral_stride.torch.budget.network_cost import NetworkCost
+from spectral_stride.torch.budget.network_cost import NetworkCost, real
 from spectral_stride.torch.budget.whole_sizes import WITHIN, nearest
 from spectral_stride.torch.layers.whole_network import release_sizes
 
@@ -148,18 +148,22 @@ class MacBudget:
         self._kind = "macs" if self._table is not None else checks.one_of("cost", cost, COSTS)
         self._origin = self._strides.read().tolist()
         self._probe()
-        acting = [axis.entry for axis in self._network.axes if axis.before > 1]
-        moving = torch.zeros_like(self._strides.trainable()).index_fill(
-            0, torch.tensor(acting), True
-        )
-        moving &= self._strides.trainable()
+        acting = {axis.entry for axis in self._network.axes if axis.before > 1}
+        trainable = self._strides.trainable().tolist()
+        moving = torch.tensor([one and entry in acting for entry, one in enumerate(trainable)])
+        if not moving.any():
+            got, allowed = "one that no learned stride acts on", "an input that a layer resamples"
+            remedy = (
+                "pass a sample that reaches a DiffStride, with more than one sample on its axes"
+            )
+            checks.refuse(ValueError, "sample", got, allowed, remedy)
         self._surface = EqualCost(
             lambda theta: self._at(theta).log(),
             lambda theta: self._strides.bounds(self._network, self._sizes(theta)),
             self._strides.numbered(by_layer=shared),
             moving,
         )
-        self._log_strides = _real(self._origin).log()
+        self._log_strides = real(self._origin).log()
         self._average = self._surface.summed(self._log_strides * 0)
         self._square, self._averaged = 0.0, 0
         self.steps_done = 0
@@ -265,7 +269,7 @@ class MacBudget:
         self.steps_done, self.target, self._start = (
             state[name] for name in ("steps_done", "target", "start")
         )
-        self._log_strides, self._average = _real(state["log_strides"]), _real(state["average"])
+        self._log_strides, self._average = real(state["log_strides"]), real(state["average"])
         self._square, self._averaged = state["square"], state["averaged"]
         self._whole = tuple(state["whole"]) if state["whole"] else None
         self._write()
@@ -363,7 +367,7 @@ class MacBudget:
         It is counted in a copy of the network. Where the cost of real sizes errs, as where a
         network pads odd sizes, the search goes on for what the count has to be.
         """
-        steps = _real([self._strides.layers[axis.layer].multiple_of for axis in self._network.axes])
+        steps = real([self._strides.layers[axis.layer].multiple_of for axis in self._network.axes])
         copied = copy.deepcopy(self._model)
         settled = AllStrides(copied)
         release_sizes(copied)
@@ -381,7 +385,7 @@ class MacBudget:
             except ValueError:  # with so few samples the network does not run
                 continue
             settled.write(whole.tolist())
-            expected = float(self._cost(_real(sizes)))
+            expected = float(self._cost(real(sizes)))
             cost = self._counted(copied) if self._cost is self._network else expected
             share = cost / self.target
             away = max(WITHIN[0] - share, share - WITHIN[1], 0.0)
@@ -433,7 +437,3 @@ def _number(name: str, value: Any, least: float, most: float) -> float:
         allowed = f"a number above {least:g} and up to {most:g}"
         checks.refuse(ValueError, name, checks.shown(value), allowed, f"leave {name} out")
     return found
-
-
-def _real(values: Any) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)

@@ -72,11 +72,11 @@ class NetworkCost:
         self.axes: list[Axis] = probe.axes
         self.calls: list[Call] = probe.calls
         now, sizes, before, rows = self._probed()
-        self._now = _real(now)
-        samples, counted = _real(before), _real(rows)
+        self._now = real(now)
+        samples, counted = real(before), real(rows)
         # What each axis sees is linear in the sizes of the axes before it.
         self._before = samples[0]
-        count, moved = len(self.axes), _real(sizes).reshape(-1, 2, 1) / self._now[:, None, None] - 1
+        count, moved = len(self.axes), real(sizes).reshape(-1, 2, 1) / self._now[:, None, None] - 1
         self._slopes = ((samples[1::2] - samples[0]) / (moved[:, 0] * self._now[:, None])).T
         base = counted[0]
         ratios = torch.where(base > 0, counted[1:] / base - 1, 0.0).reshape(count, 2, len(base))
@@ -173,10 +173,10 @@ class _Alike:
         chosen = [calls[number] for number in numbers]
         self.numbers = torch.tensor(numbers)
         self.axes = torch.tensor([call.axes for call in chosen])
-        self.longest = _real([_LONGEST[call.method] for call in chosen])
-        self.margins = _real([call.margins for call in chosen]).unbind(-1)
-        self.images = _real([call.images for call in chosen])
-        self.item = _real([call.item for call in chosen])
+        self.longest = real([_LONGEST[call.method] for call in chosen])
+        self.margins = real([call.margins for call in chosen]).unbind(-1)
+        self.images = real([call.images for call in chosen])
+        self.item = real([call.item for call in chosen])
         convs = [call.conv for call in chosen if call.conv is not None]
         self.conv: _Conv | None = None
         if convs:
@@ -223,5 +223,6 @@ def _depth(slopes: torch.Tensor) -> int:
     return max(depths, default=0)
 
 
-def _real(values: Any) -> torch.Tensor:
+def real(values: Any) -> torch.Tensor:
+    """Make a tensor of real numbers, as all costs are computed in."""
     return torch.tensor(values, dtype=torch.float64)
