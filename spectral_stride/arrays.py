@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from array_api_compat import array_namespace, is_array_api_obj, is_pydata_sparse_array
+import array_api_compat
 
 from spectral_stride import checks
 
@@ -11,10 +11,34 @@ Array = Any
 Namespace = Any
 DType = Any
 
+# Of the types that an adapter names here the namespace is known. Of others array_api_compat finds
+# it, with caches, of each of which a compiler that traces it would warn.
+NAMESPACES: dict[type, Namespace] = {}
+
+
+def array_namespace(x: Array) -> Namespace:
+    """Return the library of an array, as the standard would have it."""
+    return NAMESPACES.get(type(x)) or array_api_compat.array_namespace(x)
+
+
+def device(x: Array) -> Any:
+    """Return where an array lies."""
+    return x.device if type(x) in NAMESPACES else array_api_compat.device(x)
+
+
+def is_array(x: Any) -> bool:
+    """Whether a library that is known, or follows the standard, made ``x``."""
+    return type(x) in NAMESPACES or array_api_compat.is_array_api_obj(x)
+
+
+def is_numpy(x: Any) -> bool:
+    """Whether NumPy made ``x``."""
+    return type(x) not in NAMESPACES and array_api_compat.is_numpy_array(x)
+
 
 def namespace_of(name: str, x: Array) -> Namespace:
     """Return the array namespace of ``x``, refusing what is no real floating-point array."""
-    if not is_array_api_obj(x):
+    if not is_array(x):
         checks.no_array(name, x)
     check_every_entry(name, x)
     xp = array_namespace(x)
@@ -33,7 +57,7 @@ def is_masked(x: Array) -> bool:
 
 def check_every_entry(name: str, x: Array) -> None:
     """Refuse an array that leaves entries out: masked, sparse, or of rows of several lengths."""
-    if is_pydata_sparse_array(x):
+    if type(x) not in NAMESPACES and array_api_compat.is_pydata_sparse_array(x):
         checks.no_array(name, x)
     if is_masked(x):
         checks.masked(name, x)

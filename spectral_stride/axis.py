@@ -13,9 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
-from array_api_compat import array_namespace, device
-
-from spectral_stride.arrays import Array, working_dtype
+from spectral_stride.arrays import Array, array_namespace, device, working_dtype
 from spectral_stride.dft import bin_weights, gain, on_both, transposed, waves
 from spectral_stride.mask import cutoff, mask_on, ramp_bins, slope_on
 from spectral_stride.plan import Plan

@@ -5,10 +5,17 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
-
 from spectral_stride import checks
-from spectral_stride.arrays import Array, DType, Namespace, cast, check_every_entry
+from spectral_stride.arrays import (
+    Array,
+    DType,
+    Namespace,
+    array_namespace,
+    cast,
+    check_every_entry,
+    is_array,
+    is_numpy,
+)
 
 
 def complexity(strides_per_layer: Iterable[Any]) -> Any:
@@ -63,7 +70,7 @@ def complexity(strides_per_layer: Iterable[Any]) -> Any:
     silence = getattr(xp, "errstate", None)
     with silence(all="ignore") if silence else nullcontext():
         for strides in known:
-            if is_array_api_obj(strides):
+            if is_array(strides):
                 relative_size = relative_size / xp.prod(cast(strides, _dtype(xp, arrays)))
             else:
                 values = checks.numbers("strides_per_layer", strides, remedy=remedy)
@@ -71,7 +78,7 @@ def complexity(strides_per_layer: Iterable[Any]) -> Any:
                 product = math.prod(values)
                 relative_size = relative_size / product if product else math.inf
             total = total + relative_size
-            if not is_array_api_obj(total) and not math.isfinite(total):
+            if not is_array(total) and not math.isfinite(total):
                 allowed = "strides that leave the network a size below 1e308"
                 got = checks.shown(strides)
                 checks.refuse(ValueError, "strides_per_layer", got, allowed, remedy)
@@ -83,11 +90,11 @@ def _of_one_library(layers: Sequence[Any], remedy: str) -> tuple[Sequence[Any], 
 
     Beside arrays of another library those of NumPy become numbers.
     """
-    arrays = [strides for strides in layers if is_array_api_obj(strides)]
+    arrays = [strides for strides in layers if is_array(strides)]
     for strides in arrays:
         check_every_entry("strides_per_layer", strides)
         checks.stride_array("strides_per_layer", tuple(strides.shape), strides.dtype, remedy)
-    others = [strides for strides in arrays if not is_numpy_array(strides)]
+    others = [strides for strides in arrays if not is_numpy(strides)]
     if not others:
         return layers, arrays
     for strides in others:
@@ -95,7 +102,7 @@ def _of_one_library(layers: Sequence[Any], remedy: str) -> tuple[Sequence[Any], 
             got = f"{type(others[0]).__name__} and {type(strides).__name__}"
             allowed = "arrays of one library, beside numbers and arrays of NumPy"
             checks.refuse(TypeError, "strides_per_layer", got, allowed, "convert them first")
-    return [one.tolist() if is_numpy_array(one) else one for one in layers], others
+    return [one.tolist() if is_numpy(one) else one for one in layers], others
 
 
 def _dtype(xp: Namespace, arrays: Sequence[Array]) -> DType:

@@ -2,9 +2,7 @@
 
 import math
 
-from array_api_compat import array_namespace, device
-
-from spectral_stride.arrays import Array, DType
+from spectral_stride.arrays import Array, DType, array_namespace, device
 
 # Some libraries count in 32 bits: no phase on its way to a residue modulo N may reach 2^31.
 _PHASE_BITS = 30

@@ -8,16 +8,17 @@ from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, Unpack
 
-from array_api_compat import array_namespace, device, is_array_api_obj
-
 from spectral_stride import checks
 from spectral_stride.arrays import (
     Array,
     DType,
     Namespace,
+    array_namespace,
     cast,
     check_every_entry,
+    device,
     has_no_values,
+    is_array,
     namespace_of,
     working_dtype,
 )
@@ -341,7 +342,7 @@ def vjp(
     op = resampling(s, plan)
     y, q = forward(op, x)
     kind, dtype = x.dtype, s.dtype  # x itself is not kept
-    if is_array_api_obj(strides) and xp.isdtype(strides.dtype, "real floating"):
+    if is_array(strides) and xp.isdtype(strides.dtype, "real floating"):
         dtype = strides.dtype
 
     def pullback(g: Array) -> tuple[Array, Array]:
@@ -611,7 +612,7 @@ def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "i
     size = checks.positive_integer("size", size)
     smoothness = checks.smoothness(smoothness)
     ramp = checks.one_of("ramp", ramp, checks.RAMPS)
-    if is_array_api_obj(stride) and not isinstance(stride, Real):
+    if is_array(stride) and not isinstance(stride, Real):
         xp = namespace_of("stride", stride)
         checks.stride_scalar(tuple(stride.shape))
         stride = within_range(stride, working_dtype(xp, stride.dtype))
@@ -689,7 +690,7 @@ def stride_vector(xp: Namespace, x: Array, name: str, values: Any, plan: Plan) -
 
     An array is returned as it is; numbers become one like x, in working precision.
     """
-    if is_array_api_obj(values) and array_namespace(values) is xp:
+    if is_array(values) and array_namespace(values) is xp:
         check_every_entry(name, values)
         checks.stride_array(name, tuple(values.shape), values.dtype)
         checks.stride_count(name, values.shape[0], plan.axes)

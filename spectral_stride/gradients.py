@@ -11,9 +11,7 @@ and that of x is u_d. Forwards its tangent joins behind the axis, as P_i^T diag(
 
 from collections.abc import Sequence
 
-from array_api_compat import array_namespace, device
-
-from spectral_stride.arrays import Array, DType, cast
+from spectral_stride.arrays import Array, DType, array_namespace, cast, device
 from spectral_stride.axis import Resampling
 from spectral_stride.operator import PLAIN, Products, apply_axis
 

@@ -3,9 +3,7 @@
 import math
 from collections.abc import Callable
 
-from array_api_compat import array_namespace, device
-
-from spectral_stride.arrays import Array
+from spectral_stride.arrays import Array, array_namespace, device
 from spectral_stride.plan import cutoff_bounds
 
 

@@ -4,10 +4,17 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from array_api_compat import array_namespace, device
-
 from spectral_stride import checks
-from spectral_stride.arrays import Array, as_complex, cast, in_one_chunk, is_chunked, is_half
+from spectral_stride.arrays import (
+    Array,
+    array_namespace,
+    as_complex,
+    cast,
+    device,
+    in_one_chunk,
+    is_chunked,
+    is_half,
+)
 from spectral_stride.axis import AxisMap, Ramp, Resampling
 from spectral_stride.dft import bin_weights, gain, transposed
 

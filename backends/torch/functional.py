@@ -6,12 +6,16 @@ from typing import Any, Unpack
 import torch
 
 from spectral_stride import checks
-from spectral_stride.arrays import namespace_of
+from spectral_stride.arrays import NAMESPACES, array_namespace, namespace_of
 from spectral_stride.functional import pool_plan, prepare, resize_plan
 from spectral_stride.plan import Plan, PlanOptions, host_numbers, in_range
 from spectral_stride.torch import dispatch
 
 REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+NAMESPACES.update(
+    dict.fromkeys((torch.Tensor, torch.nn.Parameter), array_namespace(torch.empty(0)))
+)
 
 
 def check_tensor(x: Any) -> None:

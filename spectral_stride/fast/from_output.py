@@ -13,9 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from array_api_compat import array_namespace, device
-
-from spectral_stride.arrays import Array, DType, cast
+from spectral_stride.arrays import Array, DType, array_namespace, cast, device
 from spectral_stride.axis import Along, AxisMap, Resampling
 from spectral_stride.dft import bin_weights, gain, on_both, transposed
 from spectral_stride.gradients import PerAxis, add, at_place, sum_over_batch

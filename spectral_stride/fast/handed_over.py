@@ -7,9 +7,7 @@ some of the rows that A is made of, and taking them out is faster than computing
 from collections.abc import Callable
 from dataclasses import replace
 
-from array_api_compat import array_namespace
-
-from spectral_stride.arrays import Array
+from spectral_stride.arrays import Array, array_namespace
 from spectral_stride.axis import AxisMap, Ramp, Resampling
 
 

@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
-from array_api_compat import array_namespace, device
-
-from spectral_stride.arrays import Array
+from spectral_stride.arrays import Array, array_namespace, device
 from spectral_stride.axis import Along, AxisMap, Resampling
 
 

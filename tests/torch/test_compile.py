@@ -26,12 +26,8 @@ from spectral_stride.torch import (
 from spectral_stride.torch.layers.seen_sizes import SeenSizes
 from tests.changed_settings import CHANGES, START, STRIDES
 
-# The compiler says that it traces functions that are cached; and it asks every tensor that enters a
-# graph for its gradient.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
-]
+# The compiler asks every tensor that enters a graph for its gradient.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 
 
 @pytest.fixture(autouse=True)

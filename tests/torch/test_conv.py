@@ -21,10 +21,7 @@ from spectral_stride.torch import (
 )
 from spectral_stride.torch.layers import conv_order
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
-    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 
 
 def pair(seed=0, **arguments):

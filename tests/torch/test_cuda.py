@@ -21,12 +21,11 @@ from spectral_stride.torch import (
 )
 from tests.libraries import unavailable
 
-# The compiler says that it traces functions that are cached, asks every tensor that enters a graph
-# for its gradient, and would have TF32. PyTorch says that what finds waits is a prototype, and that
-# gradients are summed on another stream than that which a graph was recorded on.
+# The compiler asks every tensor that enters a graph for its gradient, and would have TF32. PyTorch
+# says that what finds waits is a prototype, and that gradients are summed on another stream than
+# that which a graph was recorded on.
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
     pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning"),
     pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning"),

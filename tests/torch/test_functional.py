@@ -276,7 +276,6 @@ def test_autocast(method):
     torch.testing.assert_close(s.grad, expected)
 
 
-@pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning")  # says that it traces what is cached
 @pytest.mark.parametrize(
     ("ramp", "backend"),
     [
@@ -302,7 +301,6 @@ def test_compiled(ramp, backend):
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning")
 def test_compiled_inference_has_no_derivative():
     """Under no_grad the graph holds the map alone, also where the strides are a parameter."""
     torch._dynamo.reset()

@@ -20,8 +20,6 @@ from spectral_stride.torch import (
 from spectral_stride.torch.layers import conv_order
 from spectral_stride.torch.training.macs import multiply_accumulates
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning")
-
 # Onto half the samples strides learn from the output, onto nearly all of them from the input; one
 # axis keeps its size; of long axes the FFT is taken.
 CALLS = [

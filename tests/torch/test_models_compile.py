@@ -10,12 +10,8 @@ from spectral_stride.torch import ResNet, audio_net, efficientnet_b0, hold_sizes
 from spectral_stride.torch.models import efficientnet
 from spectral_stride.torch.models.efficientnet import STAGES, _StochasticDepth
 
-# The compiler says that it traces functions that are cached; and it asks every tensor that enters a
-# graph for its gradient.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
-]
+# The compiler asks every tensor that enters a graph for its gradient.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 
 # Everything that the networks for large images add to those for small ones, once.
 large = partial(ResNet, (2, 8), 1, (2, 2, 1.5), block="bottleneck", stem="large")

@@ -19,10 +19,7 @@ from spectral_stride.torch import (
     spectral_resize,
 )
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
-    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 MAKERS = {
     "DiffStride": lambda: DiffStride(2.3),
     "SpectralPool": lambda: SpectralPool(2.3),

@@ -23,10 +23,7 @@ from spectral_stride.torch.deploy import forms
 from spectral_stride.torch.deploy.products import Product
 
 # Tracing by jit and compiling ask in old ways.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:`torch.jit.trace(_method)?` is deprecated"),
-    pytest.mark.filterwarnings("ignore:.*lru_cache:UserWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.trace(_method)?` is deprecated")
 
 
 def draw(*shape, dtype=torch.float64):
