@@ -5,6 +5,9 @@ PYTHON  ?= python3
 WORKERS ?= 2
 PROFILE ?= ci
 
+# Tests that are marked long wait for `make test-long`; the profile nightly leaves out none.
+CHOSEN := $(if $(filter nightly,$(PROFILE)),,-m 'not long')
+
 VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -12,7 +15,7 @@ PIP   := $(BIN)/python .ci/install.py -c constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test quick fix lint types tests core-tests test-gpu bench bench-gpu pins
+.PHONY: help setup run test quick fix lint types tests test-long core-tests test-gpu bench bench-gpu pins
 .PHONY: clean distclean check-python
 
 help:  ## Show this list
@@ -47,11 +50,15 @@ types: $(READY)  ## Check the types of the core and of the adapters
 
 # Each worker gets one thread: two workers that each start a thread per core slow each other down.
 tests: $(READY)  ## Run the tests (PROFILE=dev|ci|nightly, WORKERS=2) and the coverage gate
-	@echo "==> Running the tests on $(WORKERS) workers, hypothesis profile $(PROFILE): pytest"
+	@echo "==> Running the tests on $(WORKERS) workers, hypothesis profile $(PROFILE): pytest $(CHOSEN)"
 	@HYPOTHESIS_PROFILE=$(PROFILE) OMP_NUM_THREADS=1 \
-		$(BIN)/pytest -q -n $(WORKERS) --cov --cov-report= tests
+		$(BIN)/pytest -q -n $(WORKERS) $(CHOSEN) --cov --cov-report= tests
 	@echo "==> Checking that the tests reach at least 98 % of the core, branches included"
 	@$(BIN)/coverage report --include='spectral_stride/*' --fail-under=98
+
+test-long: $(READY)  ## Run the tests that the others leave out: those marked long
+	@echo "==> Running the tests that are marked long on $(WORKERS) workers: pytest -m long"
+	@HYPOTHESIS_PROFILE=$(PROFILE) OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) -m long tests
 
 # What compiles, and dask with its large arrays, takes as long as all the rest: it waits for `make test`.
 core-tests: $(READY)

@@ -567,6 +567,7 @@ def test_call_errors(call, message):
         call()
 
 
+@pytest.mark.long
 def test_a_training_loop_compiles_once_for_each_distinct_size():
     """The stride moves at every step, sizes now and then, also back; a coarser grid rests more."""
     every = {multiple_of: optax_loop.train(multiple_of=multiple_of) for multiple_of in (2, 8)}

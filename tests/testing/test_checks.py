@@ -379,6 +379,7 @@ def test_the_table(capsys):
     assert "float32 below, float64 above" in printed
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("without_shrinking")
 def test_the_table_of_a_wrong_implementation(capsys, monkeypatch):
     """A failure is marked, told at length, and counted in the exit status."""

@@ -82,6 +82,11 @@ def test_every_pair_agrees_on_a_gpu(record_property):
     assert_agreement(implementations, max(30, settings().max_examples // 2), record_property)
 
 
+def of_a_stranger():
+    """How much is drawn for an adapter that only shows how one is written."""
+    return {"max_examples": settings().max_examples // 3, "derandomize": settings().derandomize}
+
+
 def test_hips_autograd_passes_the_suite(check_property):
     """An adapter with forward and reverse mode."""
     load("autograd")
@@ -100,8 +105,7 @@ def test_hips_autograd_passes_the_suite(check_property):
     def jvp(x, strides, dx, dstrides, **options):
         return make_jvp(of_both(x, strides, options))((x, strides))((dx, dstrides))
 
-    drawn = {"derandomize": settings().derandomize}
-    check_property(np.asarray, hips_autograd.diffstride, vjp=vjp, jvp=jvp, **drawn)
+    check_property(np.asarray, hips_autograd.diffstride, vjp=vjp, jvp=jvp, **of_a_stranger())
 
 
 def test_mygrad_passes_the_suite(check_property):
@@ -120,7 +124,7 @@ def test_mygrad_passes_the_suite(check_property):
 
         return forward(x, strides, **options), pullback
 
-    check_property(np.asarray, forward, vjp=vjp, derandomize=settings().derandomize)
+    check_property(np.asarray, forward, vjp=vjp, **of_a_stranger())
 
 
 @pytest.mark.parametrize("name", ["hips_autograd", "mygrad_operation"])

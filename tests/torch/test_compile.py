@@ -308,6 +308,7 @@ def test_a_graph_sees_a_changed_setting(held):
             assert graphs.frame_count == count, name
 
 
+@pytest.mark.long
 @HELD
 @torch.no_grad()
 def test_a_program_has_the_settings_of_its_moment(held):
@@ -368,6 +369,7 @@ def test_exported_in_eval_mode_with_a_free_batch(make, channels_last, strict):
     assert y.is_contiguous(memory_format=form)
 
 
+@pytest.mark.long
 def test_exported_network_with_a_free_batch():
     net = small().eval()
     free = ({0: torch.export.Dim("batch")},)
@@ -425,6 +427,7 @@ def test_autocast_and_checkpointing_compile():
     torch.testing.assert_close(*gradients, rtol=0.02, atol=1e-3)
 
 
+@pytest.mark.long
 def test_residual_network_trains_and_infers_in_one_graph_each():
     """Batch norm, and branches that share a layer; inference has no derivatives.
 
@@ -463,11 +466,11 @@ def test_the_default_compiler():
 @pytest.mark.parametrize(
     ("what", "stride", "transform"),
     [
-        ("function", 2.2, "grad"),
+        pytest.param("function", 2.2, "grad", marks=pytest.mark.long),
         ("function", 2.2, "jacfwd"),
         ("function", 40.0, "vjp"),
-        ("held layer", 2.2, "jacrev"),
-        ("held layer", 40.0, "grad"),
+        pytest.param("held layer", 2.2, "jacrev", marks=pytest.mark.long),
+        pytest.param("held layer", 40.0, "grad", marks=pytest.mark.long),
         ("held layer", 40.0, "jvp"),
     ],
 )

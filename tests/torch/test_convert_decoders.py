@@ -146,12 +146,12 @@ K3 = {"kernel_size": 3, "stride": 2, "padding": 1}
 BOTH = [("downs.1",), ("downs.0",)]
 NETWORKS = [
     pytest.param(lambda: UNet(transposed()), image(), BOTH, id="kernel 2"),
-    pytest.param(lambda: UNet(transposed(**K4), convolved()), image(32, 48), BOTH, id="kernel 4"),
+    pytest.param(lambda: UNet(transposed(**K4), convolved()), image(32, 48), BOTH, id="kernel 4", marks=pytest.mark.long),
     pytest.param(lambda: UNet(transposed(**K3, output_padding=1)), image(), BOTH, id="kernel 3"),
-    pytest.param(lambda: UNet(transposed()), image(37, 30), BOTH, id="padded where odd"),
+    pytest.param(lambda: UNet(transposed()), image(37, 30), BOTH, id="padded where odd", marks=pytest.mark.long),
     pytest.param(
         lambda: UNet(transposed(**K3), convolved(), sized=True), image(37, 34), BOTH,
-        id="told its size",
+        id="told its size", marks=pytest.mark.long,
     ),
     pytest.param(
         lambda: UNet([nn.Upsample(scale_factor=2), nn.UpsamplingBilinear2d(scale_factor=2)]),
@@ -163,7 +163,7 @@ NETWORKS = [
     ),
     pytest.param(
         lambda: UNet(one_upsampling()), image(), [("downs.1", "downs.0")],
-        id="one upsampling for both",
+        id="one upsampling for both", marks=pytest.mark.long,
     ),
     pytest.param(Cropping, image(44), [("down.1",), ("down.0",)], id="cropped"),
     pytest.param(
@@ -270,6 +270,7 @@ def test_upsampling_puts_values_where_they_were(mode):
     assert error < bare / 2
 
 
+@pytest.mark.long
 def test_compiled_exported_and_held():
     learned = convert(UNet(one_upsampling()), image())
     with torch.no_grad():

@@ -67,7 +67,7 @@ def test_training_of_a_held_network_is_one_graph():
     assert graphs.frame_count == 1
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "audio"])
+@pytest.mark.parametrize("name", [pytest.param("efficientnet_b0", marks=pytest.mark.long), "audio"])
 def test_a_held_network_is_one_graph(name):
     build, shape = NETWORKS[name]
     net = build(ramp="inside").eval()
@@ -90,6 +90,7 @@ def test_chance_is_drawn_inside_of_the_graph():
     assert not torch.equal(first, second)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("build", "shape"), NETWORKS.values(), ids=NETWORKS.keys())
 def test_exported_with_a_free_batch(build, shape):
     net, free = build(ramp="inside"), ({0: torch.export.Dim("batch")},)

@@ -211,6 +211,7 @@ def test_other_choices_train_without_a_baseline_and_are_drawn(choices, tmp_path)
     assert draw(tmp_path, summary).is_file()
 
 
+@pytest.mark.long
 def test_sizes_that_move_at_every_epoch_stay_compiled(tmp_path, monkeypatch):
     """More often than PyTorch compiles a function by default; the test has the final sizes."""
     compiled = []
