@@ -140,18 +140,24 @@ def one_upsampling():
     return itertools.repeat(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), 2)
 
 
+LONG = pytest.mark.long
 K4 = {"kernel_size": 4, "stride": 2, "padding": 1}
 K3 = {"kernel_size": 3, "stride": 2, "padding": 1}
 # The network, its sample, and the places that what enlarges goes back behind.
 BOTH = [("downs.1",), ("downs.0",)]
 NETWORKS = [
     pytest.param(lambda: UNet(transposed()), image(), BOTH, id="kernel 2"),
-    pytest.param(lambda: UNet(transposed(**K4), convolved()), image(32, 48), BOTH, id="kernel 4", marks=pytest.mark.long),
+    pytest.param(
+        lambda: UNet(transposed(**K4), convolved()), image(32, 48), BOTH,
+        id="kernel 4", marks=LONG,
+    ),
     pytest.param(lambda: UNet(transposed(**K3, output_padding=1)), image(), BOTH, id="kernel 3"),
-    pytest.param(lambda: UNet(transposed()), image(37, 30), BOTH, id="padded where odd", marks=pytest.mark.long),
+    pytest.param(
+        lambda: UNet(transposed()), image(37, 30), BOTH, id="padded where odd", marks=LONG
+    ),
     pytest.param(
         lambda: UNet(transposed(**K3), convolved(), sized=True), image(37, 34), BOTH,
-        id="told its size", marks=pytest.mark.long,
+        id="told its size", marks=LONG,
     ),
     pytest.param(
         lambda: UNet([nn.Upsample(scale_factor=2), nn.UpsamplingBilinear2d(scale_factor=2)]),
@@ -163,7 +169,7 @@ NETWORKS = [
     ),
     pytest.param(
         lambda: UNet(one_upsampling()), image(), [("downs.1", "downs.0")],
-        id="one upsampling for both", marks=pytest.mark.long,
+        id="one upsampling for both", marks=LONG,
     ),
     pytest.param(Cropping, image(44), [("down.1",), ("down.0",)], id="cropped"),
     pytest.param(
