@@ -294,6 +294,14 @@ def test_what_is_no_waveform_is_refused(x, message):
         LogMel(8000)(x)
 
 
+def test_of_an_empty_batch():
+    for dtype in (torch.float16, torch.float64):
+        layer, x = LogMel(8000), torch.zeros(2, 900, dtype=dtype)
+        none = layer(x[:0])
+        assert (none.shape, none.dtype) == (layer(x)[:0].shape, layer(x).dtype)
+    assert audio_net(3, width=2).eval()(x[:0].float()).shape == (0, 3)
+
+
 def test_exported_with_a_free_batch():
     layer, free = LogMel(8000), ({0: torch.export.Dim("batch")},)
     program = torch.export.export(layer, (draw(2, 800),), dynamic_shapes=free)

@@ -162,6 +162,8 @@ class LogMel(Constants):
         if self.window.device != x.device:
             self.settle_constants(x.device)
         dtype = torch.promote_types(x.dtype, torch.float32)
+        if x.shape[0] == 0:  # of which no FFT is made
+            return x.new_zeros((0, 1 + x.shape[1] // self.hop_size, self.bands), dtype=dtype)
         # Loud bands have more power than float16 has numbers.
         with torch.autocast(x.device.type, enabled=False):
             spectrum = torch.stft(
