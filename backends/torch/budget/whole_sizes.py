@@ -23,7 +23,7 @@ def nearest(
 ) -> torch.Tensor:
     """Return whole sizes, the best first: those within the target, by their distance in log size.
 
-    Behind them those whose cost is nearest to the target.
+    Behind them those whose cost is nearest to the target from below, then from above.
 
     Parameters
     ----------
@@ -41,12 +41,18 @@ def nearest(
     Tensor of shape (combinations, axes)
     """
     sizes, distances = _combinations(network, strides, steps)
-    share = cost(sizes) / target
-    least, most = WITHIN
-    outside = (least - share).clamp(min=0) + (share - most).clamp(min=0)
+    away = outside(cost(sizes) / target)
     # What lies within has a distance below all others'.
-    order = (distances + (outside > 0) * (1e6 * (1 + outside))).argsort()
-    return sizes[order]
+    return sizes[(distances + (away > 0) * (1e6 * (1 + away))).argsort()]
+
+
+def outside(share: torch.Tensor) -> torch.Tensor:
+    """Tell how far outside of the budget a share of the target is; 0 is within.
+
+    A budget is not to be exceeded: what costs too much is farther off than all that costs less.
+    """
+    least, most = WITHIN
+    return (least - share).clamp(min=0) + (share > most) * (1 + share - most)
 
 
 def _combinations(
