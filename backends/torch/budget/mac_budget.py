@@ -211,9 +211,13 @@ class MacBudget:
         least, most = WITHIN
         share = self.cost() / self.target
         if not least <= share <= most:
+            above = (
+                f"; the next ones cost about {found.above:.1%}" if found.above < math.inf else ""
+            )
             warnings.warn(
-                f"MacBudget: the whole sizes nearest to the target cost {self.cost():,.6g}, "
-                f"{share:.1%} of it",
+                f"MacBudget: no whole sizes were found that cost {least:.1%} to {most:.1%} of the "
+                f"target, where the cost leaps: it settled at {self.cost():,.6g}, {share:.1%} of it"
+                + above,
                 stacklevel=2,
             )
 
@@ -292,12 +296,15 @@ class MacBudget:
         low, high = (torch.where(moving, bound, theta) for bound in bounds)
         # Without strides the network may cost less than now: what keeps its size is not resampled.
         most, least = max(float(self._at(low)), self._start), float(self._at(high))
+        if self._cost is self._network:
+            # As counted: what a network pads to costs more than its real sizes say.
+            least = max(least, self._network.least_cost)
         present = self._start
         if self._cost is self._network:
             copied = copy.deepcopy(self._model)
             present = float(sum(counted(copied, self._sample, self._kind)))
         found = min(given * present, most) if 0 < given <= 1 else given
-        if not least * WITHIN[0] <= found <= most * WITHIN[1]:
+        if not least <= found * WITHIN[1] <= most * WITHIN[1] ** 2:
             allowed = (
                 f"a share in (0, 1] of the present cost, {present:,.6g}; or a cost from "
                 f"{least:,.6g} to {most:,.6g}, which the bounds of the strides allow"

@@ -59,6 +59,15 @@ class NetworkCost:
     Sizes are real numbers here, so that they have derivatives: n = N/s along an axis of N samples.
     At whole ones the cost is what is counted there.
 
+    Attributes
+    ----------
+    axes : list of Axis
+    calls : list of Call
+    least : Tensor of shape (axes,)
+        The smallest sizes: two samples, or as many as the network needs to run.
+    least_cost : float
+        What is counted there.
+
     Parameters
     ----------
     network : Module
@@ -100,6 +109,8 @@ class NetworkCost:
         for number, call in enumerate(self.calls):
             forms.setdefault((len(call.sees), call.conv is None), []).append(number)
         self._alike = [_Alike(self.calls, numbers) for numbers in forms.values()]
+        smallest = self._smallest()
+        self.least, self.least_cost = real(smallest), self._counted(smallest)
 
     def _probed(self) -> tuple[list[int], list[int], list[Run]]:
         """Run at some sizes, and with two others on each axis; return both, and the runs."""
@@ -125,6 +136,52 @@ class NetworkCost:
                 break
         return now, others, runs
 
+    def _smallest(self) -> list[int]:
+        """Find the smallest sizes with which the network runs: of each axis with others as now.
+
+        Then as many more in front of each as are needed to leave them.
+        """
+        smallest = [min(LEAST, axis.before) for axis in self.axes]
+        if not self._runs(smallest):
+            for number, axis in enumerate(self.axes):
+                sizes, fails, runs = (
+                    [one.after for one in self.axes],
+                    smallest[number] - 1,
+                    axis.after,
+                )
+                while runs - fails > 1:
+                    # What most axes are content with comes first.
+                    tried = smallest[number] if fails < smallest[number] else (fails + runs) // 2
+                    sizes[number] = tried
+                    fails, runs = (fails, tried) if self._runs(sizes) else (tried, runs)
+                smallest[number] = runs
+        in_front = self._slopes[self._sees] > 0
+        while True:
+            # What is seen, and what the real sizes say of it: where odd sizes are padded, they err.
+            before = torch.minimum(
+                real(self.probe.again(smallest).before), self.before(real(smallest))
+            )
+            lacking = (real(smallest) - before).ceil().clamp(min=0)
+            more = (in_front * lacking[:, None]).amax(0).tolist()
+            pairs = zip(self.axes, smallest, more, strict=True)
+            larger = [max(size, min(size + round(one), axis.after)) for axis, size, one in pairs]
+            if larger == smallest:
+                return smallest
+            smallest = larger
+
+    def _runs(self, sizes: list[int]) -> bool:
+        try:
+            self.probe.again(sizes)
+        except ValueError:
+            return False
+        return True
+
+    def _counted(self, sizes: list[int]) -> float:
+        """Count the cost at whole sizes in a run."""
+        run, own = self.probe.again(sizes), -2 * len(self.calls)
+        total = self._total(real(sum(run.counts[:own])), real(run.counts[own:]), real(run.sizes))
+        return float(total)
+
     def _at_calls(self, sizes: torch.Tensor) -> torch.Tensor:
         """Samples in front of each call and behind it, as positions of calls name them."""
         return self._seen + (sizes - self._now) @ self._slopes.T
@@ -134,19 +191,26 @@ class NetworkCost:
         return self._at_calls(sizes)[..., self._sees]
 
     def sizes(self, strides: torch.Tensor) -> torch.Tensor:
-        """Real sizes n = N/s, at least 2, that strides of shape (..., entries) leave."""
+        """Real sizes n = N/s that strides of shape (..., entries) leave, from the least on."""
         sizes, strides = self._now.expand(*strides.shape[:-1], -1), strides[..., self._entries]
         # Each time those are right that lie behind one axis more.
         for _ in range(self._depth):
             before = self.before(sizes)
-            sizes = torch.minimum((before / strides).clamp(min=LEAST), before)
+            sizes = torch.minimum(torch.maximum(before / strides, self.least), before)
         return sizes
 
     def __call__(self, sizes: torch.Tensor) -> torch.Tensor:
         """Cost at sizes of shape (..., axes)."""
         moves = sizes / self._now - 1
-        signals, behind = self._of_calls.at(moves).chunk(2, -1)
-        at_calls, cost = self._at_calls(sizes), self._rows.at(moves).sum(-1)
+        return self._total(
+            self._rows.at(moves).sum(-1), self._of_calls.at(moves), self._at_calls(sizes)
+        )
+
+    def _total(
+        self, cost: torch.Tensor, of_calls: torch.Tensor, at_calls: torch.Tensor
+    ) -> torch.Tensor:
+        """Add what the calls take: from signals and convolutions, and the sizes there."""
+        signals, behind = of_calls.chunk(2, -1)
         for alike in self._alike:
             sees, leaves = (at_calls[..., one].unbind(-1) for one in (alike.sees, alike.leaves))
             own = behind[..., alike.numbers]

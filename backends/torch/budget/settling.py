@@ -1,6 +1,7 @@
 """Which whole sizes a network settles at: what it costs with them is counted in a copy of it."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,22 +14,33 @@ from spectral_stride.torch.budget.all_strides import AllStrides
 from spectral_stride.torch.budget.counted import counted
 from spectral_stride.torch.budget.equal_cost import EqualCost
 from spectral_stride.torch.budget.network_cost import NetworkCost, real
-from spectral_stride.torch.budget.whole_sizes import nearest, outside
+from spectral_stride.torch.budget.whole_sizes import WITHIN, nearest, outside
 from spectral_stride.torch.layers.whole_network import release_sizes
 
-# How many combinations of whole sizes are counted in the network.
-TRIED = 24
+# How many combinations of whole sizes are counted in the network, and for how many of these one
+# stands where none is expected to fit.
+TRIED, TRIED_IN_VAIN = 24, 4
 # How far off, of the target, a count is that no sizes around the present ones can make good.
 FAR = 0.05
 
 
 @dataclass(frozen=True)
 class Settled:
-    """Whole sizes, the strides that leave them, and what they cost."""
+    """Whole sizes, the strides that leave them, and what they cost.
+
+    Attributes
+    ----------
+    log_strides : Tensor of shape (entries,)
+    sizes : list of float
+    cost : float
+    above : float
+        Share of the target that the cheapest others cost which are above the budget, about.
+    """
 
     log_strides: torch.Tensor
     sizes: list[float]
     cost: float
+    above: float
 
 
 class Settling:
@@ -64,7 +76,8 @@ class Settling:
         what that has to be.
         """
         best: tuple[float, Settled] | None = None
-        for settled, away in self._tried(surface, log_strides, target):
+        for settled in self._tried(surface, log_strides, target):
+            away = float(outside(real(settled.cost / target)))
             if best is None or away < best[0]:
                 best = away, settled
             if away == 0:
@@ -76,33 +89,46 @@ class Settling:
 
     def _tried(
         self, surface: EqualCost, log_strides: torch.Tensor, target: float
-    ) -> Iterator[tuple[Settled, float]]:
-        """Count one combination after the other, with how far each is outside of the budget."""
-        wanted, near, tried = target, log_strides, set()
-        for _ in range(TRIED):
-            candidates = nearest(self._network, self._cost, near.exp(), self._steps, wanted)
-            sizes = next((one for one in candidates.tolist() if tuple(one) not in tried), None)
+    ) -> Iterator[Settled]:
+        """Count one combination after the other."""
+        wanted, near, tried, left = target, log_strides, set(), TRIED
+        while left > 0:
+            found, costs = nearest(self._network, self._cost, near.exp(), self._steps, wanted)
+            shares = costs / wanted
+            left -= TRIED_IN_VAIN if outside(shares[0]) else 1
+            sizes = next((one for one in found.tolist() if tuple(one) not in tried), None)
             if sizes is None:
                 break
             tried.add(tuple(sizes))
             try:
-                strides = self._strides_of(sizes, log_strides.exp())
-            except ValueError:  # with so few samples the network does not run
+                sizes, before = self._left(sizes)
+                strides = self._strides_of(sizes, before, log_strides.exp())
+                expected = cost = float(self._cost(real(sizes)))
+                if self._cost is self._network:
+                    self._strides.write(strides.tolist())
+                    cost = float(sum(counted(self._model, self._sample, self._network.kind)))
+            except Exception:  # with so few samples a network fails in its own way
                 continue
-            expected = cost = float(self._cost(real(sizes)))
-            if self._cost is self._network:
-                self._strides.write(strides.tolist())
-                cost = float(sum(counted(self._model, self._sample, self._network.kind)))
-            away = float(outside(real(cost / target)))
-            yield Settled(strides.log(), sizes, cost), away
+            above = float(shares.where(shares > WITHIN[1], math.inf).amin())
+            yield Settled(strides.log(), sizes, cost, above)
             wanted = target * expected / cost
-            if away > FAR:
-                near = surface.onto(log_strides, float(real(wanted).log()))
+            if not 1 - FAR < cost / target < 1 + FAR:
+                near = surface.onto(log_strides, math.log(wanted))
 
-    def _strides_of(self, sizes: Sequence[float], strides: torch.Tensor) -> torch.Tensor:
+    def _left(self, sizes: list[float]) -> tuple[list[float], list[int]]:
+        """Return sizes as the network leaves them, no more than layers see; and what these see."""
+        while True:
+            before = self._network.probe.again([round(size) for size in sizes]).before
+            left = [min(size, float(seen)) for size, seen in zip(sizes, before, strict=True)]
+            if left == sizes:
+                return sizes, before
+            sizes = left
+
+    def _strides_of(
+        self, sizes: Sequence[float], before: Sequence[int], strides: torch.Tensor
+    ) -> torch.Tensor:
         """Return the strides that leave whole sizes of what layers see then."""
-        before = self._network.probe.again([round(size) for size in sizes]).before
         triples = list(zip(self._network.axes, before, sizes, strict=True))
         for axis, seen, size in reversed(triples):  # of several axes the first one decides
-            strides[axis.entry] = max(seen / size, 1.0)
+            strides[axis.entry] = seen / size
         return strides
