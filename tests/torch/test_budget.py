@@ -100,13 +100,13 @@ class Wide(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first = nn.Conv2d(3, 1024, 1)
+        self.first = nn.Conv2d(3, 2048, 1)
         self.down = DiffStride(2.0)
         self.inner = DiffStrideConv2d(64, 70, 1, strides=1.5)
 
     def forward(self, x):
         x = self.down(self.first(x))
-        return self.inner(x.reshape(16, 64, *x.shape[-2:]))
+        return self.inner(x.reshape(32, 64, *x.shape[-2:]))
 
 
 def strided():
@@ -131,8 +131,8 @@ NETS = {
     "decoder": (Decodes, (3, 24, 24)),
     "audio": (Sounds, (1, 128)),
     "converted": (strided, (3, 64, 64)),
-    "long": (Hears, (1, 600)),
-    "wide": (Wide, (3, 24, 24)),
+    "long": (Hears, (1, 400)),
+    "wide": (Wide, (3, 16, 16)),
 }
 SEEDS = range(4)
 
