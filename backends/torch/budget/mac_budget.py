@@ -71,13 +71,14 @@ class MacBudget:
     ------
     ValueError, TypeError
         For a model without learnable strides, a sample that it does not take, a network that does
-        something else at other sizes, and a target that no strides within their bounds reach. The
-        model is unchanged then.
+        something else at other sizes, and a target that no strides within their bounds reach, or
+        none with which the network runs. The model is unchanged then.
 
     Warns
     -----
     UserWarning
-        From `settle`, where no whole sizes cost between 2 % less and 0.5 % more than the target.
+        From `settle`, where no whole sizes are found that cost between 2 % less and 0.5 % more than
+        the target. Then those are taken that are nearest to it from below.
 
     Notes
     -----
@@ -85,7 +86,8 @@ class MacBudget:
     itself. Gradients are those of the strides after ``backward()``, so call it before
     ``zero_grad()``.
 
-    A copy of the network runs twice for each axis when the budget is made. Processes of a
+    A copy of the network runs twice for each axis when the budget is made, and more often where it
+    does not run with two samples left of each. Processes of a
     data-parallel training see equal gradients, and so agree without a word.
 
     A network that was settled has ``hard=True`` in all of its layers.

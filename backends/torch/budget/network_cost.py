@@ -59,6 +59,15 @@ class NetworkCost:
     Sizes are real numbers here, so that they have derivatives: n = N/s along an axis of N samples.
     At whole ones the cost is what is counted there.
 
+    Parameters
+    ----------
+    network : Module
+        A copy of it runs twice for each axis, in evaluation, and more often if need be.
+    sample : Tensor, tuple or dict
+        What it is called on.
+    kind : {"macs", "memory"}
+        Multiply-accumulates, or bytes that are kept for the backward pass.
+
     Attributes
     ----------
     axes : list of Axis
@@ -67,15 +76,6 @@ class NetworkCost:
         The smallest sizes: two samples, or as many as the network needs to run.
     least_cost : float
         What is counted there.
-
-    Parameters
-    ----------
-    network : Module
-        A copy of it runs twice for each axis, in evaluation, and as often again if need be.
-    sample : Tensor, tuple or dict
-        What it is called on.
-    kind : {"macs", "memory"}
-        Multiply-accumulates, or bytes that are kept for the backward pass.
     """
 
     def __init__(self, network: nn.Module, sample: Sample, kind: str) -> None:

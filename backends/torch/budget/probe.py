@@ -101,6 +101,16 @@ class Run(NamedTuple):
     before: list[int]
 
 
+class _Noted(NamedTuple):
+    """What a stand-in saw: shape and places are those of what is resampled."""
+
+    conv: Convolution | None
+    x: torch.Tensor
+    shape: tuple[int, ...]
+    places: tuple[int, ...]
+    leaves: tuple[int, ...]
+
+
 def layers_of(network: nn.Module) -> dict[str, DiffStride]:
     """Find the layers whose strides are to be moved, by name."""
     return {name: one for name, one in network.named_modules() if isinstance(one, DiffStride)}
@@ -225,7 +235,7 @@ class Probe:
         name: str,
         layer: DiffStride | SpectralPool | SpectralUp,
         axes: list[int],
-        noted: "_Noted",
+        noted: _Noted,
     ) -> torch.Tensor:
         """Note a call, describe it in the first run, and return what it leaves."""
         if self._is_first:
@@ -236,7 +246,7 @@ class Probe:
             shape[place] = size
         return noted.x.new_zeros(shape, requires_grad=torch.is_grad_enabled())
 
-    def _call(self, name: str, method: str, axes: tuple[int, ...], noted: "_Noted") -> Call:
+    def _call(self, name: str, method: str, axes: tuple[int, ...], noted: _Noted) -> Call:
         """Describe a call."""
         conv, x, shape, places, _ = noted
         number, start = len(places), 2 * sum(len(call.sees) for call in self.calls)
@@ -267,16 +277,6 @@ class Probe:
                 self.axes.append(axis)
             axes.append(self.axes.index(axis))
         return axes
-
-
-class _Noted(NamedTuple):
-    """What a stand-in saw: shape and places are those of what is resampled."""
-
-    conv: Convolution | None
-    x: torch.Tensor
-    shape: tuple[int, ...]
-    places: tuple[int, ...]
-    leaves: tuple[int, ...]
 
 
 def _first_line(error: Exception) -> str:
