@@ -14,7 +14,7 @@ from spectral_stride.torch.budget.all_strides import AllStrides
 from spectral_stride.torch.budget.counted import counted
 from spectral_stride.torch.budget.equal_cost import EqualCost
 from spectral_stride.torch.budget.network_cost import NetworkCost, real
-from spectral_stride.torch.budget.whole_sizes import WITHIN, nearest, outside
+from spectral_stride.torch.budget.whole_sizes import WITHIN, misfit, nearest, outside
 from spectral_stride.torch.layers.whole_network import release_sizes
 
 # How many combinations of whole sizes are counted in the network, and for how many of these one
@@ -76,8 +76,10 @@ class Settling:
         what that has to be.
         """
         best: tuple[float, Settled] | None = None
+        present = self._network.sizes(log_strides.exp())
         for settled in self._tried(surface, log_strides, target):
-            away = float(outside(real(settled.cost / target)))
+            share = real(settled.cost / target)
+            away = float(misfit(self._network, present, real(settled.sizes), share))
             if best is None or away < best[0]:
                 best = away, settled
             if away == 0:

@@ -29,7 +29,7 @@ def nearest(
     """Return whole sizes and their costs, the best first.
 
     Those within the target come first, by their distance in log size. Behind them come those whose
-    cost is nearest to the target from below, then from above. A stretched map weighs against that.
+    cost is nearest to the target from below, then from above.
 
     Parameters
     ----------
@@ -58,12 +58,30 @@ def nearest(
         ends = [order[side[order]][:_EITHER] for side in (below, ~below)]
         sizes = _with_any_layer(network, sizes[torch.cat(ends)], steps)
         costs = cost(sizes)
-    away, moves = outside(costs / target), (sizes / real).log()
-    distances = moves.square().sum(-1)
+    distances, away = (
+        (sizes / real).log().square().sum(-1),
+        misfit(network, real, sizes, costs / target),
+    )
     # What lies within has a distance below all others'.
-    others = 1e6 * (1 + away + _SHAPE * _unlike(network, moves))
-    order = (distances + (away > 0) * others).argsort()
+    order = (distances + (away > 0) * 1e6 * (1 + away)).argsort()
     return sizes[order], costs[order]
+
+
+def misfit(
+    network: NetworkCost, real: torch.Tensor, sizes: torch.Tensor, share: torch.Tensor
+) -> torch.Tensor:
+    """Tell how badly whole sizes fit that cost this share of the target; 0 is within.
+
+    A stretched map weighs against a cost that is nearer.
+    """
+    moves = (sizes / real).log()
+    names = [axis.layer for axis in network.axes]
+    layer = torch.tensor([names.index(name) for name in names])
+    sums = torch.zeros_like(moves).index_add(-1, layer, moves)
+    means = sums / layer.bincount(minlength=len(names)).clamp(min=1)
+    unlike = (moves - means[..., layer]).square().sum(-1)
+    away = outside(share)
+    return (away > 0) * (away + _SHAPE * unlike)
 
 
 def outside(share: torch.Tensor) -> torch.Tensor:
@@ -74,15 +92,6 @@ def outside(share: torch.Tensor) -> torch.Tensor:
     least, most = WITHIN
     away: torch.Tensor = (least - share).clamp(min=0) + (share > most) * (1 + share - most)
     return away
-
-
-def _unlike(network: NetworkCost, moves: torch.Tensor) -> torch.Tensor:
-    """Tell how far axes of layers are from moving alike: the sum of squares about their mean."""
-    names = [axis.layer for axis in network.axes]
-    layer = torch.tensor([names.index(name) for name in names])
-    sums = torch.zeros_like(moves).index_add(1, layer, moves)
-    means = sums / layer.bincount(minlength=len(names)).clamp(min=1)
-    return (moves - means[:, layer]).square().sum(-1)
 
 
 def _around(network: NetworkCost, real: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
