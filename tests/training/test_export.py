@@ -14,16 +14,6 @@ from spectral_stride.torch.training import export, load_run
 from spectral_stride.torch.training.cli import WRONG_USAGE
 from spectral_stride.torch.training.export import export_run
 from spectral_stride.torch.training.refusal import RefusedError
-from tests.training.data import made
-from tests.training.test_trained import untrained_run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    root = tmp_path_factory.mktemp("run")
-    made.folder_of_images(root / "data", shape=(16, 16, 3))
-    folder, _, _ = untrained_run(root / "run", data=str(root / "data"))
-    return folder
 
 
 class Small(nn.Sequential):

@@ -17,14 +17,6 @@ from tests.training.data import made
 from tests.training.test_trained import untrained_run
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    root = tmp_path_factory.mktemp("run")
-    made.folder_of_images(root / "data", shape=(16, 16, 3))
-    folder, _, _ = untrained_run(root / "run", data=str(root / "data"))
-    return folder
-
-
 @pytest.fixture
 def files(tmp_path):
     """A folder with two images, and one below it."""

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from spectral_stride import checks
-from spectral_stride.torch.budget.network_cost import LEAST, NetworkCost, real
+from spectral_stride.torch.budget.network_cost import NetworkCost, real
 from spectral_stride.torch.budget.probe import layers_of
 from spectral_stride.torch.layers.diffstride import DiffStride
 from spectral_stride.torch.layers.parameter import is_sharded, like
@@ -122,9 +122,10 @@ class AllStrides:
     def bounds(
         self, network: NetworkCost, sizes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Bounds in log strides where these sizes are left: two samples at least of each axis."""
+        """Bounds in log strides where these sizes are left: no fewer samples than the least."""
         low, high = self.own_bounds()
         reach = [0.0] * len(low)
-        for axis, samples in zip(network.axes, network.before(sizes).tolist(), strict=True):
-            reach[axis.entry] = max(reach[axis.entry], math.log(max(samples / LEAST, 1.0)))
+        shares = (network.before(sizes) / network.least).tolist()
+        for axis, share in zip(network.axes, shares, strict=True):
+            reach[axis.entry] = max(reach[axis.entry], math.log(max(share, 1.0)))
         return low, torch.maximum(torch.minimum(high, real(reach)), low)

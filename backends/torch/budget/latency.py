@@ -24,7 +24,8 @@ class Latency:
         self._places: list[tuple[list[int], torch.Tensor, torch.Tensor]] = []
         of_layer: dict[str, list[int]] = {}
         for call in calls:
-            of_layer.setdefault(call.layer, list(call.axes))
+            if call.axes:
+                of_layer.setdefault(call.layer, list(call.axes))
         if not isinstance(table, Mapping) or not table:
             remedy = "write cost='macs', or measure two sizes"
             checks.refuse(ValueError, "cost", checks.shown(table), _ALLOWED, remedy)

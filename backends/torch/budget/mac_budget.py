@@ -3,7 +3,6 @@
 import copy
 import math
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,26 +13,15 @@ from spectral_stride import checks
 from spectral_stride.torch.adopt.places import Sample
 from spectral_stride.torch.budget.all_strides import AllStrides
 from spectral_stride.torch.budget.counted import counted
+from spectral_stride.torch.budget.direction import Direction
 from spectral_stride.torch.budget.equal_cost import EqualCost
 from spectral_stride.torch.budget.latency import Latency, Table
 from spectral_stride.torch.budget.network_cost import NetworkCost, real
-from spectral_stride.torch.budget.whole_sizes import WITHIN, nearest
-from spectral_stride.torch.layers.whole_network import release_sizes
+from spectral_stride.torch.budget.schedule import Schedule
+from spectral_stride.torch.budget.settling import Settling
+from spectral_stride.torch.budget.whole_sizes import WITHIN
 
 COSTS = "macs", "memory"
-
-# Shares of the steps: until the target is reached, and until gradients move strides.
-REACHED, WAITED = 0.2, 0.1
-# The rate of the first step, in log strides, times the number of steps.
-TRAVEL = 5.8
-# Without a number of steps: the rate of each, and after how many the target is reached.
-RATE, FIRST_STEPS = 0.005, 200
-# How long gradients, and the squares of their size, are remembered.
-MEMORY, SQUARES = 0.9, 0.99
-# How many combinations of whole sizes are counted in the network.
-TRIED = 24
-# How far off, of the target, a count is that no sizes around the present ones can make good.
-FAR = 0.05
 
 
 class MacBudget:
@@ -83,13 +71,14 @@ class MacBudget:
     ------
     ValueError, TypeError
         For a model without learnable strides, a sample that it does not take, a network that does
-        something else at other sizes, and a target that no strides within their bounds reach. The
-        model is unchanged then.
+        something else at other sizes, and a target that no strides within their bounds reach, or
+        none with which the network runs. The model is unchanged then.
 
     Warns
     -----
     UserWarning
-        From `settle`, where no whole sizes cost between 2 % less and 0.5 % more than the target.
+        From `settle`, where no whole sizes are found that cost between 2 % less and 0.5 % more than
+        the target. Then those are taken that are nearest to it from below.
 
     Notes
     -----
@@ -97,7 +86,8 @@ class MacBudget:
     itself. Gradients are those of the strides after ``backward()``, so call it before
     ``zero_grad()``.
 
-    A copy of the network runs twice for each axis when the budget is made. Processes of a
+    A copy of the network runs twice for each axis when the budget is made, and more often where it
+    does not run with two samples left of each. Processes of a
     data-parallel training see equal gradients, and so agree without a word.
 
     A network that was settled has ``hard=True`` in all of its layers.
@@ -140,9 +130,7 @@ class MacBudget:
         # A part of a larger batch keeps the memory of all of it.
         self._sample = tree_map_only(torch.Tensor, torch.clone, sample)
         self._strides = AllStrides(self._model)
-        self._steps = None if steps is None else checks.positive_integer("steps", steps)
-        self._settle_at = _number("settle_at", settle_at, REACHED, 1.0)
-        self._rate = self._first_rate(rate)
+        self._schedule = Schedule(steps, settle_at, rate)
         shared = checks.truth("shared", shared, True)
         self._table = None if isinstance(cost, str) else cost
         self._kind = "macs" if self._table is not None else checks.one_of("cost", cost, COSTS)
@@ -164,8 +152,7 @@ class MacBudget:
             moving,
         )
         self._log_strides = real(self._origin).log()
-        self._average = self._surface.summed(self._log_strides * 0)
-        self._square, self._averaged = 0.0, 0
+        self._direction = Direction(len(self._surface.summed(self._log_strides)))
         self.steps_done = 0
         self._start = float(self._at(self._log_strides))
         # Once they are settled: whole sizes, and what they cost.
@@ -186,7 +173,8 @@ class MacBudget:
         sizes = self._whole[0] if self._whole else self._sizes(self._log_strides).tolist()
         found: dict[str, tuple[float, ...]] = {}
         for call in self._network.calls:
-            found.setdefault(call.layer, tuple([sizes[axis] for axis in call.axes]))
+            if call.axes:
+                found.setdefault(call.layer, tuple([sizes[axis] for axis in call.axes]))
         return found
 
     def step(self) -> None:
@@ -198,16 +186,16 @@ class MacBudget:
             If no layer has a gradient.
         """
         if not self.settled:
-            move = -self._present_rate() * self._direction()
-            self.steps_done += 1
-            theta = self._surface.along(self._log_strides, move)
-            self._log_strides = self._surface.onto(theta, self._goal())
-        else:
-            self.steps_done += 1
-        if self._is_time_to_settle():
-            self.settle()
-        else:
-            self._write()
+            gradient = self._strides.gradients() * self._log_strides.exp()
+            direction = self._direction.follow(self._surface.averaged(gradient))
+            move = -self._schedule.rate(self.steps_done) * direction
+            self._log_strides = self._surface.along(self._log_strides, move)
+        self.steps_done += 1
+        if not self.settled:
+            self._log_strides = self._surface.onto(self._log_strides, self._goal())
+            if self._schedule.is_time_to_settle(self.steps_done):
+                self.settle()
+        self._write()
 
     def settle(self) -> None:
         """Settle: whole sizes within the budget, strides that stand still, layers that crop hard.
@@ -217,15 +205,21 @@ class MacBudget:
         if self.settled:
             return
         theta = self._surface.onto(self._log_strides, math.log(self.target))
-        self._log_strides, self._whole = self._settled_strides(theta.exp())
+        search = Settling(self._model, self._sample, self._network, self._cost)
+        found = search.best(self._surface, theta, self.target)
+        self._log_strides, self._whole = found.log_strides, (found.sizes, found.cost)
         self._write()
         self._strides.freeze()
         least, most = WITHIN
         share = self.cost() / self.target
         if not least <= share <= most:
+            above = (
+                f"; the next ones cost about {found.above:.1%}" if found.above < math.inf else ""
+            )
             warnings.warn(
-                f"MacBudget: the whole sizes nearest to the target cost {self.cost():,.6g}, "
-                f"{share:.1%} of it",
+                f"MacBudget: no whole sizes were found that cost {least:.1%} to {most:.1%} of the "
+                f"target, where the cost leaps: it settled at {self.cost():,.6g}, {share:.1%} of it"
+                + above,
                 stacklevel=2,
             )
 
@@ -236,11 +230,9 @@ class MacBudget:
             "target": self.target,
             "start": self._start,
             "log_strides": self._log_strides.tolist(),
-            "average": self._average.tolist(),
-            "square": self._square,
-            "averaged": self._averaged,
             "whole": self._whole,
             "origin": self._origin,
+            **self._direction.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -257,7 +249,7 @@ class MacBudget:
             allowed = "what state_dict() returned, a dict with " + ", ".join(own)
             checks.refuse(ValueError, "state", got, allowed, "pass the state of a budget")
         count = len(state["log_strides"])
-        if count != len(self._log_strides) or len(state["average"]) != len(self._average):
+        if count != len(self._log_strides) or len(state["average"]) != len(own["average"]):
             allowed = f"that of a network with {len(self._log_strides)} strides"
             remedy = "make the budget of the model that was trained"
             checks.refuse(ValueError, "state", f"one with {count} strides", allowed, remedy)
@@ -269,8 +261,8 @@ class MacBudget:
         self.steps_done, self.target, self._start = (
             state[name] for name in ("steps_done", "target", "start")
         )
-        self._log_strides, self._average = real(state["log_strides"]), real(state["average"])
-        self._square, self._averaged = state["square"], state["averaged"]
+        self._log_strides = real(state["log_strides"])
+        self._direction.load_state_dict(state)
         self._whole = tuple(state["whole"]) if state["whole"] else None
         self._write()
         if self.settled:
@@ -278,7 +270,8 @@ class MacBudget:
 
     def __repr__(self) -> str:
         """The cost, the target and how far it is."""
-        done = "settled" if self.settled else f"{self.steps_done} of {self._steps or 'any'} steps"
+        steps = self._schedule.steps or "any"
+        done = "settled" if self.settled else f"{self.steps_done} of {steps} steps"
         return f"MacBudget(cost={self.cost():,.6g}, target={self.target:,.6g}, {done})"
 
     def _probe(self) -> None:
@@ -303,12 +296,17 @@ class MacBudget:
         given, theta = checks.real_number(target), self._log_strides
         bounds = self._strides.own_bounds()
         low, high = (torch.where(moving, bound, theta) for bound in bounds)
-        most, least = float(self._at(low)), float(self._at(high))
+        # Without strides the network may cost less than now: what keeps its size is not resampled.
+        most, least = max(float(self._at(low)), self._start), float(self._at(high))
+        if self._cost is self._network:
+            # As counted: what a network pads to costs more than its real sizes say.
+            least = max(least, self._network.least_cost)
         present = self._start
         if self._cost is self._network:
-            present = self._counted(copy.deepcopy(self._model))
+            copied = copy.deepcopy(self._model)
+            present = float(sum(counted(copied, self._sample, self._kind)))
         found = min(given * present, most) if 0 < given <= 1 else given
-        if not least * WITHIN[0] <= found <= most * WITHIN[1]:
+        if not least <= found * WITHIN[1] <= most * WITHIN[1] ** 2:
             allowed = (
                 f"a share in (0, 1] of the present cost, {present:,.6g}; or a cost from "
                 f"{least:,.6g} to {most:,.6g}, which the bounds of the strides allow"
@@ -317,102 +315,10 @@ class MacBudget:
             checks.refuse(ValueError, "target", checks.shown(target), allowed, remedy)
         return found
 
-    # The schedule.
-
-    def _share(self) -> float:
-        """Share of the steps that is done."""
-        return self.steps_done / self._steps if self._steps else 0.0
-
     def _goal(self) -> float:
         """Log cost of now: it goes to the target's linearly."""
-        reached = self._share() / REACHED if self._steps else self.steps_done / FIRST_STEPS
         start, end = math.log(self._start), math.log(self.target)
-        return start + min(reached, 1.0) * (end - start)
-
-    def _first_rate(self, rate: float | None) -> float:
-        if rate is None:
-            return TRAVEL / self._steps if self._steps else RATE
-        return _number("rate", rate, 0.0, 1.0)
-
-    def _present_rate(self) -> float:
-        if not self._steps:
-            return self._rate
-        share = self._share()
-        return (
-            self._rate * (share >= WAITED) * (1 + math.cos(math.pi * share / self._settle_at)) / 2
-        )
-
-    def _is_time_to_settle(self) -> bool:
-        return bool(self._steps) and not self.settled and self._share() >= self._settle_at
-
-    def _direction(self) -> torch.Tensor:
-        """Average of the loss' gradients in log strides, over its own size."""
-        gradient = self._surface.averaged(self._strides.gradients() * self._log_strides.exp())
-        if gradient.isfinite().all():  # as under a scaler of gradients
-            self._average = MEMORY * self._average + (1 - MEMORY) * gradient
-            self._square = SQUARES * self._square + (1 - SQUARES) * float(gradient.square().mean())
-            self._averaged += 1
-        if self._square == 0:
-            return torch.zeros_like(self._average)
-        average = self._average / (1 - MEMORY**self._averaged)
-        return average / math.sqrt(self._square / (1 - SQUARES**self._averaged))
-
-    # Whole sizes.
-
-    def _settled_strides(
-        self, strides: torch.Tensor
-    ) -> tuple[torch.Tensor, tuple[list[float], float]]:
-        """Find log strides of whole sizes near these; return the sizes and their cost too.
-
-        It is counted in a copy of the network. Where the cost of real sizes errs, as where a
-        network pads odd sizes, the search goes on for what the count has to be.
-        """
-        steps = real([self._strides.layers[axis.layer].multiple_of for axis in self._network.axes])
-        copied = copy.deepcopy(self._model)
-        settled = AllStrides(copied)
-        release_sizes(copied)
-        settled.freeze()
-        wanted, near, tried = self.target, strides, set()
-        best: tuple[float, torch.Tensor, tuple[list[float], float]] | None = None
-        for _ in range(TRIED):
-            candidates = nearest(self._network, self._cost, near, steps, wanted).tolist()
-            sizes = next((one for one in candidates if tuple(one) not in tried), None)
-            if sizes is None:
-                break
-            tried.add(tuple(sizes))
-            try:
-                whole = self._strides_of(sizes)
-            except ValueError:  # with so few samples the network does not run
-                continue
-            settled.write(whole.tolist())
-            expected = float(self._cost(real(sizes)))
-            cost = self._counted(copied) if self._cost is self._network else expected
-            share = cost / self.target
-            away = max(WITHIN[0] - share, share - WITHIN[1], 0.0)
-            if best is None or away < best[0]:
-                best = away, whole.log(), (sizes, cost)
-            if away == 0:
-                break
-            wanted = self.target * expected / cost
-            if away > FAR:
-                near = self._surface.onto(strides.log(), math.log(wanted)).exp()
-        if best is None:
-            got, allowed = "no whole sizes at which it runs", "some near the present ones"
-            checks.refuse(ValueError, "model", got, allowed, "set upper in its layers")
-        return best[1:]
-
-    def _strides_of(self, sizes: Sequence[float]) -> torch.Tensor:
-        """Return the strides that leave whole sizes of what layers see then."""
-        _, before = self._network.probe.again([round(size) for size in sizes])
-        strides = self._log_strides.exp()
-        triples = list(zip(self._network.axes, before, sizes, strict=True))
-        for axis, seen, size in reversed(triples):  # of several axes the first one decides
-            strides[axis.entry] = max(seen / size, 1.0)
-        return strides
-
-    def _counted(self, network: nn.Module) -> float:
-        """Count what a network costs as it is."""
-        return float(sum(counted(network, self._sample, self._kind)))
+        return start + self._schedule.way(self.steps_done) * (end - start)
 
 
 def _inner(model: Any) -> nn.Module:
@@ -428,12 +334,3 @@ def _inner(model: Any) -> nn.Module:
         else:
             network: nn.Module = model
             return network
-
-
-def _number(name: str, value: Any, least: float, most: float) -> float:
-    """Return a number between bounds, or refuse it."""
-    found = checks.real_number(value)
-    if not least < found <= most:
-        allowed = f"a number above {least:g} and up to {most:g}"
-        checks.refuse(ValueError, name, checks.shown(value), allowed, f"leave {name} out")
-    return found

@@ -4,18 +4,18 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import nn
 
 from spectral_stride import checks
-from spectral_stride.functional import resize_plan
 from spectral_stride.torch.adopt.places import Sample, evaluating, run
 from spectral_stride.torch.budget.counted import COUNTERS
-from spectral_stride.torch.functional import spectral_resize
+from spectral_stride.torch.kernels import products_for
 from spectral_stride.torch.layers.conv_order import Convolution, convolved_shape
 from spectral_stride.torch.layers.diffstride import DiffStride
+from spectral_stride.torch.layers.spectral_pool import SpectralPool
 from spectral_stride.torch.layers.spectral_up import SpectralUp
 
 
@@ -46,15 +46,20 @@ class Axis:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer: along which axes, and of what.
+    """One call of what resamples: along which axes, and of what.
 
     Attributes
     ----------
     layer : str
     axes : tuple of int
-        Positions in the list of `Axis`, in the order of the layer's axes.
+        Positions in the list of `Axis`, in the order of the layer's axes. None where nothing is
+        chosen: a fixed stride, or a way back up.
+    sees, leaves : tuple of int
+        Positions in a run's list of sizes, of those in front of it and behind it along each axis.
     method : str
         How the layer computes: "auto", "matmul" or "fft".
+    at_once : bool
+        Whether one product may serve all axes.
     conv : Module, optional
         A convolution both of whose axes are resampled, so that either may come first.
     margins : tuple of int
@@ -67,11 +72,43 @@ class Call:
 
     layer: str
     axes: tuple[int, ...]
+    sees: tuple[int, ...]
+    leaves: tuple[int, ...]
     method: str
+    at_once: bool
     conv: Convolution | None
     margins: tuple[int, ...]
     images: int
     item: int
+
+
+class Run(NamedTuple):
+    """What one run of a network gave.
+
+    Attributes
+    ----------
+    counts : list of int
+        Of each operation; then, of each call, how many signals are resampled; then, of each call,
+        what its convolution takes if it comes first.
+    sizes : list of int
+        In front of each call, and behind it.
+    before : list of int
+        What each `Axis` sees.
+    """
+
+    counts: list[int]
+    sizes: list[int]
+    before: list[int]
+
+
+class _Noted(NamedTuple):
+    """What a stand-in saw: shape and places are those of what is resampled."""
+
+    conv: Convolution | None
+    x: torch.Tensor
+    shape: tuple[int, ...]
+    places: tuple[int, ...]
+    leaves: tuple[int, ...]
 
 
 def layers_of(network: nn.Module) -> dict[str, DiffStride]:
@@ -87,9 +124,6 @@ class Probe:
     axes : list of Axis
     calls : list of Call
         In the order in which the network makes them.
-    base : list of int
-        Counts at the strides that the network has: of each operation; then, of each call, how many
-        signals are resampled; then, of each call, what its convolution takes if it comes first.
     """
 
     def __init__(self, network: nn.Module, sample: Sample, kind: str) -> None:
@@ -107,27 +141,25 @@ class Probe:
         for name, layer in layers_of(self._network).items():
             self._entries[name] = entries
             entries += layer.strides.numel()
-            layer.resampled = self._stand_in(name, layer)  # type: ignore[method-assign]
-        # How what enlarges computes, of each call and axis.
-        self._methods: list[tuple[str, ...]] = []
-        self._enlarged = 0
-        for module in self._network.modules():
-            if isinstance(module, SpectralUp):
-                module.resized = self._same_method(module)  # type: ignore[method-assign]
+        for name, module in self._network.named_modules():
+            if isinstance(module, DiffStride | SpectralPool):
+                module.resampled = self._shrink(name, module)  # type: ignore[method-assign]
+            elif isinstance(module, SpectralUp):
+                module.resized = self._enlarge(name, module)  # type: ignore[method-assign]
         # What the stand-ins ask, and what they note.
         self._choose: Callable[[int], int] = lambda number: self.axes[number].after
-        self._noted: list[tuple[Any, torch.Tensor, list[int], tuple[int, ...]]] = []
+        self._noted: list[_Noted] = []
         self._is_first = True
         try:
-            self.base, _ = self._run()
+            self._run()
         except Exception as error:
             got = f"one on which the network fails ({_first_line(error)})"
             remedy = "pass a tensor, a tuple of arguments or a dict of named ones, as in training"
             checks.refuse(ValueError, "sample", got, "an input that the network takes", remedy)
         self._is_first = False
 
-    def again(self, sizes: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Run with these sizes behind all axes; return counts, and what each axis sees.
+    def again(self, sizes: Sequence[int]) -> Run:
+        """Run with these sizes behind all axes.
 
         Raises
         ------
@@ -148,70 +180,94 @@ class Probe:
         allowed = "a network that does the same whatever its strides are"
         checks.refuse(ValueError, "model", got, allowed, "leave that place out when converting")
 
-    def _run(self) -> tuple[list[int], list[int]]:
-        """Run once; return counts, and the samples that each axis sees."""
-        self._noted, self._enlarged = [], 0
+    def _run(self) -> Run:
+        """Run once, and look at what was noted."""
+        self._noted = []
         counter = COUNTERS[self._kind](self._network)
         with evaluating(self._network), torch.random.fork_rng([]), counter.watching():
             output = run(self._network, copy.deepcopy(self._sample))
-        before = [axis.before for axis in self.axes]
+        before, sizes = [axis.before for axis in self.axes], list[int]()
         lines, convolving = [], []
-        for call, (conv, x, shape, places) in zip(self.calls, self._noted, strict=True):
-            for axis, place in zip(call.axes, places, strict=True):
-                before[axis] = shape[place]
-            lines.append(math.prod(shape) // math.prod(shape[place] for place in places))
-            convolving.append(0 if conv is None else counter.of_convolution(conv, x, shape))
+        for call, noted in zip(self.calls, self._noted, strict=True):
+            sees = [noted.shape[place] for place in noted.places]
+            for axis, size in zip(call.axes, sees, strict=bool(call.axes)):
+                before[axis] = size
+            sizes += [*sees, *noted.leaves]
+            lines.append(math.prod(noted.shape) // math.prod(sees))
+            free = noted.conv is None
+            convolving.append(0 if free else counter.of_convolution(*noted[:3]))
         del output  # what it keeps was counted
-        return [*counter.counts, *lines, *convolving], before
+        return Run([*counter.counts, *lines, *convolving], sizes, before)
 
-    def _stand_in(self, name: str, layer: DiffStride) -> Callable[..., torch.Tensor]:
-        """Make what is called in a layer's place: it leaves zeros, in the sizes that are chosen."""
+    def _shrink(self, name: str, layer: DiffStride | SpectralPool) -> Callable[..., torch.Tensor]:
+        """Make what is called in a layer's place: it leaves zeros, in the sizes that are chosen.
+
+        A layer with a fixed stride leaves the sizes that it has anyway.
+        """
 
         def resampled(x: torch.Tensor, conv: Convolution | None = None) -> torch.Tensor:
-            shape = list(x.shape if conv is None else convolved_shape(conv, x))
-            places = layer.settings.axes_in(x.ndim)
+            shape = tuple(x.shape if conv is None else convolved_shape(conv, x))
             layer._seen.note(x, layer.settings.axes)
-            if self._is_first:
-                self.calls.append(self._call(name, layer, x, conv, shape, places))
-            call = self.calls[len(self._noted)]
-            self._noted.append((conv, x, list(shape), places))
-            for axis, place in zip(call.axes, places, strict=True):
-                shape[place] = self._choose(axis)
-            return x.new_zeros(shape, requires_grad=torch.is_grad_enabled())
+            places = tuple([axis % x.ndim for axis in layer.settings.axes])
+            axes: list[int] = []
+            if isinstance(layer, SpectralPool):
+                leaves = layer.settings.sizes_of(shape)
+            elif self._is_first:
+                axes = self._axes_of(name, layer, shape, places)
+                leaves = tuple([self.axes[axis].after for axis in axes])
+            else:
+                leaves = tuple([self._choose(axis) for axis in self.calls[len(self._noted)].axes])
+            return self._note(name, layer, axes, _Noted(conv, x, shape, places, leaves))
 
         return resampled
 
-    def _same_method(self, up: SpectralUp) -> Callable[..., torch.Tensor]:
-        """Make what is called in the place of an enlargement: it has the method of the first run.
-
-        By its sizes it would multiply here and take an FFT there, which counts nothing.
-        """
+    def _enlarge(self, name: str, up: SpectralUp) -> Callable[..., torch.Tensor]:
+        """Make what is called in the place of a way back up: it leaves zeros in these sizes."""
 
         def resized(y: torch.Tensor, axes: tuple[int, ...], sizes: Sequence[int]) -> torch.Tensor:
-            settings = up.settings
-            options = {"norm": settings.norm, "method": settings.method}
-            if self._is_first:
-                plan = resize_plan(tuple(y.shape), sizes, axes=axes, **options)
-                methods = dict(zip(plan.axes, plan.methods, strict=True))
-                self._methods.append(tuple([methods[axis % y.ndim] for axis in axes]))
-            each = list(zip(axes, sizes, self._methods[self._enlarged], strict=True))
-            self._enlarged += 1
-            for axis, size, method in reversed(each):
-                y = spectral_resize(y, (size,), axes=(axis,), norm=settings.norm, method=method)
-            return y
+            places = tuple([axis % y.ndim for axis in axes])
+            return self._note(name, up, [], _Noted(None, y, tuple(y.shape), places, tuple(sizes)))
 
         return resized
 
-    def _call(
+    def _note(
         self,
         name: str,
-        layer: DiffStride,
-        x: torch.Tensor,
-        conv: Convolution | None,
-        shape: list[int],
-        places: tuple[int, ...],
-    ) -> Call:
-        """Describe a call of the first run, with axes that are new, or those of a call before."""
+        layer: DiffStride | SpectralPool | SpectralUp,
+        axes: list[int],
+        noted: _Noted,
+    ) -> torch.Tensor:
+        """Note a call, describe it in the first run, and return what it leaves."""
+        if self._is_first:
+            self.calls.append(self._call(name, layer.method, tuple(axes), noted))
+        self._noted.append(noted)
+        shape = list(noted.shape)
+        for place, size in zip(noted.places, noted.leaves, strict=True):
+            shape[place] = size
+        return noted.x.new_zeros(shape, requires_grad=torch.is_grad_enabled())
+
+    def _call(self, name: str, method: str, axes: tuple[int, ...], noted: _Noted) -> Call:
+        """Describe a call."""
+        conv, x, shape, places, _ = noted
+        number, start = len(places), 2 * sum(len(call.sees) for call in self.calls)
+        last = tuple(range(x.ndim - number, x.ndim))
+        return Call(
+            name,
+            axes,
+            tuple(range(start, start + number)),
+            tuple(range(start + number, start + 2 * number)),
+            method,
+            number > 1 and places == last and products_for(x).at_once is not None,
+            conv if places == (x.ndim - 2, x.ndim - 1) else None,
+            tuple(x.shape[place] - shape[place] for place in places),
+            math.prod(x.shape[:-3]),
+            x.element_size(),
+        )
+
+    def _axes_of(
+        self, name: str, layer: DiffStride, shape: tuple[int, ...], places: tuple[int, ...]
+    ) -> list[int]:
+        """Find the axes of a call of the first run: new ones, or those of a call before."""
         plan = layer.settings.plan(shape, layer.settings.per_axis(layer.strides.tolist()))
         axes: list[int] = []
         for number, (place, after) in enumerate(zip(places, plan.out_sizes, strict=True)):
@@ -220,16 +276,7 @@ class Probe:
             if axis not in self.axes:
                 self.axes.append(axis)
             axes.append(self.axes.index(axis))
-        both = conv is not None and places == (x.ndim - 2, x.ndim - 1)
-        return Call(
-            name,
-            tuple(axes),
-            layer.method,
-            conv if both else None,
-            tuple(x.shape[place] - shape[place] for place in places),
-            math.prod(x.shape[:-3]),
-            x.element_size(),
-        )
+        return axes
 
 
 def _first_line(error: Exception) -> str:

@@ -107,16 +107,21 @@ class SpectralPool(HasPoolSettings, nn.Module):
         """
         if is_symbol(x):
             return as_node(self, x, conv)
-        settings, taken = self.settings, x
         with checks.named("SpectralPool"):
             if conv is not None:
                 check_convolution(conv)
         if conv is not None and not is_plain(conv):
-            x, conv = conv(x), None
+            y: torch.Tensor = self.resampled(conv(x))
+            self._seen.note(x, self.settings.axes)
+            return y
+        return self.resampled(x, conv)
+
+    def resampled(self, x: torch.Tensor, conv: Convolution | None = None) -> torch.Tensor:
+        """Resample ``x``, or its convolution by what was found to be a plain one at stride 1."""
         with checks.named("SpectralPool"):
             _, plan = self._planned(x, conv)
             y = crop(x, plan) if conv is None else resampled_convolution(conv, x, None, plan)
-            self._seen.note(taken, settings.axes)
+            self._seen.note(x, self.settings.axes)
             return y
 
     def _planned(self, x: torch.Tensor, conv: Convolution | None) -> tuple[None, Plan]:
