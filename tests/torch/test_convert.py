@@ -409,6 +409,8 @@ def test_modes_and_statistics_are_left_alone():
         (nn.Linear(3, 2), torch.ones(1, 3), "network: got a network with 0 strided operations"),
         (nn.Conv2d(3, 4, 3, 2), image(channels=5), "sample: got one on which the network fails"),
         (nn.Sequential(nn.AvgPool2d(32)), image(), "no place can be converted .* single sample"),
+        (nn.AvgPool2d(2), (image()[:0],), r"sample: got one of shape \(0, 3, 32, 32\); .*values"),
+        (convert(resnet(), image(64)), image(64), "network: got one that convert has made"),
     ],
 )
 def test_what_cannot_be_converted_is_refused(net, sample, message):
@@ -459,6 +461,8 @@ def test_statistics_survive_a_failure():
         recalibrate(net, [])
     with pytest.raises(TypeError, match=r"^batches: got int; allowed: an iterable of inputs"):
         recalibrate(net, 3)
+    with pytest.raises(ValueError, match=r"^batches: got one of shape \(0, 3, 8, 8\)"):
+        recalibrate(net, [image(8), image(8)[:0]])
     with pytest.raises(RuntimeError):
         recalibrate(net, [image(8), image(8, channels=5)])
     assert all(torch.equal(before[name], one) for name, one in net.state_dict().items())
@@ -504,9 +508,10 @@ def test_nothing_that_a_run_leaves_behind_reaches_the_user():
 
 def test_sizes_that_only_some_strides_have_are_found_by_trying():
     net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.PixelUnshuffle(2))
-    with pytest.raises(ValueError, match="divisible by"):
+    with pytest.raises(ValueError, match=r"divisible by .* instead: .* write multiple_of=2"):
         convert(net, image())
-    learned = convert(net, image(), multiple_of=2)
+    with pytest.warns(UserWarning, match=r"1\.pixel_unshuffle\(\): it takes 2 samples .*_of=2"):
+        learned = convert(net, image(), multiple_of=2)
     for seed in range(8):
         move(learned, seed)
         learned(image())

@@ -14,7 +14,7 @@ Size = Any
 
 @dataclass(frozen=True)
 class Enlargement:
-    """A transposed convolution or an upsampling, where it stands in a network.
+    """A transposed convolution, an upsampling or a pixel shuffle, where it stands in a network.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ def enlargements_in(network: nn.Module) -> list[Enlargement]:
     """Find every operation that makes maps larger, each once."""
     found = []
     for name, module in network.named_modules():
-        if isinstance(module, nn.Upsample):
+        if isinstance(module, nn.Upsample | nn.PixelShuffle):
             found.append(Enlargement(name, module))
         # One whose method is its own does something else.
         elif any(type(module).forward is plain.forward for plain in _TRANSPOSED):
@@ -132,6 +132,12 @@ class Pairing:
         self.pairs: dict[str, list[Pair | None]] = {}
         # Why no place goes with some.
         self.alone: dict[str, str] = {}
+        # What a run before this one has paired.
+        self._settled: set[str] = set()
+
+    def again(self) -> None:
+        """Begin another run of the network: only what was not reached before gets pairs."""
+        self._shrunk, self._settled = [], set(self.pairs)
 
     def shrink(self, name: str, strides: dict[int, int], before: Any, after: Any) -> None:
         """Note a call of a place."""
@@ -141,7 +147,8 @@ class Pairing:
     def enlarge(self, one: Enlargement, before: Any, after: Any) -> Pair | None:
         """Find the place that a call of an enlargement undoes, and note both as a pair."""
         pair = self._pair(one, before, after)
-        self.pairs.setdefault(one.name, []).append(pair)
+        if one.name not in self._settled:
+            self.pairs.setdefault(one.name, []).append(pair)
         return pair
 
     def _pair(self, one: Enlargement, before: Any, after: Any) -> Pair | None:
