@@ -1,6 +1,7 @@
 """Networks that exist: which of their strides become learnable, what moves together, what stays."""
 
 import copy
+import functools
 import io
 import warnings
 
@@ -91,6 +92,39 @@ class Tokens(nn.Module):
         return self.layer(tokens if self.positions is None else tokens + self.positions)
 
 
+class Keys(nn.Module):
+    """Keys and values of fewer tokens, flattened before they meet."""
+
+    def __init__(self):
+        super().__init__()
+        self.keys, self.values = nn.Conv2d(3, 3, 3, 2, 1), nn.Conv2d(3, 3, 3, 2, 1)
+
+    def forward(self, x):
+        maps = x, self.keys(x), self.values(x)
+        queries, keys, values = (one.flatten(2).transpose(1, 2) for one in maps)
+        return (queries @ keys.transpose(1, 2)).softmax(-1) @ values
+
+
+class Towers(nn.Module):
+    """Two towers of two branches each, and a number for each map, kept by the map's size."""
+
+    def __init__(self):
+        super().__init__()
+        self.towers = nn.ModuleList([Residual(3, 4, 2), Residual(3, 4, 2)])
+
+    def forward(self, x):
+        maps = [tower(x) for tower in self.towers]
+        count = samples if torch.compiler.is_compiling() else kept_samples
+        return [one.mean((2, 3)) * count(one.shape[-1]) for one in maps]
+
+
+def samples(size):
+    return size * size
+
+
+kept_samples = functools.lru_cache(samples)
+
+
 class PlainNumbers(nn.Module):
     """Pads as TensorFlow does, from sizes that it takes as Python's integers."""
 
@@ -145,6 +179,12 @@ NETWORKS = [
     pytest.param(UNet, image(), [("down.0",), ("down.1",)], id="concatenations, up again"),
     pytest.param(Gated, torch.randn(2, 4, 50), [("gate", "value", "pool")], id="products, audio"),
     pytest.param(lambda: Tokens(False), image(), [("patches",)], id="tokens"),
+    pytest.param(Keys, image(8), [("keys", "values")], id="tokens that were flattened"),
+    pytest.param(
+        Towers, image(),
+        [("towers.0.first", "towers.0.shortcut"), ("towers.1.first", "towers.1.shortcut")],
+        id="sizes as keys of a cache",
+    ),
     pytest.param(PlainNumbers, image(), [("conv", "other")], id="sizes as plain numbers"),
     pytest.param(
         lambda: nn.Sequential(nn.Conv3d(1, 2, 3, (1, 2, 2), 1), nn.AvgPool3d(2)),

@@ -184,6 +184,12 @@ NETWORKS = [
     pytest.param(
         lambda: autoencoder(nn.ConvTranspose2d(8, 8, 8, 4, 2)), image(), [("0",)], id="two at once"
     ),
+    pytest.param(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 8, 4, 4), nn.ConvTranspose2d(8, 8, 2, 2), nn.Upsample(scale_factor=2)
+        ),
+        image(), [("0",)], id="two for one",
+    ),
     pytest.param(waves, torch.randn(2, 1, 256), [("2",), ("0",)], id="sounds"),
     pytest.param(
         lambda: Pyramid([nn.Upsample(scale_factor=2), nn.Upsample(scale_factor=2)]), image(64),

@@ -69,7 +69,7 @@ class FunctionalCalls(TorchFunctionMode):
         # A pooling to a single sample is no stride, and one of stride 1 takes a few samples away.
         if any(new > 1 and max(old / new, new / old) >= 1.5 for old, new in pairs):
             where = f"{self._names[module]}.".removeprefix(".")
-            why = "a call that is no module keeps its factor; make it a module"
+            why = "a call that is no module keeps its factor: make it a module"
             if name == "interpolate":
                 why += ", or tell it the size"
             if name == "pixel_unshuffle":

@@ -11,13 +11,14 @@ import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle, product
+from itertools import chain, combinations, cycle, product
 from typing import Any
 
 import torch
 from torch import nn
 from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
+from torch._export.utils import _compiling_state_context
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from torch.utils._sympy.functions import Mod, PythonMod
@@ -59,7 +60,12 @@ def joined(
     The modes are evaluation and, after it, training, as `torch.nn.Module.train` takes them.
     """
     groups: list[Joined] = []
-    every = _find_joins(network, sample, places, enlargements, modes)
+    try:
+        every = _find_joins(network, sample, places, enlargements, modes)
+    except Exception:
+        # As for an export many networks ask for no values, and keep nothing by its size.
+        with _compiling_state_context():
+            every = _find_joins(network, sample, places, enlargements, modes)
     for training, found in zip(modes, map(_tied, every), strict=True):
         if reasons := _inconsistent(found):
             where = "in training: " if training else ""
@@ -207,7 +213,7 @@ def _tied(joins: Joins) -> Joins:
     Nothing asks for equal sizes between the two steps. Where they are, one stride serves both first
     steps, and one both second steps.
     """
-    while tie := next(_ties(joins.calls), None):
+    while tie := next(chain(_ties(joins.calls), _ties_of_products(joins)), None):
         calls = [
             replace(
                 call,
@@ -232,6 +238,22 @@ def _ties(calls: Sequence[Call]) -> Iterator[tuple[Size, Size]]:
             for one, other, (now, _), (same, _) in both:
                 if one != other and now == same and _is_symbol(one) and _is_symbol(other):
                     yield other, one
+
+
+def _ties_of_products(joins: Joins) -> Iterator[tuple[Size, Size]]:
+    """Pairs of symbols behind places whose maps are equal in number where they are equal in size.
+
+    Maps that were flattened, as keys and values of an attention, meet by the product of their
+    sizes.
+    """
+    for equation in joins.equations:
+        touched = [call for call in joins.calls if equation.free_symbols & set(call.after)]
+        for one, other in combinations(touched, 2):
+            same_sizes = [size for _, size in one.hints] == [size for _, size in other.hints]
+            if same_sizes and one.place.operation.axes == other.place.operation.axes:
+                pairs = list(zip(other.after, one.after, strict=True))
+                if str(equation.subs(pairs)) == "True":
+                    yield from [pair for pair in pairs if pair[0] != pair[1]]
 
 
 def _put(size: Size, old: Size, new: Size) -> Size:
