@@ -184,20 +184,29 @@ class Search:
         groups: list[Group] = []
         failed: dict[Any, list[str]] = {}
         for name in names:
-            group = self._group((name,))
-            if self.trial.fault([group], _MANY_MOVES) is None:
-                groups.append(group)
+            if found := self._tried((name,)):
+                groups.append(found)
             else:
+                group = self._group((name,))
                 key = group.strides, group.axes, self.trial.sizes[name][1]
                 failed.setdefault(key, []).append(name)
-        for several in failed.values():
-            group = self._group(tuple(several))
-            if len(several) > 1 and self.trial.fault([group], _MANY_MOVES) is None:
-                groups.append(group)
+        several = [tuple(alike) for alike in failed.values() if len(alike) > 1]
+        groups += [found for alike in several if (found := self._tried(alike))]
         for group in groups:
             for name in group.names:
                 del self.left[name]
         return groups
+
+    def _tried(self, names: tuple[str, ...]) -> Group | None:
+        """Make a group if the network runs with it; or say why not, where nothing was known."""
+        group = self._group(names)
+        why = self.trial.fault([group], _MANY_MOVES)
+        if why is None:
+            return group
+        for name in names:
+            if UNKNOWN in self.left[name]:
+                self.left[name] = f"{UNKNOWN}, and {why}"
+        return None
 
     def _groups_along_free_axes(self, names: Sequence[str]) -> list[Group]:
         """Find among places that are left those that can move along some of their axes."""
