@@ -43,6 +43,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:120]}... ({type(value).__name__})"
 
 
+def first_line(error: Exception) -> str:
+    """Say what somebody else's code raised, on one line of readable length."""
+    return shown((str(error).strip() or type(error).__name__).splitlines()[0])
+
+
 @contextmanager
 def needed(name: str, packages: str, extra: str) -> Iterator[None]:
     """Say what to install, where a module inside cannot be imported for want of these packages."""

@@ -69,6 +69,10 @@ def transposed(count=2, **options):
     return [nn.ConvTranspose2d(8, 8, **(options or EXACT)) for _ in range(count)]
 
 
+def shuffled():
+    return [nn.Sequential(nn.Conv2d(8, 32, 1), nn.PixelShuffle(2)) for _ in range(2)]
+
+
 def convolved():
     return [nn.Conv2d(channels, channels, 3, 2, 1) for channels in (4, 8)]
 
@@ -164,6 +168,10 @@ NETWORKS = [
         image(), BOTH, id="upsampling",
     ),
     pytest.param(
+        lambda: UNet(shuffled(), convolved()), image(), [("downs.1",), ("downs.0",)],
+        id="pixel shuffles",
+    ),
+    pytest.param(
         lambda: UNet([nn.Upsample(size=(16, 16)), nn.Upsample(size=(32, 32))]), image(),
         [("downs.1",)], id="upsampling to sizes",
     ),
@@ -181,6 +189,12 @@ NETWORKS = [
     ),
     pytest.param(
         lambda: autoencoder(nn.ConvTranspose2d(8, 8, 8, 4, 2)), image(), [("0",)], id="two at once"
+    ),
+    pytest.param(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 8, 4, 4), nn.AvgPool2d(2), nn.Upsample(scale_factor=2), *transposed()
+        ),
+        image(), [("1",), ("0",)], id="two for one",
     ),
     pytest.param(waves, torch.randn(2, 1, 256), [("2",), ("0",)], id="sounds"),
     pytest.param(
@@ -276,6 +290,12 @@ def test_upsampling_puts_values_where_they_were(mode):
     assert error < bare / 2
 
 
+def test_a_pixel_shuffle_is_what_it_was_at_the_old_strides():
+    learned = convert(nn.Sequential(nn.Conv2d(3, 12, 3, 2, 1), nn.PixelShuffle(2)), image())
+    expected = functional.pixel_shuffle(learned[0](image()), 2)
+    torch.testing.assert_close(learned(image()), expected)
+
+
 @pytest.mark.long
 def test_compiled_exported_and_held():
     learned = convert(UNet(one_upsampling()), image())
@@ -352,7 +372,32 @@ class Auxiliary(nn.Module):
 def test_what_only_training_needs_is_left():
     found = conversion(Auxiliary(), image())
     assert found.left.keys() == {"down"}
-    assert found.left["down"].startswith("in training: with another stride the network fails")
+    assert found.left["down"].startswith("in training: what follows needs its size as it is")
+
+
+class DeeplySupervised(nn.Module):
+    """In training two more branches, one of them added to what is there in evaluation too."""
+
+    def __init__(self):
+        super().__init__()
+        self.main, self.pool = nn.Conv2d(3, 4, 3, 2, 1), nn.MaxPool2d(2)
+        self.side, self.more = nn.Conv2d(3, 4, 1, 2), nn.AvgPool2d(2)
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        y = self.main(x)
+        outputs = [self.pool(y).mean((2, 3))]
+        if self.training:
+            outputs.append(self.norm((y + self.side(x)).mean((2, 3))))
+            outputs.append(self.more(y).mean((2, 3)))
+        return outputs
+
+
+def test_what_meets_in_training_alone_shares_a_stride():
+    """Of a batch of one too, whose statistics batch norms do not have."""
+    found = conversion(DeeplySupervised(), image()[:1])
+    assert {group.names for group in found.groups} == {("main", "side"), ("pool",), ("more",)}
+    assert found.left == {}
 
 
 def test_an_axis_that_is_needed_as_it_is_leaves_the_other():

@@ -15,7 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from spectral_stride import checks
 from spectral_stride.torch.adopt.enlarging import enlargements_in
 from spectral_stride.torch.adopt.places import Sample, evaluating, places_in, run
-from spectral_stride.torch.adopt.search import Chosen, Group, Search, Sizes, several
+from spectral_stride.torch.adopt.resampled import Resampled
+from spectral_stride.torch.adopt.search import Chosen, Search, several
+from spectral_stride.torch.adopt.trial import Group, Sizes
 
 
 @dataclass(frozen=True)
@@ -230,11 +232,12 @@ def convert(
     why = "; ".join(f"{name}: {reason}" for name, reason in search.left.items())
     if not groups:
         got = f"one in which no place can be converted ({why})"
-        remedy = "add DiffStride layers where sizes may change"
+        remedy = "add DiffStride layers where sizes may change; for sizes that have to stay even, "
+        remedy += "write multiple_of=2"
         checks.refuse(ValueError, "network", got, "one with a stride that can move", remedy)
     if why:
         warnings.warn(f"convert left these as they are: {why}", stacklevel=2)
-    return search.converted(groups)
+    return search.trial.converted(groups)
 
 
 def _check(network: Any, include: Chosen, exclude: Chosen) -> None:
@@ -254,6 +257,10 @@ def _check(network: Any, include: Chosen, exclude: Chosen) -> None:
     if any(getattr(module, "is_frozen", False) for module in network.modules()):
         remedy = "convert the network that it was frozen from"
         checks.refuse(ValueError, "network", "one that is frozen", "one that can learn", remedy)
+    if any(isinstance(module, Resampled) for module in network.modules()):
+        remedy = "convert the original, all that is to learn in one call"
+        got, allowed = "one that convert has made", "one that it has not changed yet"
+        checks.refuse(ValueError, "network", got, allowed, remedy)
     names = [place.name for place in places_in(network)]
     names += [one.name for one in enlargements_in(network)]
     for option, chosen in (("include", include), ("exclude", exclude)):
@@ -268,14 +275,15 @@ def _check(network: Any, include: Chosen, exclude: Chosen) -> None:
 
 def _costed(search: Search, groups: tuple[Group, ...]) -> Conversion:
     """Count what a network costs before and after."""
-    before = _counts(copy.deepcopy(search.network), search.sample)
-    after = _counts(search.converted(groups), search.sample)
+    trial = search.trial
+    before = _counts(copy.deepcopy(trial.network), trial.sample)
+    after = _counts(trial.converted(groups), trial.sample)
     undone = {
         name: tuple(dict.fromkeys(pair.place for pair in pairs))
-        for name, pairs in search.paired(groups).items()
+        for name, pairs in trial.paired(groups).items()
     }
     changed = {name for group in groups for name in group.names} | set(undone)
-    modules = dict(search.network.named_modules())
+    modules = dict(trial.network.named_modules())
     changes = tuple(
         Change(
             name,
@@ -283,7 +291,7 @@ def _costed(search: Search, groups: tuple[Group, ...]) -> Conversion:
             sizes,
             (before.get(name, 0), after.get(name, 0)),
         )
-        for name, sizes in search.sizes.items()
+        for name, sizes in trial.sizes.items()
         if name in changed
     )
     return Conversion(groups, undone, dict(search.left), changes, (before[""], after[""]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from torch import nn
@@ -14,7 +15,7 @@ Size = Any
 
 @dataclass(frozen=True)
 class Enlargement:
-    """A transposed convolution or an upsampling, where it stands in a network.
+    """A transposed convolution, an upsampling or a pixel shuffle, where it stands in a network.
 
     Attributes
     ----------
@@ -64,7 +65,7 @@ def enlargements_in(network: nn.Module) -> list[Enlargement]:
     """Find every operation that makes maps larger, each once."""
     found = []
     for name, module in network.named_modules():
-        if isinstance(module, nn.Upsample):
+        if isinstance(module, nn.Upsample | nn.PixelShuffle):
             found.append(Enlargement(name, module))
         # One whose method is its own does something else.
         elif any(type(module).forward is plain.forward for plain in _TRANSPOSED):
@@ -101,11 +102,15 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class _Shrunk:
-    """One call of a place: on each axis its stride, the size before it, and the one behind."""
+class _Call:
+    """One call of a place: on each axis its stride, the size before it, and the one behind.
+
+    Or of an enlargement that undoes no place, and its factor on each axis.
+    """
 
     name: str
     axes: dict[int, tuple[int, Size, Size]]
+    enlarges: bool = False
 
 
 class Pairing:
@@ -113,7 +118,8 @@ class Pairing:
 
     The map that is enlarged has a size that a place left, which had shrunk another one, and so on.
     The place whose strides multiply to the factor of the enlargement is undone by it; of several
-    the last.
+    the last. A map that was enlarged in between counts with both factors: of two enlargements by 2
+    behind one stride of 4 the first keeps its factor, and the second goes back.
 
     Parameters
     ----------
@@ -127,39 +133,48 @@ class Pairing:
         self, known: Callable[[Size], Any] = lambda size: size, hint: Callable[[Size], int] = int
     ) -> None:
         self._known, self._hint = known, hint
-        self._shrunk: list[_Shrunk] = []
+        self._calls: list[_Call] = []
         # Of each enlargement, one for each call; None where no place goes with it.
         self.pairs: dict[str, list[Pair | None]] = {}
         # Why no place goes with some.
         self.alone: dict[str, str] = {}
+        # What a run before this one has paired.
+        self._settled: set[str] = set()
+
+    def again(self) -> None:
+        """Begin another run of the network: only what was not reached before gets pairs."""
+        self._calls, self._settled = [], set(self.pairs)
 
     def shrink(self, name: str, strides: dict[int, int], before: Any, after: Any) -> None:
         """Note a call of a place."""
         axes = {axis: (stride, before[axis], after[axis]) for axis, stride in strides.items()}
-        self._shrunk.append(_Shrunk(name, axes))
+        self._calls.append(_Call(name, axes))
 
     def enlarge(self, one: Enlargement, before: Any, after: Any) -> Pair | None:
         """Find the place that a call of an enlargement undoes, and note both as a pair."""
         pair = self._pair(one, before, after)
-        self.pairs.setdefault(one.name, []).append(pair)
+        if one.name not in self._settled:
+            self.pairs.setdefault(one.name, []).append(pair)
         return pair
 
     def _pair(self, one: Enlargement, before: Any, after: Any) -> Pair | None:
         old, new = ([self._hint(size) for size in shape] for shape in (before, after))
         factors = one.factors(old, new)
         undone = {
-            axis: next(self._undone(before[axis], axis, factor, len(self._shrunk)), None)
+            axis: next(self._undone(before[axis], axis, factor, len(self._calls)), ())
             for axis, factor in factors.items()
         }
-        found = [calls for calls in undone.values() if calls is not None]
-        names = {(first.name, last.name) for first, last in found}
-        if len(found) < len(factors) or len(names) != 1:
+        found = [[call for call in calls if not call.enlarges] for calls in undone.values()]
+        names = {(calls[0].name, calls[-1].name) for calls in found if calls}
+        if not all(found) or len(names) != 1:
+            axes_grown = {axis: (by, before[axis], after[axis]) for axis, by in factors.items()}
+            self._calls.append(_Call(one.name, axes_grown, enlarges=True))
             if not all(isinstance(self._known(before[axis]), int) for axis in factors):
                 self.alone[one.name] = "no place that moves shrinks by what it enlarges by"
             return None
         (place, source), axes = names.pop(), tuple(factors)
-        sizes = [first.axes[axis][1] for (first, _), axis in zip(found, axes, strict=True)]
-        left = [last.axes[axis][2] for (_, last), axis in zip(found, axes, strict=True)]
+        sizes = [calls[0].axes[axis][1] for calls, axis in zip(found, axes, strict=True)]
+        left = [calls[-1].axes[axis][2] for calls, axis in zip(found, axes, strict=True)]
         for axis, size in zip(axes, sizes, strict=True):
             if self._known(self.seen_by(place, axis) - size) != 0:
                 self.alone[one.name] = f"{place}, which it undoes, runs again on other sizes before"
@@ -168,28 +183,29 @@ class Pairing:
             return None  # it returns that size already
         more = [new[axis] - self._hint(size) for axis, size in zip(axes, sizes, strict=True)]
         since = [old[axis] - self._hint(size) for axis, size in zip(axes, left, strict=True)]
+        for call in chain.from_iterable(undone.values()):
+            self.alone.pop(call.name, None)
         return Pair(place, source, axes, tuple(factors.values()), tuple(more), tuple(since))
 
     def seen_by(self, place: str, axis: int) -> Size:
         """Return the size that a place saw last."""
-        return next(call for call in reversed(self._shrunk) if call.name == place).axes[axis][1]
+        return next(call for call in reversed(self._calls) if call.name == place).axes[axis][1]
 
-    def _undone(
-        self, size: Size, axis: int, factor: int, end: int
-    ) -> Iterator[tuple[_Shrunk, _Shrunk]]:
-        """First and last calls of those that made this size of one that is larger by a factor."""
+    def _undone(self, size: Size, axis: int, factor: int, end: int) -> Iterator[tuple[_Call, ...]]:
+        """Calls that made this size, one after the other, of one that is larger by a factor."""
         tried = set()
         for position in reversed(range(end)):
-            call = self._shrunk[position]
-            stride, before, after = call.axes.get(axis, (1, 0, 0))
-            if stride == 1 or factor % stride or not self._is_made_of(size, after):
+            call = self._calls[position]
+            by, before, after = call.axes.get(axis, (1, 0, 0))
+            if by == 1 or not self._is_made_of(size, after):
                 continue
-            if stride == factor:
-                yield call, call
-            elif (stride, self._known(before)) not in tried:
-                tried.add((stride, self._known(before)))
-                for first, _ in self._undone(before, axis, factor // stride, position):
-                    yield first, call
+            if not call.enlarges and by == factor:
+                yield (call,)
+            wanted = factor * by if call.enlarges else factor // by
+            if (call.enlarges or factor % by == 0) and (wanted, self._known(before)) not in tried:
+                tried.add((wanted, self._known(before)))
+                for calls in self._undone(before, axis, wanted, position):
+                    yield (*calls, call)
 
     def _is_made_of(self, size: Size, other: Size) -> bool:
         """Whether a size is another one, or always differs from it by one number."""

@@ -13,7 +13,7 @@ from spectral_stride.torch.adopt.places import operation_of
 
 _STRIDED = ("conv", "conv_transpose", "max_pool", "avg_pool", "lp_pool")
 _NAMES = {f"{name}{ndim}d" for name in _STRIDED for ndim in (1, 2, 3)}
-_NAMES.add("interpolate")
+_NAMES |= {"interpolate", "pixel_shuffle", "pixel_unshuffle"}
 
 
 class FunctionalCalls(TorchFunctionMode):
@@ -69,9 +69,13 @@ class FunctionalCalls(TorchFunctionMode):
         # A pooling to a single sample is no stride, and one of stride 1 takes a few samples away.
         if any(new > 1 and max(old / new, new / old) >= 1.5 for old, new in pairs):
             where = f"{self._names[module]}.".removeprefix(".")
-            why = "a call that is no module keeps its factor; make it a module"
+            why = "a call that is no module keeps its factor: make it a module"
             if name == "interpolate":
                 why += ", or tell it the size"
+            if name == "pixel_unshuffle":
+                factor = before.shape[-1] // after.shape[-1]
+                why = f"it takes {factor} samples of an axis into channels, whatever strides are; "
+                why += f"for sizes that it can take, write multiple_of={factor}"
             self.found[f"{where}{name}()"] = why
 
 

@@ -8,15 +8,17 @@ that was there before the place that it undoes.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle, product
+from itertools import chain, combinations, cycle, product
 from typing import Any
 
 import torch
 from torch import nn
 from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
+from torch._export.utils import _compiling_state_context
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from torch.utils._sympy.functions import Mod, PythonMod
@@ -29,6 +31,7 @@ from spectral_stride.torch.adopt.places import (
     Sample,
     evaluating,
     run,
+    switch,
     watched,
 )
 
@@ -50,11 +53,26 @@ def joined(
     sample: Sample,
     places: Sequence[Place],
     enlargements: Sequence[Enlargement],
+    modes: Iterable[bool],
 ) -> tuple[dict[str, Reason], list[Joined], Pairing]:
-    """Find the groups of places that move together; or, first, reasons why some cannot move."""
-    found = _tied(_find_joins(network, sample, places, enlargements))
-    reasons = _inconsistent(found)
-    return reasons, [] if reasons else list(_groups_of(found)), found.pairing
+    """Find the groups of places that move together; or, first, reasons why some cannot move.
+
+    The modes are evaluation and, after it, training, as `torch.nn.Module.train` takes them.
+    """
+    groups: list[Joined] = []
+    try:
+        every = _find_joins(network, sample, places, enlargements, modes)
+    except Exception:
+        # As for an export many networks ask for no values, and keep nothing by its size.
+        with _compiling_state_context():
+            every = _find_joins(network, sample, places, enlargements, modes)
+    for training, found in zip(modes, map(_tied, every), strict=True):
+        if reasons := _inconsistent(found):
+            where = "in training: " if training else ""
+            reasons = {one: (where + why, axes) for one, (why, axes) in reasons.items()}
+            return reasons, [], found.pairing
+        groups = list(_groups_of(found))
+    return {}, groups, every[-1].pairing
 
 
 @dataclass(frozen=True)
@@ -84,8 +102,12 @@ def _find_joins(
     sample: Sample,
     places: Sequence[Place],
     enlargements: Sequence[Enlargement],
-) -> Joins:
-    """Run a copy without values of the network, with new symbols behind every place."""
+    modes: Iterable[bool],
+) -> list[Joins]:
+    """Run a copy without values of the network, with new symbols behind every place.
+
+    A call has the same symbols in every mode. Return what was found up to the end of each.
+    """
     env = ShapeEnv(duck_shape=False)
     mode = FakeTensorMode(shape_env=env, allow_non_fake_inputs=True)
     with FakeCopyMode(mode):
@@ -94,6 +116,8 @@ def _find_joins(
     by_module = {modules[place.name]: place for place in places}
     enlarging = {modules[one.name]: one for one in enlargements}
     found: list[tuple[Place, list[Any], list[Any]]] = []
+    turns: Counter[str] = Counter()
+    symbols: dict[tuple[str, int, int, int], torch.SymInt] = {}
 
     def known(size: Any) -> Size:
         if not isinstance(size, torch.SymInt):
@@ -108,9 +132,13 @@ def _find_joins(
         if not isinstance(output, torch.Tensor) or not arguments:
             return None
         shape: list[Any] = list(output.shape)
+        turns[place.name] += 1
         for axis in place.operation.axes:
-            if hint(shape[axis]) > 1:
-                shape[axis] = _new_symbol(env, hint(shape[axis]), f"size{env.unique_ids}")
+            if (now := hint(shape[axis])) > 1:
+                key = place.name, turns[place.name], axis, now
+                if key not in symbols:
+                    symbols[key] = _new_symbol(env, now, f"size{env.unique_ids}")
+                shape[axis] = symbols[key]
         axes = place.operation.axes
         before, after = ([sizes[axis] for axis in axes] for sizes in (arguments[0].shape, shape))
         found.append((place, before, after))
@@ -127,6 +155,26 @@ def _find_joins(
             shape[axis] = pairing.seen_by(pair.place, axis) + more
         return output.new_empty(shape)
 
+    def joins() -> Joins:
+        calls = [
+            Call(
+                place,
+                tuple(map(known, before)),
+                tuple(map(known, after)),
+                tuple([(hint(one), hint(other)) for one, other in zip(before, after, strict=True)]),
+            )
+            for place, before, after in found
+        ]
+        guards = [env.simplify(guard.expr) for guard in env.guards]
+        equations = [
+            guard
+            for guard in guards
+            # Whether a size is even is asked by networks that then do the one thing or the other.
+            if getattr(guard, "rel_op", "") == "==" and not guard.has(Mod, PythonMod)
+        ]
+        return Joins(tuple(dict.fromkeys(calls)), tuple(equations), pairing)
+
+    every = []
     with (
         watched(list(by_module), note),
         watched(list(enlarging), enlarge),
@@ -134,25 +182,17 @@ def _find_joins(
         mode,
         enable_python_dispatcher(),
     ):
-        run(fake, fake_sample)
-
-    calls = tuple(
-        Call(
-            place,
-            tuple(map(known, before)),
-            tuple(map(known, after)),
-            tuple([(hint(one), hint(other)) for one, other in zip(before, after, strict=True)]),
-        )
-        for place, before, after in found
-    )
-    guards = [env.simplify(guard.expr) for guard in env.guards]
-    equations = tuple(
-        guard
-        for guard in guards
-        # Whether a size is even is asked by networks that then do the one thing or the other.
-        if getattr(guard, "rel_op", "") == "==" and not guard.has(Mod, PythonMod)
-    )
-    return Joins(calls, equations, pairing)
+        for training in modes:
+            switch(fake, training)
+            turns.clear()
+            pairing.again()
+            try:
+                run(fake, fake_sample)
+            except Exception:
+                if not training:  # which may ask for values where evaluation does not
+                    raise
+            every.append(joins())
+    return every
 
 
 def hint(size: Any) -> int:
@@ -173,7 +213,7 @@ def _tied(joins: Joins) -> Joins:
     Nothing asks for equal sizes between the two steps. Where they are, one stride serves both first
     steps, and one both second steps.
     """
-    while tie := next(_ties(joins.calls), None):
+    while tie := next(chain(_ties(joins.calls), _ties_of_products(joins)), None):
         calls = [
             replace(
                 call,
@@ -198,6 +238,22 @@ def _ties(calls: Sequence[Call]) -> Iterator[tuple[Size, Size]]:
             for one, other, (now, _), (same, _) in both:
                 if one != other and now == same and _is_symbol(one) and _is_symbol(other):
                     yield other, one
+
+
+def _ties_of_products(joins: Joins) -> Iterator[tuple[Size, Size]]:
+    """Pairs of symbols behind places whose maps are equal in number where they are equal in size.
+
+    Maps that were flattened, as keys and values of an attention, meet by the product of their
+    sizes.
+    """
+    for equation in joins.equations:
+        touched = [call for call in joins.calls if equation.free_symbols & set(call.after)]
+        for one, other in combinations(touched, 2):
+            same_sizes = [size for _, size in one.hints] == [size for _, size in other.hints]
+            if same_sizes and one.place.operation.axes == other.place.operation.axes:
+                pairs = list(zip(other.after, one.after, strict=True))
+                if str(equation.subs(pairs)) == "True":
+                    yield from [pair for pair in pairs if pair[0] != pair[1]]
 
 
 def _put(size: Size, old: Size, new: Size) -> Size:

@@ -1,5 +1,6 @@
 """Places: the operations of a network that have a stride, and the sizes that each leaves."""
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves
+
+from spectral_stride import checks
 
 # Why a place stays as it is: its size turned out to be a number, or joined with another that is
 # made of other sizes. Networks that compute with sizes as plain numbers look so too.
@@ -121,7 +126,8 @@ class Operation:
             return x
         pads: list[int] = []
         for axis in reversed(range(self.ndim)):
-            full, wanted = self.lengths(axis, x.shape[axis - self.ndim])
+            size = operator.index(x.shape[axis - self.ndim])  # `torch.jit.trace` has tensors
+            full, wanted = self.lengths(axis, size)
             pads += [0, wanted - full if axis - self.ndim in self.axes else 0]
         if not any(pads):
             return x
@@ -167,6 +173,14 @@ def places_in(network: nn.Module) -> list[Place]:
 Sample = torch.Tensor | Sequence[Any] | Mapping[str, Any]
 
 
+def check_not_empty(sample: Sample, name: str = "sample") -> None:
+    """Refuse what a network is to be called on if its first tensor, the batch, has no values."""
+    batch = next((one for one in tree_leaves(sample) if isinstance(one, torch.Tensor)), None)
+    if batch is not None and batch.numel() == 0:
+        got, remedy = f"one of shape {tuple(batch.shape)}", "pass a batch of one or more"
+        checks.refuse(ValueError, name, got, "an input with values in it", remedy)
+
+
 def run(network: nn.Module, sample: Sample) -> Any:
     """Call a network on one argument, on several, or on named ones."""
     if isinstance(sample, Mapping):
@@ -185,6 +199,14 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def switch(network: nn.Module, training: bool) -> None:
+    """Switch a copy to a mode, for its sizes: batch norms would refuse to train on one sample."""
+    network.train(training)
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spectral_stride import checks
-from spectral_stride.torch.adopt.places import Sample, evaluating, run
+from spectral_stride.torch.adopt.places import Sample, check_not_empty, evaluating, run
 
 
 def recalibrate(network: nn.Module, batches: Iterable[Sample]) -> int:
@@ -33,7 +33,8 @@ def recalibrate(network: nn.Module, batches: Iterable[Sample]) -> int:
     Raises
     ------
     ValueError
-        If there is no batch. The statistics are as they were then, as they are where a batch fails.
+        If the network is frozen, there is no batch, or an empty one. The statistics are as they
+        were then, as they are where a batch fails.
     TypeError
         If ``network`` is no module, or ``batches`` no iterable.
 
@@ -57,6 +58,9 @@ def recalibrate(network: nn.Module, batches: Iterable[Sample]) -> int:
     if not isinstance(network, nn.Module):
         allowed = "a torch.nn.Module"
         checks.refuse(TypeError, "network", type(network).__name__, allowed, "pass the network")
+    if any(getattr(module, "is_frozen", False) for module in network.modules()):
+        remedy = "recalibrate the network that it was frozen from, then freeze that again"
+        checks.refuse(ValueError, "network", "one that is frozen", "one that can learn", remedy)
     if not isinstance(batches, Iterable):
         remedy = "pass a list of inputs, or a loader"
         checks.refuse(TypeError, "batches", type(batches).__name__, "an iterable of inputs", remedy)
@@ -73,6 +77,7 @@ def recalibrate(network: nn.Module, batches: Iterable[Sample]) -> int:
                 norm.momentum = None  # the mean of all batches
                 norm.training = True
             for batch in batches:
+                check_not_empty(batch, "batches")
                 run(network, batch)
                 count += 1
         done = count > 0

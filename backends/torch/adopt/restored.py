@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from spectral_stride import checks
@@ -25,9 +26,10 @@ _CONVOLUTIONS = (
 
 
 class Restored(StandIn):
-    """A transposed convolution or an upsampling whose output has the sizes that a place saw.
+    """An operation that enlarges, and whose output has the sizes that a place saw.
 
-    It enlarges by the spectrum, as `SpectralUp` does, and goes on at stride 1:
+    A pixel shuffle does what it did, and its output is resampled by `SpectralUp`: at the old
+    strides that changes nothing. The others enlarge by the spectrum and go on at stride 1:
 
     * A transposed convolution of the factor s puts s - 1 zeros behind each sample, which repeats
       the spectrum s times, and convolves. The lowest of these copies alone is kept, and with it
@@ -59,6 +61,8 @@ class Restored(StandIn):
             sizes = _with(pair, seen, pair.more)
         else:
             sizes = tuple([output_size[axis] for axis in pair.axes])
+        if isinstance(self, nn.PixelShuffle):
+            return self.up.resized(super().forward(x), pair.axes, sizes)
         if self._enlargement.is_transposed:
             return self._convolved(x, pair, sizes)
         y = self.up.resized(x, pair.axes, sizes)

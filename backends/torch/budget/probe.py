@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from spectral_stride import checks
-from spectral_stride.torch.adopt.places import Sample, evaluating, run
+from spectral_stride.torch.adopt.places import Sample, check_not_empty, evaluating, run
 from spectral_stride.torch.budget.counted import COUNTERS
 from spectral_stride.torch.kernels import products_for
 from spectral_stride.torch.layers.conv_order import Convolution, convolved_shape
@@ -129,10 +129,11 @@ class Probe:
     def __init__(self, network: nn.Module, sample: Sample, kind: str) -> None:
         self.axes: list[Axis] = []
         self.calls: list[Call] = []
+        check_not_empty(sample)
         try:
             self._network, self._sample = copy.deepcopy((network, sample))
         except Exception as error:
-            got = f"one that cannot be copied ({_first_line(error)})"
+            got = f"one that cannot be copied ({checks.first_line(error)})"
             remedy = "take out of its attributes what copy.deepcopy refuses"
             checks.refuse(ValueError, "model", got, "a network of modules and tensors", remedy)
         self._kind = kind
@@ -153,7 +154,7 @@ class Probe:
         try:
             self._run()
         except Exception as error:
-            got = f"one on which the network fails ({_first_line(error)})"
+            got = f"one on which the network fails ({checks.first_line(error)})"
             remedy = "pass a tensor, a tuple of arguments or a dict of named ones, as in training"
             checks.refuse(ValueError, "sample", got, "an input that the network takes", remedy)
         self._is_first = False
@@ -170,7 +171,7 @@ class Probe:
         try:
             return self._run()
         except Exception as error:
-            self.refuse(sizes, _first_line(error))
+            self.refuse(sizes, checks.first_line(error))
 
     def refuse(self, sizes: Sequence[int], why: str) -> NoReturn:
         """Refuse a network because of what it does with other sizes."""
@@ -277,7 +278,3 @@ class Probe:
                 self.axes.append(axis)
             axes.append(self.axes.index(axis))
         return axes
-
-
-def _first_line(error: Exception) -> str:
-    return checks.shown((str(error) or type(error).__name__).splitlines()[0])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from spectral_stride import checks
-from spectral_stride.torch.adopt.places import Sample, evaluating, run, watched
+from spectral_stride.torch.adopt.places import Sample, check_not_empty, evaluating, run, watched
 from spectral_stride.torch.adopt.resampled import Resampled, resampled_no_more
 from spectral_stride.torch.deploy.frozen import Frozen, close, stand_still
 
@@ -70,6 +70,7 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
     ['0.weight', '0.bias']
     """
     frozen = _copied(network)
+    check_not_empty(sample)
     for module in list(frozen.modules()):
         stand_still(module)
     extended = set()
@@ -83,8 +84,7 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
         with evaluating(frozen), watched(places, note), torch.random.fork_rng([]):
             run(frozen, copy.deepcopy(sample))
     except Exception as error:
-        first = checks.shown((str(error) or type(error).__name__).splitlines()[0])
-        got = f"one on which the network fails ({first})"
+        got = f"one on which the network fails ({checks.first_line(error)})"
         allowed = "a tensor, a tuple of arguments or a dict of named ones that it takes"
         remedy = "pass what the network is to be called on, a batch of one"
         raise ValueError(f"sample: got {got}; allowed: {allowed}; instead: {remedy}") from error

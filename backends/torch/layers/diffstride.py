@@ -308,6 +308,9 @@ class DiffStride(HasStrideSettings, nn.Module):
             plan = held.plan(with_batch_of_one(shape, axes), held.generation)
             bounds = held.bounds(plan.sizes, held.generation)
             return feasible(self._per_axis(), *bounds), plan
+        if isinstance(shape[-1], torch.Tensor):
+            got, remedy = "one of torch.jit.trace", "trace freeze(network, sample)"
+            checks.refuse(TypeError, "x", got, "a tensor whose sizes are numbers", remedy)
         self._extend_reach(sizes)
         current, values = self._read()
         if not self.training:

@@ -17,6 +17,7 @@ from spectral_stride.torch import (
     SpectralUp,
     convert,
     freeze,
+    recalibrate,
     resnet18,
 )
 from spectral_stride.torch.deploy import forms
@@ -190,12 +191,13 @@ def test_hooks_stay():
         (lambda net, x: net.train(), r"^mode: got train\(True\) of a frozen.*instead: train the"),
         (lambda net, x: convert(net, x), r"^network: got one that is frozen; .*instead: convert"),
         (lambda net, x: freeze(net, x), r"^network: got one that is frozen; .*instead: freeze"),
+        (lambda net, x: recalibrate(net, [x]), r"^network: got one that is frozen; .*: recalib"),
         (
             lambda net, x: net(x[..., :22]),
             r"^FrozenStride: x: got 24x22 samples for .*; allowed: 24x24 samples .*instead: resize",
         ),
     ],
-    ids=["train", "convert", "freeze", "size"],
+    ids=["train", "convert", "freeze", "recalibrate", "size"],
 )
 def test_a_frozen_network_refuses(frozen, ask, message):
     net, x, y = frozen
@@ -218,6 +220,8 @@ def test_what_cannot_be_frozen_is_refused_and_stays_as_it_was():
     net = converted()
     with pytest.raises(ValueError, match="sample: got one on which the network fails"):
         freeze(net, x[:, :1])
+    with pytest.raises(ValueError, match=r"sample: got one of shape \(0, 3, 16, 16\)"):
+        freeze(net, x[:0])
     assert isinstance(net[0].resampling, DiffStride)
 
 
@@ -243,8 +247,6 @@ def test_fx_sees_each_layer_as_one_node():
         assert called[1:-1] == ["0", "1", "2", "3"]
 
 
-# Where a convolution goes on over the edge, by sizes that are constants.
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_jit_traces_it(frozen):
     net, x, y = frozen
     traced = torch.jit.trace(net, x)
@@ -252,11 +254,18 @@ def test_jit_traces_it(frozen):
     assert traced(x[:1]).shape == (1, *y.shape[1:])
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("error::torch.jit.TracerWarning")
 def test_jit_traces_a_pooling_that_rounds_up():
+    """Where it goes on over the edge, by sizes that are constants."""
     x = torch.randn(1, 3, 13, 13)
-    net = freeze(convert(nn.AvgPool2d(2, ceil_mode=True), x), x)
+    learned = convert(nn.AvgPool2d(2, ceil_mode=True), x)
+    net = freeze(learned, x)
     torch.testing.assert_close(torch.jit.trace(net, x)(x), net(x))
+    with (
+        pytest.raises(TypeError, match=r"x: got one of torch\.jit\.trace; .* trace freeze"),
+        pytest.warns(torch.jit.TracerWarning),  # of sizes, before
+    ):
+        torch.jit.trace(learned, x)
 
 
 @pytest.fixture(scope="module")
