@@ -179,8 +179,8 @@ def form_of(
     if isinstance(operation, nn.AvgPool2d):
         choices += _averaging(along, x, operation)
     elif not isinstance(operation, nn.MaxPool2d):
-        # A batch norm that follows cannot become part of the convolution then.
-        norm = 2 * MOVED * operation.out_channels * math.prod(plan.out_sizes)
+        # A batch norm and an activation that follow cannot become part of the convolution then.
+        norm = 4 * MOVED * operation.out_channels * math.prod(plan.out_sizes)
         choices = [_Choice(choice.cost + norm, choice.build) for choice in choices]
         if list(plan.axes) == [len(plan.shape) - 2, len(plan.shape) - 1]:
             choices += _resampling_first(plan, maps, x, operation, norm)
@@ -277,16 +277,20 @@ def _resampling_first(
     found = [_Choice(chain.cost + _operating(conv, out, numbers), taps_form)]
     windows = [None if matrix is None else rolled(matrix, taps) for matrix, taps in each]
     height, width = windows
-    if max(kernel) > 1 and height is not None and width is not None:
+    exact = onto[0]
+    if max(kernel) > 1 and height is not None and width is not None and exact is not None:
         (tall, _), (wide, _) = height.samples.shape, width.samples.shape
         first = cheapest([(-2, height.samples), (-1, width.samples)], shape, repeats=True)
         (rows, above), (columns, beside) = height.wrapped.shape, width.wrapped.shape
         cost = first.cost + _operating(conv, out, channels * tall * wide)
         # The convolutions of the ends, each of which reads all weights, and what comes off by them.
-        for ends in ((above, columns), (rows, beside)):
-            cost += _operating(conv, (conv.out_channels, *ends), 0)
+        taken = height.ends.shape[0] * wide, exact.shape[0] * width.ends.shape[0]
+        for ends, many in zip(((above, columns), (rows, beside)), taken, strict=True):
+            cost += _operating(conv, (conv.out_channels, *ends), channels * many)
         cost += math.prod(out) * (above + beside + 4 * MOVED) + norm + 10 * CALL
-        exact = onto[0]
-        assert exact is not None
-        found.append(_Choice(cost, lambda: ConvolveRolled(height, width, built(first, x), exact, scale, x)))
+
+        def rolled_form() -> nn.Module:
+            return ConvolveRolled(height, width, built(first, x), exact, scale, x)
+
+        found.append(_Choice(cost, rolled_form))
     return found
