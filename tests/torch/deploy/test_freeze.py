@@ -178,6 +178,38 @@ def test_all_forms_of_a_pooling_agree(monkeypatch, pool, size, kinds):
             torch.testing.assert_close(y, wanted, rtol=0, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_phases_go_out_like_all_else(monkeypatch, tmp_path):
+    torch.manual_seed(0)
+    x = draw(2, 4, 16, 16, dtype=torch.float32)
+    net = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1, groups=4), nn.MaxPool2d(3, 2, 1))
+    net = convert(net, x).eval()
+
+    def phases(choices, key):
+        found = [choice for choice in choices if "_by_phases" in choice.build.__qualname__]
+        return (found or [builtins.min(choices, key=key)])[0]
+
+    monkeypatch.setattr(forms, "min", phases, raising=False)
+    frozen, y = freeze(net, x), net(x).detach()
+    assert [type(place.shared_resampling.forms[0]).__name__ for place in frozen] == [
+        "JoinPhases",
+        "JoinPhases",
+    ]
+    traced = torch.jit.trace(frozen, x)
+    program = torch.export.export(frozen, (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    for one in (frozen, traced, program.module()):
+        torch.testing.assert_close(one(x[:1]), y[:1], rtol=1e-4, atol=1e-5)
+    half = copy.deepcopy(frozen).half()(x.half())
+    torch.testing.assert_close(half.float(), y, rtol=0, atol=2e-2)
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export has onnxruntime")
+    pytest.importorskip("onnxscript", reason="the extra export has onnxscript")
+    path = str(tmp_path / "net.onnx")
+    torch.onnx.export(program, dynamo=True, verbose=False).save(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: x[:1].numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), y[:1], rtol=1e-4, atol=1e-5)
+
+
 def test_a_place_at_stride_1_is_its_operation_alone():
     net = converted()
     move(net, 1.0, 1.7)
