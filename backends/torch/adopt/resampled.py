@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from torch import nn
 
 from spectral_stride.torch.adopt.places import Operation
 from spectral_stride.torch.adopt.standing_in import StandIn, stand_in
@@ -42,16 +41,9 @@ class Resampled(StandIn):
         operation, layer = self._operation, self._layer[0]
         extended = operation.extended(x)
         y: torch.Tensor
-        if isinstance(self, nn.Conv2d) and operation.is_plain and not operation.fixed:
+        if isinstance(self, layer.operations) and operation.is_plain and not operation.fixed:
             y = layer.resampled(extended, self)
         else:
-            if (
-                getattr(layer, "is_frozen", False)
-                and isinstance(self, nn.MaxPool2d)
-                and x.ndim == 4
-            ):
-                # At stride 1 PyTorch takes a third of the time where channels lie last in memory.
-                extended = extended.contiguous(memory_format=torch.channels_last)
             y = layer(super().forward(extended))
         # Behind the layer, which tells a compiler how to take this.
         self._seen.note(x, operation.axes)

@@ -11,7 +11,23 @@ from torch.nn import functional
 from spectral_stride.dft import gain
 from spectral_stride.fast.taps import Taps
 from spectral_stride.plan import Plan
-from spectral_stride.torch.deploy.matrices import Matrix, Rolled, of_axes, rolled, with_taps
+from spectral_stride.torch.deploy.matrices import (
+    Matrix,
+    Rolled,
+    of_axes,
+    rolled,
+    shifts,
+    with_taps,
+)
+from spectral_stride.torch.deploy.operations import (
+    POOLINGS,
+    Operation,
+    at_stride_1,
+    averaging,
+    padded,
+    shape_at_stride_1,
+)
+from spectral_stride.torch.deploy.phases import WHOLE, JoinPhases, join_cost
 from spectral_stride.torch.deploy.products import CALL, MOVED, Along, built, cheapest
 from spectral_stride.torch.layers.conv_order import Convolution, pads_of, pair_of
 
@@ -27,28 +43,18 @@ class Resample(nn.Module):
         super().__init__()
         self.products = products
 
-    def forward(self, x: torch.Tensor, conv: Convolution | None = None) -> torch.Tensor:
-        """Resample what the convolution makes of x at stride 1, if there is one."""
-        y: torch.Tensor = self.products(x if conv is None else _convolved(conv, x))
+    def forward(self, x: torch.Tensor, operation: Operation | None = None) -> torch.Tensor:
+        """Resample what an operation makes of x, if there is one."""
+        y: torch.Tensor = self.products(x if operation is None else at_stride_1(operation, x))
         return y
 
 
-def _convolved(conv: Convolution, x: torch.Tensor) -> torch.Tensor:
-    """Convolve at stride 1, as nn.Conv2d does."""
-    x, padding = _padded(conv, x, pads_of(conv))
-    return functional.conv2d(x, conv.weight, conv.bias, 1, padding, conv.dilation, conv.groups)
+class Average(Resample):
+    """Products that take the means of windows too."""
 
-
-def _padded(
-    conv: Convolution, x: torch.Tensor, pads: Sequence[tuple[int, int]]
-) -> tuple[torch.Tensor, tuple[int, int]]:
-    """Pad as far as a convolution cannot do it itself, and say what is left to it."""
-    (top, bottom), (left, right) = pads
-    if conv.padding_mode != "zeros":
-        return functional.pad(x, (left, right, top, bottom), mode=conv.padding_mode), (0, 0)
-    if (top, left) == (bottom, right):
-        return x, (top, left)
-    return functional.pad(x, (left, right, top, bottom)), (0, 0)
+    def forward(self, x: torch.Tensor, operation: Operation | None = None) -> torch.Tensor:
+        """Resample x."""
+        return super().forward(x)
 
 
 class ConvolveTaps(nn.Module):
@@ -69,8 +75,8 @@ class ConvolveTaps(nn.Module):
     def forward(self, x: torch.Tensor, conv: Convolution) -> torch.Tensor:
         """Resample, then convolve."""
         if conv.padding_mode != "zeros":
-            x, _ = _padded(conv, x, pads_of(conv))
-        x, padding = _padded(conv, x, self.pads) if any(map(any, self.pads)) else (x, (0, 0))
+            x, _ = padded(conv, x, pads_of(conv))
+        x, padding = padded(conv, x, self.pads) if any(map(any, self.pads)) else (x, (0, 0))
         return functional.conv2d(
             self.products(x),
             conv.weight,
@@ -96,7 +102,6 @@ class ConvolveRolled(nn.Module):
     """
 
     wide: torch.Tensor
-    tall: torch.Tensor
     top: torch.Tensor
     side: torch.Tensor
     exact: torch.Tensor
@@ -104,13 +109,19 @@ class ConvolveRolled(nn.Module):
     beside: torch.Tensor
 
     def __init__(
-        self, height: Rolled, width: Rolled, exact: Matrix, gain: float, like: torch.Tensor
+        self,
+        height: Rolled,
+        width: Rolled,
+        products: nn.Sequential,
+        exact: Matrix,
+        gain: float,
+        like: torch.Tensor,
     ) -> None:
         super().__init__()
+        self.products = products
         self.gain, self.ratios = gain, (height.ratio, width.ratio)
         matrices = {
             "wide": width.samples,
-            "tall": height.samples,
             "top": height.ends,
             "side": width.ends,
             "exact": exact,  # the taps of the height, where the ends of the width are convolved
@@ -123,16 +134,16 @@ class ConvolveRolled(nn.Module):
     def forward(self, x: torch.Tensor, conv: Convolution) -> torch.Tensor:
         """Resample, convolve, and take off what went round."""
         if conv.padding_mode != "zeros":
-            x, _ = _padded(conv, x, pads_of(conv))
+            x, _ = padded(conv, x, pads_of(conv))
         d_h, d_w = pair_of(conv.dilation)
 
         def convolve(z: torch.Tensor, stride: Any, dilation: Any, bias: Any = None) -> torch.Tensor:
             return functional.conv2d(z, conv.weight, bias, stride, 0, dilation, conv.groups)
 
-        lines = functional.linear(x, self.wide)
-        z = torch.matmul(self.tall, lines)
-        y = convolve(z, self.ratios, (d_h, d_w), _scaled(conv.bias, self.gain))
-        rows = convolve(torch.matmul(self.top, lines), (1, self.ratios[1]), (d_h, d_w))
+        bias = _scaled(conv.bias, self.gain)
+        y = convolve(self.products(x), self.ratios, (d_h, d_w), bias)
+        lines = functional.linear(torch.matmul(self.top, x), self.wide)
+        rows = convolve(lines, (1, self.ratios[1]), (d_h, d_w))
         ends = torch.matmul(self.exact, functional.linear(x, self.side))
         columns = convolve(ends, (conv.kernel_size[0], 1), (1, d_w))
         batch = columns.shape[:-2]
@@ -147,33 +158,83 @@ class _Choice(NamedTuple):
 
 
 def form_of(
-    plan: Plan, strides: Sequence[float] | None, x: torch.Tensor, conv: Convolution | None
+    plan: Plan, strides: Sequence[float] | None, x: torch.Tensor, operation: Operation | None
 ) -> nn.Module:
-    """Make the form that costs least for a plan, of what comes to a place and its convolution."""
+    """Make the form that costs least for a plan, of what comes to a place and its operation."""
     maps = of_axes(plan, strides)
     planned = zip(plan.axes, maps, strict=True)
     moved = [(axis - len(plan.shape), matrix) for axis, matrix in planned if matrix is not None]
+    made = tuple(x.shape) if operation is None else shape_at_stride_1(operation, x)
     # What the batch has is not known: all is counted for one entry of it.
-    shape = tuple(x.shape[x.ndim > 3 :]) if conv is None else (conv.out_channels, *plan.sizes)
+    shape = made[len(made) > 3 :]
     chain = cheapest(moved, shape) if moved else None
     behind = Resample(nn.Sequential() if chain is None else built(chain, x))
-    if conv is None or chain is None:
+    if operation is None or chain is None:
         return behind
-    full = _convolving(conv, plan.sizes, math.prod(x.shape[-3:]))
-    # A batch norm that follows cannot become part of the convolution then.
-    norm = 2 * MOVED * conv.out_channels * math.prod(plan.out_sizes)
-    choices = [_Choice(full + chain.cost + norm, lambda: behind)]
-    if list(plan.axes) == [len(plan.shape) - 2, len(plan.shape) - 1]:
-        choices += _resampling_first(plan, maps, x, conv, norm)
+    full = _operating(operation, shape, math.prod(x.shape[-3:]))
+    choices = [_Choice(full + chain.cost, lambda: behind)]
+    along = dict(moved)
+    if set(along) <= {-2, -1}:
+        choices += _by_phases(along, x, operation, shape, full)
+    if isinstance(operation, nn.AvgPool2d):
+        choices += _averaging(along, x, operation)
+    elif not isinstance(operation, nn.MaxPool2d):
+        # A batch norm and an activation that follow cannot become part of the convolution then.
+        norm = 4 * MOVED * operation.out_channels * math.prod(plan.out_sizes)
+        choices = [_Choice(choice.cost + norm, choice.build) for choice in choices]
+        if list(plan.axes) == [len(plan.shape) - 2, len(plan.shape) - 1]:
+            choices += _resampling_first(plan, maps, x, operation, norm)
     return min(choices, key=lambda choice: choice.cost).build()
 
 
-def _convolving(conv: Convolution, sizes: Sequence[int], numbers: int) -> float:
-    """Count what a convolution costs that leaves these sizes and reads so many numbers."""
-    outputs = conv.out_channels * math.prod(sizes)
-    each = conv.in_channels // conv.groups * math.prod(conv.kernel_size)
-    weight = DEPTHWISE if conv.groups > 1 else 1.0
-    return float(weight * outputs * each + WRITTEN * outputs + READ * numbers)
+def _operating(operation: Operation, shape: Sequence[int], numbers: int) -> float:
+    """Count what an operation costs that leaves this shape and reads so many numbers."""
+    if isinstance(operation, POOLINGS):
+        size = operation.kernel_size
+        each, weight = math.prod((size, size) if isinstance(size, int) else size), DEPTHWISE
+    else:
+        each = operation.in_channels // operation.groups * math.prod(operation.kernel_size)
+        weight = DEPTHWISE if operation.groups > 1 else 1.0
+        numbers += operation.weight.numel()
+    return float((weight * each + WRITTEN) * math.prod(shape) + READ * numbers)
+
+
+def _by_phases(
+    along: dict[int, Matrix],
+    x: torch.Tensor,
+    operation: Operation,
+    shape: tuple[int, ...],
+    full: float,
+) -> list[_Choice]:
+    """List the form of phases, if an axis has some."""
+    if isinstance(operation, nn.AvgPool2d):
+        return []
+    found = {axis: one for axis, matrix in along.items() if (one := shifts(matrix)) is not None}
+    if not found:
+        return []
+    axes = found.get(-2, WHOLE), found.get(-1, WHOLE)
+    height, width = [size // len(one.matrices) for size, one in zip(shape[-2:], axes, strict=True)]
+    sizes = height, width
+    left = [(axis, matrix) for axis, matrix in along.items() if axis not in found]
+    chain = cheapest(left, (shape[0], *sizes)) if left else None
+    rest = 0.0 if chain is None else chain.cost
+    cost = full + join_cost(axes, sizes, shape[0]) + rest
+
+    def build() -> nn.Module:
+        products = nn.Sequential() if chain is None else built(chain, x)
+        return JoinPhases(axes, sizes, products, operation, x)
+
+    return [_Choice(cost, build)]
+
+
+def _averaging(along: dict[int, Matrix], x: torch.Tensor, pool: nn.AvgPool2d) -> list[_Choice]:
+    """List the form whose products average too."""
+    folded: list[Along] = []
+    for axis in (-2, -1):
+        means = averaging(pool, axis, x.shape[axis])
+        folded.append((axis, along[axis] @ means if axis in along else means))
+    chain = cheapest(folded, tuple(x.shape[-3:]))
+    return [_Choice(chain.cost, lambda: Average(built(chain, x)))]
 
 
 def _resampling_first(
@@ -212,17 +273,24 @@ def _resampling_first(
         )
         return ConvolveTaps(built(chain, x), scale, strides, apart, left)
 
-    found = [_Choice(chain.cost + _convolving(conv, plan.out_sizes, numbers), taps_form)]
+    out = conv.out_channels, *plan.out_sizes
+    found = [_Choice(chain.cost + _operating(conv, out, numbers), taps_form)]
     windows = [None if matrix is None else rolled(matrix, taps) for matrix, taps in each]
     height, width = windows
-    if max(kernel) > 1 and height is not None and width is not None:
+    exact = onto[0]
+    if max(kernel) > 1 and height is not None and width is not None and exact is not None:
         (tall, _), (wide, _) = height.samples.shape, width.samples.shape
-        first = cheapest([(-2, height.samples), (-1, width.samples)], shape)
-        low_rank = height.wrapped.shape[1] + width.wrapped.shape[1]
-        outputs = conv.out_channels * math.prod(plan.out_sizes)
-        cost = first.cost + _convolving(conv, plan.out_sizes, channels * tall * wide)
-        cost += outputs * (low_rank + 4 * MOVED) + norm + 10 * CALL
-        exact = onto[0]
-        assert exact is not None
-        found.append(_Choice(cost, lambda: ConvolveRolled(height, width, exact, scale, x)))
+        first = cheapest([(-2, height.samples), (-1, width.samples)], shape, repeats=True)
+        (rows, above), (columns, beside) = height.wrapped.shape, width.wrapped.shape
+        cost = first.cost + _operating(conv, out, channels * tall * wide)
+        # The convolutions of the ends, each of which reads all weights, and what comes off by them.
+        taken = height.ends.shape[0] * wide, exact.shape[0] * width.ends.shape[0]
+        for ends, many in zip(((above, columns), (rows, beside)), taken, strict=True):
+            cost += _operating(conv, (conv.out_channels, *ends), channels * many)
+        cost += math.prod(out) * (above + beside + 4 * MOVED) + norm + 10 * CALL
+
+        def rolled_form() -> nn.Module:
+            return ConvolveRolled(height, width, built(first, x), exact, scale, x)
+
+        found.append(_Choice(cost, rolled_form))
     return found

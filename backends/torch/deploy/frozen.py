@@ -4,7 +4,7 @@ import copy
 import operator
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from spectral_stride import checks
 from spectral_stride.functional import resize_plan
 from spectral_stride.layer_settings import UpSettings
 from spectral_stride.torch.deploy.forms import form_of
+from spectral_stride.torch.deploy.operations import POOLINGS, Operation, at_stride_1
 from spectral_stride.torch.functional import check_tensor
 from spectral_stride.torch.layers.conv_order import (
     Convolution,
@@ -132,6 +133,7 @@ def _text(key: tuple[Any, ...]) -> str:
 class FrozenStride(FrozenLayer):
     """What a `DiffStride` or a `SpectralPool` becomes."""
 
+    operations: ClassVar[tuple[type[nn.Module], ...]] = (nn.Conv2d, *POOLINGS)
     strides: tuple[float, ...]  # of a `DiffStride`
 
     @property
@@ -153,23 +155,26 @@ class FrozenStride(FrozenLayer):
                 return y
         return self.resampled(x, conv)
 
-    def resampled(self, x: torch.Tensor, conv: Convolution | None = None) -> torch.Tensor:
-        """Resample ``x``, or its convolution by what was found to be a plain one at stride 1."""
+    def resampled(self, x: torch.Tensor, operation: Operation | None = None) -> torch.Tensor:
+        """Resample ``x``, or what a plain operation at stride 1 makes of it."""
         with checks.named(type(self).__name__):
             check_tensor(x)
             sizes = _sizes(x, self._axes)
-            form = self.form((sizes, *_geometry(conv)), x, conv)
+            form = self.form((sizes, *_geometry(operation)), x, operation)
         self._seen.note(x, self._axes)
-        y: torch.Tensor = form(x, conv)
+        y: torch.Tensor = form(x, operation)
         return y
 
     def build(self, x: torch.Tensor, *arguments: Any) -> nn.Module:
         """Make the form that is fastest for these sizes."""
-        (conv,) = arguments
-        strides, plan = self.live[0]._planned(x, conv)
+        (operation,) = arguments
+        if isinstance(operation, POOLINGS):
+            strides, plan = self.live[0]._planned(at_stride_1(operation, x), None)
+        else:
+            strides, plan = self.live[0]._planned(x, operation)
         if isinstance(strides, torch.Tensor):
             strides = strides.tolist()
-        return form_of(plan, strides, x, conv)
+        return form_of(plan, strides, x, operation)
 
     def effective_strides(self) -> torch.Tensor:
         """Return the strides that the layer had, one per axis."""
@@ -181,10 +186,14 @@ def _sizes(x: torch.Tensor, axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple([operator.index(x.shape[axis]) for axis in axes])
 
 
-def _geometry(conv: Convolution | None) -> tuple[str, ...]:
-    """All of a convolution that a form depends on, in words."""
+def _geometry(conv: Operation | None) -> tuple[str, ...]:
+    """All of an operation that a form depends on, in words."""
     if conv is None:
         return ()
+    kind = next((kind for kind in POOLINGS if isinstance(conv, kind)), None)
+    if kind is not None:
+        options = [f"{name} {getattr(conv, name)}" for name in kind.__constants__]
+        return f"a {kind.__name__}", *options
     words = {
         "": f"a convolution of {conv.in_channels} onto {conv.out_channels} channels",
         "kernel": tuple(conv.kernel_size),

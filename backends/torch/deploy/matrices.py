@@ -85,3 +85,25 @@ def rolled(matrix: Matrix, taps: Taps) -> Rolled | None:
     ends[after + reach :, :before] = torch.eye(before)
     beyond = torch.cat([torch.arange(length, length + after), torch.arange(-before, 0)])
     return Rolled(ratio, samples, ends, at(starts, beyond))
+
+
+class Shifts(NamedTuple):
+    """An axis on which N/n is a whole number r, and whose spectrum is cropped and no more.
+
+    Each r-th sample passes as it is: the columns r m + p of the matrix are g S_p, and S_0 is the
+    identity. S_p moves a signal that goes round by p/r of an output sample.
+    """
+
+    gain: float
+    matrices: tuple[Matrix, ...]  # S_p (n, n)
+
+
+def shifts(matrix: Matrix) -> Shifts | None:
+    """Find the phases of an axis's matrix (n, N), if it has some."""
+    count, length = matrix.shape
+    ratio, rest = divmod(length, count)
+    gain = matrix[0, 0]
+    phases = tuple([matrix[:, start::ratio] / gain for start in range(ratio)])
+    if rest or not torch.allclose(phases[0], torch.eye(count).to(matrix), rtol=0, atol=1e-12):
+        return None
+    return Shifts(float(gain), phases)

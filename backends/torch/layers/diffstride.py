@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import torch
 from torch import nn
@@ -180,6 +180,8 @@ class DiffStride(HasStrideSettings, nn.Module):
     """
 
     strides: nn.Parameter
+    # What comes before it that it computes itself: see `resampled`.
+    operations: ClassVar[tuple[type[nn.Module], ...]] = (nn.Conv2d,)
 
     @checks.known_options
     def __init__(

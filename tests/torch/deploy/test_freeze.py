@@ -94,17 +94,21 @@ def test_converted_networks(strides):
     torch.testing.assert_close(freeze(net, x)(x), net(x), rtol=0, atol=1e-9)
 
 
-def every_form(monkeypatch, layer, x, conv):
-    """Each form that a layer may take for an input and a convolution."""
-    found = []
+def noting(found):
+    """The least of all, with a note of each choice between forms."""
 
     def least(choices, key):
         choices = list(choices)
-        if isinstance(choices[0], forms._Choice):
-            found.extend(choices)
+        found.extend(choices)
         return builtins.min(choices, key=key)
 
-    monkeypatch.setattr(forms, "min", least, raising=False)
+    return least
+
+
+def every_form(monkeypatch, layer, x, conv):
+    """Each form that a layer may take for an input and a convolution."""
+    found = []
+    monkeypatch.setattr(forms, "min", noting(found), raising=False)
     strides, plan = layer._planned(x, conv)
     forms.form_of(plan, strides, x, conv)
     return [choice.build() for choice in found]
@@ -113,17 +117,18 @@ def every_form(monkeypatch, layer, x, conv):
 @pytest.mark.parametrize(
     ("strides", "kernel", "options", "kinds"),
     [
-        ((2.0, 2.0), 5, {"padding": 2}, {"Resample", "ConvolveTaps", "ConvolveRolled"}),
-        ((2.0, 4.0), 3, {"padding": (2, 1), "dilation": 2}, {"Resample", "ConvolveTaps"}),
-        ((2.0, 2.0), 3, {"padding": 0}, {"Resample", "ConvolveTaps", "ConvolveRolled"}),
+        ((2.0, 2.0), 5, {"padding": 2}, {"JoinPhases", "ConvolveRolled"}),
+        ((2.0, 4.0), 3, {"padding": (2, 1), "dilation": 2}, {"JoinPhases"}),
+        ((2.0, 2.0), 3, {"padding": 0}, {"JoinPhases", "ConvolveRolled"}),
         (
             (2.0, 2.0),
             3,
             {"padding": 1, "padding_mode": "reflect", "groups": 2},
-            {"Resample", "ConvolveTaps", "ConvolveRolled"},
+            {"JoinPhases", "ConvolveRolled"},
         ),
-        ((2.0, 1.0), (3, 4), {"padding": "same"}, {"Resample", "ConvolveTaps"}),
-        ((1.3, 2.7), 1, {}, {"Resample", "ConvolveTaps"}),
+        ((2.0, 1.0), (3, 4), {"padding": "same"}, {"JoinPhases"}),
+        ((3.0, 4.0), 2, {"padding": "same"}, {"JoinPhases", "ConvolveRolled"}),
+        ((1.3, 2.7), 1, {}, set()),
     ],
 )
 @pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
@@ -135,9 +140,72 @@ def test_all_forms_of_a_place_agree(monkeypatch, strides, kernel, options, kinds
     with torch.no_grad():
         expected = layer(x, conv)
         found = every_form(monkeypatch, layer, x, conv)
+        kinds = {"Resample", "ConvolveTaps"} | (kinds if hard else kinds - {"JoinPhases"})
         assert kinds <= {type(form).__name__ for form in found}
         for form in found:
             torch.testing.assert_close(form(x, conv), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("pool", "size", "kinds"),
+    [
+        (nn.MaxPool2d(3, 2, 1), (16, 20), {"Resample", "JoinPhases"}),
+        (nn.MaxPool2d(2), (16, 20), {"Resample", "JoinPhases"}),
+        (nn.MaxPool2d((3, 2), (3, 1), (1, 0), (2, 1)), (24, 8), {"Resample", "JoinPhases"}),
+        (nn.MaxPool2d(3, 2, ceil_mode=True), (15, 16), {"Resample", "JoinPhases"}),
+        (nn.AvgPool2d(3, 2, 1, count_include_pad=False), (16, 20), {"Resample", "Average"}),
+        (nn.AvgPool2d((4, 3), (4, 1), 1), (16, 9), {"Resample", "Average"}),
+        (nn.AvgPool2d(2, ceil_mode=True, divisor_override=3), (15, 16), {"Resample", "Average"}),
+    ],
+    ids=str,
+)
+def test_all_forms_of_a_pooling_agree(monkeypatch, pool, size, kinds):
+    x = draw(2, 2, *size)
+    net = convert(nn.Sequential(pool), x).eval()
+    expected, found = net(x).detach(), []
+    monkeypatch.setattr(forms, "min", noting(found), raising=False)
+    frozen = freeze(net, x)
+    place = frozen[0]
+    given = place._operation.extended(x)
+    made = [choice.build() for choice in found]
+    assert {type(form).__name__ for form in made} == kinds
+    for form in made:
+        for batch in (given, given[0]):
+            y = form(batch, place)
+            wanted = expected if batch.ndim == 4 else expected[0]
+            torch.testing.assert_close(y, wanted, rtol=0, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_phases_go_out_like_all_else(monkeypatch, tmp_path):
+    torch.manual_seed(0)
+    x = draw(2, 4, 16, 16, dtype=torch.float32)
+    net = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1, groups=4), nn.MaxPool2d(3, 2, 1))
+    net = convert(net, x).eval()
+
+    def phases(choices, key):
+        found = [choice for choice in choices if "_by_phases" in choice.build.__qualname__]
+        return (found or [builtins.min(choices, key=key)])[0]
+
+    monkeypatch.setattr(forms, "min", phases, raising=False)
+    frozen, y = freeze(net, x), net(x).detach()
+    assert [type(place.shared_resampling.forms[0]).__name__ for place in frozen] == [
+        "JoinPhases",
+        "JoinPhases",
+    ]
+    traced = torch.jit.trace(frozen, x)
+    program = torch.export.export(frozen, (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    for one in (frozen, traced, program.module()):
+        torch.testing.assert_close(one(x[:1]), y[:1], rtol=1e-4, atol=1e-5)
+    half = copy.deepcopy(frozen).half()(x.half())
+    torch.testing.assert_close(half.float(), y, rtol=0, atol=2e-2)
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export has onnxruntime")
+    pytest.importorskip("onnxscript", reason="the extra export has onnxscript")
+    path = str(tmp_path / "net.onnx")
+    torch.onnx.export(program, dynamo=True, verbose=False).save(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: x[:1].numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), y[:1], rtol=1e-4, atol=1e-5)
 
 
 def test_a_place_at_stride_1_is_its_operation_alone():
