@@ -252,7 +252,8 @@ def _ties_of_products(joins: Joins) -> Iterator[tuple[Size, Size]]:
             same_sizes = [size for _, size in one.hints] == [size for _, size in other.hints]
             if same_sizes and one.place.operation.axes == other.place.operation.axes:
                 pairs = list(zip(other.after, one.after, strict=True))
-                if str(equation.subs(pairs)) == "True":
+                are_symbols = all(map(_is_symbol, chain.from_iterable(pairs)))
+                if are_symbols and str(equation.subs(pairs)) == "True":
                     yield from [pair for pair in pairs if pair[0] != pair[1]]
 
 
