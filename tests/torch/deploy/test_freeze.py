@@ -2,7 +2,6 @@
 
 import builtins
 import copy
-import os
 import pickle
 import shutil
 
@@ -370,10 +369,7 @@ def test_onnx(frozen, program, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="AOTInductor needs g++")
-@pytest.mark.skipif(
-    os.environ.get("HYPOTHESIS_PROFILE") != "nightly",
-    reason="AOTInductor compiles for a minute: with HYPOTHESIS_PROFILE=nightly",
-)
+@pytest.mark.long
 def test_aotinductor(frozen, program, tmp_path):
     _, x, y = frozen
     package = torch._inductor.aoti_compile_and_package(
