@@ -121,6 +121,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", command.BENCHMARKS)
 def test_every_row_is_there_once(finished, name):
     rows = result(finished[0], name)["rows"]
@@ -129,6 +130,7 @@ def test_every_row_is_there_once(finished, name):
     assert set(found) == EXPECTED[name]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", command.BENCHMARKS)
 def test_every_row_is_measured_and_right(finished, name):
     """Also the gradients: those of ours and of the published algorithm to input and strides."""
@@ -152,6 +154,7 @@ def test_every_row_is_measured_and_right(finished, name):
     assert absent == (3 if name == "floor" else 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", command.BENCHMARKS)
 def test_a_result_says_where_and_when_it_was_measured(finished, name):
     found = result(finished[0], name)
@@ -164,6 +167,16 @@ def test_a_result_says_where_and_when_it_was_measured(finished, name):
     assert found["question"] in finished[1]
 
 
+def test_one_question_alone(tmp_path, capsys):
+    """The command in this process; the tests above run all of it in another one."""
+    command.main(["--tiny", "--only", "convolution", "--results", str(tmp_path)])
+    found = result(tmp_path, "convolution")
+    rows = {(tuple(row["shape"]), row["ramp"], row["dtype"], row["peer"]) for row in found["rows"]}
+    assert rows == EXPECTED["convolution"]
+    assert found["question"] in capsys.readouterr().out
+
+
+@pytest.mark.long
 def test_growth_concludes_where_to_switch(finished):
     assert set(result(finished[0], "growth")["longest_axis_for_matmul"]) == {"4", "16"}
 

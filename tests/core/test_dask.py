@@ -270,7 +270,7 @@ def test_matrices_are_computed_once_for_all_chunks(monkeypatch):
     assert len(seen) == 4
 
 
-@FORMS
+@pytest.mark.parametrize("method", ["matmul", pytest.param("fft", marks=pytest.mark.long)])
 def test_larger_than_memory(method):
     """A quarter GiB in chunks of 8 MiB: resampled, reduced and differentiated in a fraction of it.
 

@@ -371,6 +371,7 @@ def test_a_pair_that_disagrees_is_named():
     assert "numpy and double disagree on Case(" in report.failures[0].failure
 
 
+@pytest.mark.long
 def test_the_table(capsys):
     """Names, cases and largest errors of what is installed; 0 when all is well."""
     assert main(["--examples", "2", "--only", "numpy", "array_api_strict"]) == 0
