@@ -458,7 +458,6 @@ def test_bad_inputs(shape, message):
         DiffStrideConv2d(4, 8, 3)(torch.ones(shape))
 
 
-@pytest.mark.long
 def test_derivatives_of_every_kind():
     """Forward and reverse mode, first and second order, in input, kernel and strides.
 

@@ -133,8 +133,17 @@ def test_layers_in_other_threads_do_not_mind():
     assert found == {33: {(33, 33)}, 34: {(34, 34)}}
 
 
-@LAYERS
-@pytest.mark.parametrize("prepare", [hold_sizes, nn.Module.eval], ids=["held", "eval"])
+@pytest.mark.parametrize(
+    ("make", "prepare"),
+    [
+        (MAKERS["DiffStride"], hold_sizes),
+        (MAKERS["SpectralPool"], nn.Module.eval),
+        pytest.param(MAKERS["DiffStride"], nn.Module.eval, marks=pytest.mark.long),
+        pytest.param(MAKERS["SpectralPool"], hold_sizes, marks=pytest.mark.long),
+        pytest.param(MAKERS["DiffStrideConv2d"], hold_sizes, marks=pytest.mark.long),
+        pytest.param(MAKERS["DiffStrideConv2d"], nn.Module.eval, marks=pytest.mark.long),
+    ],
+)
 def test_compiled_as_one_graph(make, prepare):
     """With gradients, for sizes of images that change."""
     net = Net(make())
@@ -161,6 +170,7 @@ def test_compiled_apart():
         assert sizes_of(lambda x, back=back: back(compiled_down(x))) == SIZES
 
 
+@pytest.mark.long
 def test_compiled_in_a_checkpoint():
     """With the way back inside, and behind it in one graph; behind that graph it is refused."""
     net = Net(DiffStride(2.3)).eval()
@@ -175,7 +185,7 @@ def test_compiled_in_a_checkpoint():
     assert sizes_of(lambda x: checked(net, x)) == SIZES
 
 
-@pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
+@pytest.mark.parametrize("strict", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_exported_with_a_free_batch(strict):
     net = Net(DiffStride(2.3)).eval()
     free = ({0: torch.export.Dim("batch")},)
