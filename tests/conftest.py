@@ -45,7 +45,15 @@ settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
-@pytest.fixture(params=Backend, ids=str)
+# Eager JAX compiles each operation anew for each size. The property suite asks it everything; here
+# the compiled core stands for both.
+WAYS = [
+    pytest.param(way, id=str(way), marks=[pytest.mark.long] if way is Backend.JAX else [])
+    for way in Backend
+]
+
+
+@pytest.fixture(params=WAYS)
 def xp(request):
     """Every way of calling the core. A library that is missing is a skip with its reason."""
     assert request.param.namespace
