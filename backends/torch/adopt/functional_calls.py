@@ -75,7 +75,7 @@ class FunctionalCalls(TorchFunctionMode):
             if name == "pixel_unshuffle":
                 factor = before.shape[-1] // after.shape[-1]
                 why = f"it takes {factor} samples of an axis into channels, whatever strides are; "
-                why += f"for sizes that it can take, write multiple_of={factor}"
+                why += f"behind a stride that moves write multiple_of={factor}, or it fails"
             self.found[f"{where}{name}()"] = why
 
 

@@ -78,7 +78,8 @@ class MacBudget:
     -----
     UserWarning
         From `settle`, where no whole sizes are found that cost between 2 % less and 0.5 % more than
-        the target. Then those are taken that are nearest to it from below.
+        the target. Then those are taken that are nearest to it from below, of those that stretch no
+        map much.
 
     Notes
     -----

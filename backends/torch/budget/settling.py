@@ -65,6 +65,7 @@ class Settling:
         self._model, self._sample = copy.deepcopy(model), sample
         self._network, self._cost = network, cost
         self._strides = AllStrides(self._model)
+        self._failed: Exception | None = None
         release_sizes(self._model)
         self._strides.freeze()
         self._steps = real([self._strides.layers[axis.layer].multiple_of for axis in network.axes])
@@ -85,8 +86,12 @@ class Settling:
             if away == 0:
                 break
         if best is None:
-            got, allowed = "no whole sizes at which it runs", "some near the present ones"
-            checks.refuse(ValueError, "model", got, allowed, "set upper in its layers")
+            got = "no whole sizes at which it runs"
+            got += f" ({checks.first_line(self._failed)})" if self._failed else ""
+            allowed, remedy = "some near the present ones", "set upper in its layers"
+            raise ValueError(
+                f"model: got {got}; allowed: {allowed}; instead: {remedy}"
+            ) from self._failed
         return best[1]
 
     def _tried(
@@ -109,7 +114,8 @@ class Settling:
                 if self._cost is self._network:
                     self._strides.write(strides.tolist())
                     cost = float(sum(counted(self._model, self._sample, self._network.kind)))
-            except Exception:  # with so few samples a network fails in its own way
+            except Exception as error:  # with so few samples a network fails in its own way
+                self._failed = error
                 continue
             above = float(shares.where(shares > WITHIN[1], math.inf).amin())
             yield Settled(strides.log(), sizes, cost, above)

@@ -24,6 +24,7 @@ from spectral_stride.torch.deploy.operations import (
     Operation,
     at_stride_1,
     averaging,
+    both_of,
     padded,
     shape_at_stride_1,
 )
@@ -176,13 +177,15 @@ def form_of(
     along = dict(moved)
     if set(along) <= {-2, -1}:
         choices += _by_phases(along, x, operation, shape, full)
+    # The other forms are for sizes of both axes, which a plan for both alone knows.
+    is_for_both = list(plan.axes) == [len(plan.shape) - 2, len(plan.shape) - 1]
     if isinstance(operation, nn.AvgPool2d):
-        choices += _averaging(along, x, operation)
+        choices += _averaging(along, x, operation) if is_for_both else []
     elif not isinstance(operation, nn.MaxPool2d):
         # A batch norm and an activation that follow cannot become part of the convolution then.
         norm = 4 * MOVED * operation.out_channels * math.prod(plan.out_sizes)
         choices = [_Choice(choice.cost + norm, choice.build) for choice in choices]
-        if list(plan.axes) == [len(plan.shape) - 2, len(plan.shape) - 1]:
+        if is_for_both:
             choices += _resampling_first(plan, maps, x, operation, norm)
     return min(choices, key=lambda choice: choice.cost).build()
 
@@ -190,8 +193,7 @@ def form_of(
 def _operating(operation: Operation, shape: Sequence[int], numbers: int) -> float:
     """Count what an operation costs that leaves this shape and reads so many numbers."""
     if isinstance(operation, POOLINGS):
-        size = operation.kernel_size
-        each, weight = math.prod((size, size) if isinstance(size, int) else size), DEPTHWISE
+        each, weight = math.prod(both_of(operation.kernel_size)), DEPTHWISE
     else:
         each = operation.in_channels // operation.groups * math.prod(operation.kernel_size)
         weight = DEPTHWISE if operation.groups > 1 else 1.0
@@ -231,6 +233,9 @@ def _averaging(along: dict[int, Matrix], x: torch.Tensor, pool: nn.AvgPool2d) ->
     """List the form whose products average too."""
     folded: list[Along] = []
     for axis in (-2, -1):
+        is_there = both_of(pool.kernel_size)[axis] > 1 or pool.divisor_override is not None
+        if axis not in along and not is_there:
+            continue
         means = averaging(pool, axis, x.shape[axis])
         folded.append((axis, along[axis] @ means if axis in along else means))
     chain = cheapest(folded, tuple(x.shape[-3:]))

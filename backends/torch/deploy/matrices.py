@@ -69,6 +69,8 @@ def rolled(matrix: Matrix, taps: Taps) -> Rolled | None:
     before, after = reach - taps.before, taps.size + taps.before - length
     if rest or not (0 <= before <= taps.size and 0 <= after <= taps.size):
         return None
+    if before + after == 0:  # nothing goes round
+        return None
     # a(q) with A[j, i] = a(r j - i), q modulo M.
     window = matrix[0].flip(0).roll(1)
 

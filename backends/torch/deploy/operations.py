@@ -67,7 +67,7 @@ class Phases:
             # At stride 1 PyTorch takes a third of the time where channels lie last in memory.
             if x.ndim == 4:
                 x = x.contiguous(memory_format=torch.channels_last)
-            self.x, self.padding = x, _both(operation.padding)
+            self.x, self.padding = x, both_of(operation.padding)
         else:
             self.x, self.padding = padded(operation, x, pads_of(operation))
 
@@ -93,21 +93,24 @@ class Phases:
             y, pool.kernel_size, self.ratios, padding, pool.dilation, ceil_mode=any(starts)
         )
         if any(starts) and self.sizes is not None:
-            (height, width) = self.sizes
-            y = y[..., :height, :width]
+            for axis, ratio, size in zip((-2, -1), self.ratios, self.sizes, strict=True):
+                y = y.narrow(axis, 0, size) if ratio > 1 else y
         return y
 
 
 def averaging(pool: nn.AvgPool2d, axis: int, size: int) -> Matrix:
     """Matrix (M, N) of the means along an axis."""
-    kernel, padding = _both(pool.kernel_size)[axis], _both(pool.padding)[axis]
+    kernel, padding = both_of(pool.kernel_size)[axis], both_of(pool.padding)[axis]
     divisor = pool.divisor_override
     counts = pool.count_include_pad or divisor is not None
     each = torch.eye(size, dtype=torch.float64)[:, None]
     means = functional.avg_pool1d(each, kernel, 1, padding, count_include_pad=counts)[:, 0].T
-    return means if divisor is None else means * (kernel / divisor**0.5)
+    if divisor is None:
+        return means
+    # Those of the height take all of it.
+    return means * (kernel / divisor if axis == -2 else kernel)
 
 
-def _both(value: int | Sequence[int]) -> tuple[int, int]:
+def both_of(value: int | Sequence[int]) -> tuple[int, int]:
     """Entries for height and for width."""
     return pair_of((value,) if isinstance(value, int) else value)

@@ -153,7 +153,7 @@ def test_all_forms_of_a_place_agree(monkeypatch, strides, kernel, options, kinds
         (nn.MaxPool2d((3, 2), (3, 1), (1, 0), (2, 1)), (24, 8), "JoinPhases"),
         (nn.MaxPool2d(3, 2, ceil_mode=True), (15, 16), "JoinPhases"),
         (nn.AvgPool2d(3, 2, 1, count_include_pad=False), (16, 20), "Average"),
-        (nn.AvgPool2d((4, 3), (4, 1), 1), (16, 9), "Average"),
+        (nn.AvgPool2d((4, 3), (4, 1), 1), (16, 9), "Resample"),  # for any width
         (nn.AvgPool2d(2, ceil_mode=True, divisor_override=3), (15, 16), "Average"),
     ],
     ids=str,
@@ -173,6 +173,34 @@ def test_all_forms_of_a_pooling_agree(monkeypatch, pool, size, kind):
             y = form(batch, place)
             wanted = expected if batch.ndim == 4 else expected[0]
             torch.testing.assert_close(y, wanted, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("operation", "shape", "other"),
+    [
+        (nn.MaxPool2d((3, 1), (2, 1), (1, 0)), (1, 512, 112, 1), (1, 512, 112, 5)),
+        (nn.MaxPool2d(3, (1, 2), 1), (1, 64, 56, 56), (1, 64, 60, 56)),
+        (nn.AvgPool2d(3, (2, 1), 1), (1, 8, 16, 16), (1, 8, 16, 24)),
+        (nn.Conv2d(64, 64, 3, (2, 1), 1, groups=64), (1, 64, 56, 56), (1, 64, 56, 60)),
+    ],
+    ids=str,
+)
+def test_an_axis_without_a_stride_may_have_any_size(operation, shape, other):
+    net = convert(nn.Sequential(operation), draw(*shape, dtype=torch.float32)).eval()
+    frozen = freeze(net, draw(*shape, dtype=torch.float32))
+    x = draw(*other, dtype=torch.float32)
+    torch.testing.assert_close(frozen(x), net(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [nn.Conv2d(3, 64, 7, 2, padding=6), nn.AvgPool2d(2, divisor_override=-3), nn.AvgPool2d((2, 1))],
+    ids=["all of the padding", "negative divisor", "one row"],
+)
+def test_unusual_operations(operation):
+    x = draw(1, 3, 112, 112, dtype=torch.float32)
+    net = convert(nn.Sequential(operation), x).eval()
+    torch.testing.assert_close(freeze(net, x)(x), net(x), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
