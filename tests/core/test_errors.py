@@ -1,5 +1,6 @@
 """Bad input: each refusal says what was got, what is allowed and what to write instead."""
 
+import importlib
 import re
 from decimal import Decimal
 from fractions import Fraction
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spectral_stride as ss
+from spectral_stride import checks
 from tests.libraries import Backend, load
 from tests.nonsense import Word, answers_or_refuses, nonsense
 
@@ -600,3 +602,20 @@ PARAMETERS = [
 @given(value=st.data())
 def test_nonsense_is_answered_or_refused_in_one_line(function, good, name, value):
     answers_or_refuses(function, **good | {name: value.draw(nonsense())})
+
+
+@pytest.mark.parametrize(
+    ("module", "kind", "message"),
+    [
+        ("absent", ImportError, r"far: got no absent .*pip install absent, or .*\[x\]"),
+        ("other", ModuleNotFoundError, r"No module named 'other'"),  # what that one lacks itself
+    ],
+)
+def test_a_package_that_is_missing_is_named(module, kind, message):
+    with pytest.raises(kind, match=f"^{message}"), checks.needed("far", "absent", extra="x"):
+        importlib.import_module(module)
+
+
+def test_an_error_without_a_message_is_told_by_its_name():
+    assert checks.first_line(KeyError()) == "KeyError"
+    assert checks.first_line(ValueError("one\ntwo")) == "one"

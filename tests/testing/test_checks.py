@@ -371,7 +371,6 @@ def test_a_pair_that_disagrees_is_named():
     assert "numpy and double disagree on Case(" in report.failures[0].failure
 
 
-@pytest.mark.long
 def test_the_table(capsys):
     """Names, cases and largest errors of what is installed; 0 when all is well."""
     assert main(["--examples", "2", "--only", "numpy", "array_api_strict"]) == 0
@@ -380,7 +379,6 @@ def test_the_table(capsys):
     assert "float32 below, float64 above" in printed
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("without_shrinking")
 def test_the_table_of_a_wrong_implementation(capsys, monkeypatch):
     """A failure is marked, told at length, and counted in the exit status."""
