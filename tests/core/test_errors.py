@@ -617,5 +617,5 @@ def test_a_package_that_is_missing_is_named(module, kind, message):
 
 
 def test_an_error_without_a_message_is_told_by_its_name():
-    assert checks.first_line(KeyError()) == "KeyError"
-    assert checks.first_line(ValueError("one\ntwo")) == "one"
+    assert checks.first_line(KeyError()) == "'KeyError'"
+    assert checks.first_line(ValueError("one\ntwo")) == "'one'"
