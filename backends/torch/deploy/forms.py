@@ -233,8 +233,8 @@ def _averaging(along: dict[int, Matrix], x: torch.Tensor, pool: nn.AvgPool2d) ->
     """List the form whose products average too."""
     folded: list[Along] = []
     for axis in (-2, -1):
-        is_there = both_of(pool.kernel_size)[axis] > 1 or pool.divisor_override is not None
-        if axis not in along and not is_there:
+        averages = both_of(pool.kernel_size)[axis] > 1 or pool.divisor_override is not None
+        if axis not in along and not averages:
             continue
         means = averaging(pool, axis, x.shape[axis])
         folded.append((axis, along[axis] @ means if axis in along else means))

@@ -194,13 +194,25 @@ def test_an_axis_without_a_stride_may_have_any_size(operation, shape, other):
 
 @pytest.mark.parametrize(
     "operation",
-    [nn.Conv2d(3, 64, 7, 2, padding=6), nn.AvgPool2d(2, divisor_override=-3), nn.AvgPool2d((2, 1))],
-    ids=["all of the padding", "negative divisor", "one row"],
+    [nn.Conv2d(3, 64, 7, 2, padding=6), nn.AvgPool2d(2, divisor_override=-3)],
+    ids=["all of the padding", "negative divisor"],
 )
 def test_unusual_operations(operation):
     x = draw(1, 3, 112, 112, dtype=torch.float32)
     net = convert(nn.Sequential(operation), x).eval()
     torch.testing.assert_close(freeze(net, x)(x), net(x), rtol=1e-4, atol=1e-4)
+
+
+def test_an_axis_that_is_neither_averaged_nor_resampled_has_no_matrix():
+    x = draw(1, 1, 64, 500, dtype=torch.float32)
+    net = convert(nn.Sequential(nn.AvgPool2d((2, 1), 2)), x).eval()
+    with torch.no_grad():
+        next(net.parameters()).copy_(torch.tensor([2.0, 1.0]))
+    net.train().eval()  # sizes are those of its moment
+    frozen = freeze(net, x)
+    torch.testing.assert_close(frozen(x), net(x), rtol=1e-4, atol=1e-5)
+    # Means of 65 samples, one of them beyond the end, and the map onto 32 are one matrix.
+    assert [tuple(one.shape) for one in frozen.buffers()] == [(32, 65)]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
