@@ -22,6 +22,7 @@ from spectral_stride.torch import (
     hold_sizes,
     resnet18,
 )
+from spectral_stride.torch.budget import settling
 from spectral_stride.torch.budget.all_strides import AllStrides
 from spectral_stride.torch.budget.counted import counted
 from spectral_stride.torch.budget.equal_cost import EqualCost
@@ -505,6 +506,20 @@ def test_sizes_stay_as_large_as_the_network_needs():
         net(x)
         trained(net, budget, 1, seed=step)
     assert 0.98 <= flops(net, x) / (0.3 * start) <= 1.005
+
+
+def test_settling_says_why_no_sizes_were_found(monkeypatch):
+    def fails(*_):
+        raise MemoryError("no room is left")
+
+    net, x = made("resnet")
+    budget = MacBudget(net, x, 0.5)
+    monkeypatch.setattr(settling, "counted", fails)
+    with pytest.raises(
+        ValueError, match="no whole sizes at which it runs .'no room is left'"
+    ) as told:
+        budget.settle()
+    assert isinstance(told.value.__cause__, MemoryError)
 
 
 class Pads(nn.Module):
