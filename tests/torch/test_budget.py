@@ -516,7 +516,7 @@ def test_settling_says_why_no_sizes_were_found(monkeypatch):
     budget = MacBudget(net, x, 0.5)
     monkeypatch.setattr(settling, "counted", fails)
     with pytest.raises(
-        ValueError, match="no whole sizes at which it runs .'no room is left'"
+        ValueError, match=r"no whole sizes at which it runs \('no room is left'\)"
     ) as told:
         budget.settle()
     assert isinstance(told.value.__cause__, MemoryError)
