@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from threading import Thread
 from typing import TextIO
 
-PIP = (sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off")
+# Python compiles a module at its first import. To compile all of them here takes two minutes, and most
+# are never imported.
+FLAGS = ("--disable-pip-version-check", "--progress-bar=off", "--no-compile")
+PIP = (sys.executable, "-m", "pip", "install", *FLAGS)
 
 # From 10 MB on. What is smaller has arrived before its line is read.
 FETCHED = re.compile(r"\s*(?:Downloading|Using cached) (?:\S*/)?(\S+) \((\d\d+\.\d MB)\)")
