@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from threading import Thread
 from typing import TextIO
 
-# Python compiles a module at its first import. To compile all of them here takes two minutes, and most
-# are never imported.
+# Python compiles a module at its first import. To compile all of them here takes two minutes, and
+# most are never imported.
 FLAGS = ("--disable-pip-version-check", "--progress-bar=off", "--no-compile")
 PIP = (sys.executable, "-m", "pip", "install", *FLAGS)
 

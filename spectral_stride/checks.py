@@ -609,13 +609,13 @@ def same_shape(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None
         refuse(ValueError, name, f"shape {got}", f"shape {wanted}", remedy)
 
 
-def integer_strides(values: Sequence[float]) -> None:
-    """Refuse fractional strides where a convolution takes them."""
+def integer_strides(kind: str, values: Sequence[float]) -> None:
+    """Refuse fractional strides for a kind of downsampling that leaves out whole samples."""
     if any(value != int(value) for value in values):
         refuse(
             ValueError,
             "strides",
-            f"{tuple(values)} for a strided convolution",
+            f"{tuple(values)} for downsampling={kind!r}",
             "whole numbers",
             "write downsampling='diffstride' or 'spectral' for fractional strides",
         )

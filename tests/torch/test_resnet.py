@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from spectral_stride.torch import DiffStride, ResNet, SpectralPool, resnet18, resnet56
+from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS
 
 
 def sizes_after_downsampling(net, x):
@@ -43,7 +44,7 @@ def test_outside_maps_are_larger():
     assert sizes_after_downsampling(net, x)[1:] == [(32, 32), (24, 24), (20, 20), (18, 18)]
 
 
-@pytest.mark.parametrize("downsampling", ["diffstride", "spectral", "strided"])
+@pytest.mark.parametrize("downsampling", DOWNSAMPLINGS)
 def test_depth_width_and_logits(downsampling):
     for make, convolutions, shortcuts, width in [(resnet18, 17, 3, 8), (resnet56, 55, 3, 4)]:
         net = make(7, in_channels=1, width=width, downsampling=downsampling)

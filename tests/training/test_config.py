@@ -7,7 +7,13 @@ import pytest
 
 from spectral_stride.__main__ import main
 from spectral_stride.torch.training import fit
-from spectral_stride.torch.training.config import LEARNED_ONLY, OPTIONS, has_effect, starts_poorly
+from spectral_stride.torch.training.config import (
+    LEARNED_ONLY,
+    OPTIONS,
+    has_effect,
+    parse_strides,
+    starts_poorly,
+)
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.words import complete, parse
@@ -64,6 +70,14 @@ def test_spectral_pooling_is_trained_beside_the_demo(words, spectral):
             "--flip: got 'no'; allowed: yes or no; instead: write --flip, or --no-flip",
         ),
         ({"precision": "16"}, "--precision: got '16'; allowed: 32, bf16; instead: write"),
+        (
+            {"downsampling": "maxpool", "strides": "1,1,2.5,2,2"},
+            "whole numbers for --downsampling max",
+        ),
+        (
+            {"strides": "1,1,2/0,2,2"},
+            "--strides: got '1,1,2/0,2,2'; allowed: numbers of at least 1",
+        ),
         ({"data": "digitz:all"}, "--data: got 'digitz:all'; allowed: digits, a path that exists"),
         ({"data": "digitz"}, "--data: got 'digitz'; allowed: digits, a path that exists, or an id"),
         ({"data": ""}, "--data: got ''; allowed: digits, a path that exists, or an id"),
@@ -75,6 +89,11 @@ def test_spectral_pooling_is_trained_beside_the_demo(words, spectral):
 def test_refusals(words, message):
     with pytest.raises(RefusedError, match=message):
         parse(words)
+
+
+def test_a_stride_may_be_a_fraction_that_says_a_size():
+    pairs = parse_strides("1,1,32/20,20/10x20/8,2")
+    assert pairs == [(1, 1), (1, 1), (1.6, 1.6), (2, 2.5), (2, 2)]
 
 
 def test_a_folder_may_name_one_of_its_configurations(tmp_path, monkeypatch):

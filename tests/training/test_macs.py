@@ -16,7 +16,7 @@ from spectral_stride.torch import (
     resnet18,
     resnet50,
 )
-from spectral_stride.torch.models.downsampling import Downsampling, Shrink
+from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS, Downsampling, Shrink
 from spectral_stride.torch.models.network import Network
 from spectral_stride.torch.training.macs import multiply_accumulates, survey
 
@@ -50,7 +50,7 @@ def test_the_count_is_per_image_whatever_the_batch():
     assert (flops(7) - flops(3)) / 8 == multiply_accumulates(net, (1, 32, 32))
 
 
-@pytest.mark.parametrize("downsampling", ["diffstride", "spectral", "strided"])
+@pytest.mark.parametrize("downsampling", DOWNSAMPLINGS)
 def test_sizes_and_strides_of_each_layer(downsampling):
     net = resnet18(
         in_channels=1,

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from spectral_stride.torch import DiffStride, LogMel
+from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS
 from spectral_stride.torch.training.config import parse_strides
 from spectral_stride.torch.training.networks import MODELS, build_model, layer_name
 from spectral_stride.torch.training.refusal import RefusedError
@@ -38,7 +39,7 @@ def test_every_network_of_the_tool_is_there():
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("downsampling", ["diffstride", "spectral", "strided"])
+@pytest.mark.parametrize("downsampling", DOWNSAMPLINGS)
 def test_both_starts_fit_every_kind(name, downsampling):
     kind = MODELS[name]
     for text in (kind.poor_strides, kind.good_strides):

@@ -90,8 +90,9 @@ def audio_net(
         Of the waveforms, in Hz.
     width : int, optional
         Channels of the first block.
-    downsampling : {"diffstride", "spectral", "strided"}, optional
-        Learned strides, spectral pooling, or plain strided convolutions.
+    downsampling : {"diffstride", "spectral", "strided", "blurpool", "maxpool"}, optional
+        Learned strides, spectral pooling, plain strided convolutions, or an average or maximum
+        behind an operation at stride 1: see `Downsampling`.
     strides : sequence of 6, optional
         Of the blocks; one number or (time, frequency) each, which learn apart.
     bands : int, optional

@@ -1,4 +1,4 @@
-"""Places where a network gets smaller: by a learned stride, a spectral crop or a strided layer."""
+"""Places where a network gets smaller: by a learned stride, a spectral crop, or whole strides."""
 
 import math
 from collections.abc import Sequence
@@ -11,8 +11,11 @@ from torch import nn
 from spectral_stride import checks
 from spectral_stride.torch.layers.diffstride import DiffStride
 from spectral_stride.torch.layers.spectral_pool import SpectralPool
+from spectral_stride.torch.models.blur_pool import BlurPool
 
-DOWNSAMPLINGS = ("diffstride", "spectral", "strided")
+DOWNSAMPLINGS = ("diffstride", "spectral", "strided", "blurpool", "maxpool")
+# Those whose strides are whole numbers.
+WHOLE = ("strided", "blurpool", "maxpool")
 
 # The stride of one place: the same along both axes, or one number an axis.
 Stride = float | Sequence[float]
@@ -37,6 +40,10 @@ class Downsampling(nn.Module):
     convolution or a pooling, and calling the module with it resamples what it returns, where it has
     no stride of its own. Two branches that are added share one of these, so that they keep one
     size.
+
+    ``kind`` is "diffstride", a learned stride; "spectral", spectral pooling; "strided", a stride of
+    the operation itself; "blurpool" or "maxpool", an average or the maximum behind the operation at
+    stride 1. All leave ceil(N/s) samples.
     """
 
     def __init__(self, kind: str, stride: Stride, **options: Any) -> None:
@@ -47,13 +54,20 @@ class Downsampling(nn.Module):
         learned = DiffStride(self.initial, ndim=2, axes=(-2, -1), **options)
         self.conv_stride = (1, 1)
         self.layer: nn.Module = nn.Identity()
-        if kind == "strided":
-            checks.integer_strides(self.initial)
-            self.conv_stride = (int(self.initial[0]), int(self.initial[1]))
-        elif kind == "spectral" and self.initial != (1.0, 1.0):
-            self.layer = SpectralPool(self.initial)
-        elif kind == "diffstride":
+        if kind == "diffstride":
             self.layer = learned
+        elif kind == "spectral":
+            if self.initial != (1.0, 1.0):
+                self.layer = SpectralPool(self.initial)
+        else:
+            checks.integer_strides(kind, self.initial)
+            whole = int(self.initial[0]), int(self.initial[1])
+            if kind == "strided":
+                self.conv_stride = whole
+            elif whole != (1, 1) and kind == "blurpool":
+                self.layer = BlurPool(whole)
+            elif whole != (1, 1):
+                self.layer = nn.MaxPool2d(whole, ceil_mode=True)
 
     def strides(self) -> torch.Tensor | tuple[float, float]:
         """Present strides: a differentiable tensor where they are learned, else two numbers."""
@@ -65,8 +79,8 @@ class Downsampling(nn.Module):
 
     def forward(self, x: torch.Tensor, operation: nn.Module) -> torch.Tensor:
         """Apply the operation and make its result smaller."""
-        resamples = not isinstance(self.layer, nn.Identity)
-        if resamples and isinstance(operation, nn.Conv2d):
+        is_spectral = isinstance(self.layer, DiffStride | SpectralPool)
+        if is_spectral and isinstance(operation, nn.Conv2d):
             y: torch.Tensor = self.layer(x, operation)
         else:
             y = self.layer(operation(x))

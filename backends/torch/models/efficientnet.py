@@ -196,8 +196,9 @@ def efficientnet_b0(
         Size of the input along axis 1.
     width : int, optional
         Channels of the stem. All other numbers of channels follow in proportion, rounded up.
-    downsampling : {"diffstride", "spectral", "strided"}, optional
-        Learned strides, spectral pooling, or plain strided convolutions.
+    downsampling : {"diffstride", "spectral", "strided", "blurpool", "maxpool"}, optional
+        Learned strides, spectral pooling, plain strided convolutions, or an average or maximum
+        behind an operation at stride 1: see `Downsampling`.
     strides : sequence of 5, optional
         Of the stem and of stages 2, 3, 4 and 6; one number or (height, width) each.
     dropout : float, optional

@@ -111,8 +111,9 @@ class ResNet(Network):
         Classes to tell apart; of a sequence, one head for each entry.
     in_channels : int, optional
         Size of the input along axis 1.
-    downsampling : {"diffstride", "spectral", "strided"}, optional
-        Learned strides, spectral pooling, or plain strided operations.
+    downsampling : {"diffstride", "spectral", "strided", "blurpool", "maxpool"}, optional
+        Learned strides, spectral pooling, plain strided operations, or an average or maximum
+        behind an operation at stride 1: see `Downsampling`.
     identity_first : bool, optional
         Let a first stage as wide as the stem, at stride 1, keep its identity shortcut; such a stage
         has no downsampling.
@@ -257,8 +258,9 @@ def resnet18(
         Size of the input along axis 1.
     width : int, optional
         Channels of the stem and of the first stage.
-    downsampling : {"diffstride", "spectral", "strided"}, optional
-        Learned strides, spectral pooling, or plain strided convolutions.
+    downsampling : {"diffstride", "spectral", "strided", "blurpool", "maxpool"}, optional
+        Learned strides, spectral pooling, plain strided convolutions, or an average or maximum
+        behind an operation at stride 1: see `Downsampling`.
     strides : sequence of 5, optional
         Of the stem and of the four stages; one number or (height, width) each.
     **options
@@ -308,8 +310,9 @@ def resnet56(
         Size of the input along axis 1.
     width : int, optional
         Channels of the stem and of the first stage.
-    downsampling : {"diffstride", "spectral", "strided"}, optional
-        Learned strides, spectral pooling, or plain strided convolutions.
+    downsampling : {"diffstride", "spectral", "strided", "blurpool", "maxpool"}, optional
+        Learned strides, spectral pooling, plain strided convolutions, or an average or maximum
+        behind an operation at stride 1: see `Downsampling`.
     strides : sequence of 4, optional
         Of the stem and of the three stages; one number or (height, width) each.
     **options
@@ -362,9 +365,10 @@ def resnet18_imagenet(
         Size of the input along axis 1.
     width : int, optional
         Channels of the stem and of the first stage.
-    downsampling : {"diffstride", "spectral", "strided"}, optional
-        Learned strides, spectral pooling, or plain strided operations. The pooling of the stem is a
-        maximum over 3 x 3 in every case.
+    downsampling : {"diffstride", "spectral", "strided", "blurpool", "maxpool"}, optional
+        Learned strides, spectral pooling, plain strided operations, or an average or maximum
+        behind an operation at stride 1: see `Downsampling`. The pooling of the stem is a maximum
+        over 3 x 3 in every case.
     strides : sequence of 6, optional
         Of the stem, of its pooling and of the four stages; one number or (height, width) each.
     **options
@@ -426,9 +430,10 @@ def resnet50(
         Size of the input along axis 1.
     width : int, optional
         Channels of the stem, and of the bottlenecks of the first stage.
-    downsampling : {"diffstride", "spectral", "strided"}, optional
-        Learned strides, spectral pooling, or plain strided operations. The pooling of the stem is a
-        maximum over 3 x 3 in every case.
+    downsampling : {"diffstride", "spectral", "strided", "blurpool", "maxpool"}, optional
+        Learned strides, spectral pooling, plain strided operations, or an average or maximum
+        behind an operation at stride 1: see `Downsampling`. The pooling of the stem is a maximum
+        over 3 x 3 in every case.
     strides : sequence of 6, optional
         Of the stem, of its pooling and of the four stages; one number or (height, width) each.
     **options

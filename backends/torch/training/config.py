@@ -142,6 +142,14 @@ class Config:
         "samples.",
         panel=DATA,
     )
+    hold_out: float = option(
+        0.0,
+        Share(),
+        "Keep this share of the training samples from training, and test on it in place of the "
+        "test: for choices between trainings.",
+        panel=DATA,
+        before=0.0,
+    )
     size: int = option(
         0,
         Integer(0, LARGEST_SIDE, " (0 leaves images as they are)", "PIXELS"),
@@ -173,14 +181,16 @@ class Config:
     downsampling: str = option(
         LEARNED,
         Choice(DOWNSAMPLINGS),
-        "Learned strides, spectral pooling, or plain strided convolutions.",
+        "Learned strides; spectral pooling; plain strided convolutions; or, behind convolutions at "
+        "stride 1, averages (BlurPool) or maxima.",
         panel=NETWORK,
     )
     strides: str = option(
         "",
         Text("S,S,..."),
         "Where the strides start: one for each place where the network gets smaller, or one of "
-        "each axis, height x width or time x frequency, as in 1,1,3x2,2,2. "
+        "each axis, height x width or time x frequency, as in 1,1,3x2,2,2. Fractions as in 32/20 "
+        "say sizes: 20 samples of 32. "
         "At a stride of 1 the first stage of resnet18 and resnet18_imagenet begins with an "
         "identity, and learns none. Without it the usual ones: "
         + "; ".join(f"{kind.good_strides} for {name}" for name, kind in MODELS.items())
@@ -380,8 +390,14 @@ def starts_poorly(config: Config) -> bool:
     return config.data == DIGITS and config.strides == MODELS[config.model].poor_strides
 
 
+def _quotient(word: str) -> float:
+    """Read "1.6", or "32/20"."""
+    above, _, below = word.partition("/")
+    return float(above) / float(below) if below else float(word)
+
+
 def parse_strides(text: str) -> list[Pair]:
-    """Parse "1,1,3x2,2,2" as pairs (height, width).
+    """Parse "1,1,3x2,32/20,2" as pairs (height, width).
 
     Raises
     ------
@@ -391,8 +407,8 @@ def parse_strides(text: str) -> list[Pair]:
     pairs = []
     for word in text.split(","):
         try:
-            numbers = [float(number) for number in word.split("x")]
-        except ValueError:
+            numbers = [_quotient(number) for number in word.split("x")]
+        except (ValueError, ZeroDivisionError):
             numbers = []
         if len(numbers) not in (1, 2) or not all(1 <= n <= LONGEST_STRIDE for n in numbers):
             allowed = "numbers of at least 1 between commas, each one stride or height x width"

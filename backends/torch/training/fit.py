@@ -260,6 +260,7 @@ def make_data(config: Config) -> TrainingData:
         input_column=config.input or None,
         labels=[name for name in config.labels.split(",") if name] or None,
         test_split=config.test_split or None,
+        hold_out=config.hold_out,
     )
 
 

@@ -94,7 +94,7 @@ def build_model(
         Of audio, in Hz; None for images.
     width : int
         Channels of the stem, or of the first block of the audio network.
-    downsampling : {"diffstride", "spectral", "strided"}
+    downsampling : {"diffstride", "spectral", "strided", "blurpool", "maxpool"}
     strides : sequence of pairs of float
         One per place where the network gets smaller.
     ramp, smoothness, hard

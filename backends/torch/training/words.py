@@ -5,6 +5,7 @@ from dataclasses import MISSING
 from difflib import get_close_matches
 from typing import Any
 
+from spectral_stride.torch.models.downsampling import WHOLE
 from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config, Pair, parse_strides
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.options import flag_of
@@ -49,9 +50,10 @@ def _check_strides(config: Config) -> str:
     if len(pairs) != count:
         allowed = f"{count} for --model {config.model}: one for each place where it gets smaller"
         refuse("--strides", f"{len(pairs)} strides {text!r}", allowed, f"write --strides {usual}")
-    if config.downsampling == "strided" and not _are_integers(pairs):
+    if config.downsampling in WHOLE and not _are_integers(pairs):
         remedy = "write whole numbers, or --downsampling diffstride (or spectral)"
-        refuse("--strides", repr(text), "whole numbers for --downsampling strided", remedy)
+        allowed = f"whole numbers for --downsampling {config.downsampling}"
+        refuse("--strides", repr(text), allowed, remedy)
     if config.baseline and not _are_integers(pairs):
         remedy = "write whole numbers, or --no-baseline"
         allowed = "whole numbers with --baseline, whose convolutions are strided"

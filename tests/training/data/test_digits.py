@@ -43,6 +43,14 @@ def test_the_split_is_whole_stratified_and_without_an_image_in_both_parts(digits
     assert not any(image.numpy().tobytes() in seen for image in images_of(digits.test_set))
 
 
+def test_held_out_digits_are_training_ones(digits):
+    data = Digits(32, seed=0, hold_out=0.2)
+    assert (len(data.train_set), len(data.test_set)) == (359, 90)
+    seen = {image.numpy().tobytes() for image in images_of(digits.train_set)}
+    parts = [images_of(part) for part in (data.train_set, data.test_set)]
+    assert {image.numpy().tobytes() for part in parts for image in part} == seen
+
+
 def test_the_split_does_not_follow_the_seed_but_the_order_does(digits):
     other = Digits(32, seed=1)
     assert torch.equal(images_of(digits.train_set), images_of(other.train_set))

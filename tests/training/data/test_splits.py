@@ -21,6 +21,29 @@ def test_one_parquet_file_keeps_a_fixed_stratified_fifth_for_the_test(tmp_path):
     assert not any(image.numpy().tobytes() in seen for image in data.test_set.tensors[0])
 
 
+def test_held_out_rows_are_no_rows_of_the_test(tmp_path):
+    labels = [0] * 10 + [1] * 10
+    name = write(
+        tmp_path / "x", train=image_table(colours(20), labels), test=image_table(colours(4))
+    )
+    whole, data = open_data(name, 4, 0), open_data(name, 4, 0, hold_out=0.3)
+    assert data.notes[-1] == "Tested on 0.3 of the training rows, and not on the test's."
+    assert data.test_set.tensors[1].flatten().tolist() == [0] * 3 + [1] * 3
+    parts = [part.tensors[0].flatten(1).tolist() for part in (data.train_set, data.test_set)]
+    assert sorted(parts[0] + parts[1]) == sorted(whole.train_set.tensors[0].flatten(1).tolist())
+    refused(name, "--hold-out: got 0.04 of 20 training rows of 2 classes", hold_out=0.04)
+
+
+def test_without_a_test_the_held_out_rows_are_none_of_its_fifth(tmp_path):
+    file = tmp_path / "all.parquet"
+    image_table(colours(20), [0] * 10 + [1] * 10).to_parquet(file)
+    whole, data = open_data(str(file), 4, 0), open_data(str(file), 4, 0, hold_out=0.25)
+    assert (len(data.train_set), len(data.test_set)) == (12, 4)
+    tested = whole.test_set.tensors[0].flatten(1).tolist()
+    for part in (data.train_set, data.test_set):
+        assert not any(image in tested for image in part.tensors[0].flatten(1).tolist())
+
+
 def test_a_validation_split_is_the_test_where_the_test_has_no_labels(tmp_path):
     train, held = image_table(colours(4)), image_table(colours(2))
     hidden = image_table(colours(3), [-1, -1, -1])

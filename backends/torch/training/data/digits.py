@@ -15,6 +15,7 @@ from torch.utils.data import TensorDataset
 from spectral_stride.torch.training.data.datamodule import TrainingData
 from spectral_stride.torch.training.data.images import LEVELS, ImageReader, open_image
 from spectral_stride.torch.training.data.samples import check_limit, spread
+from spectral_stride.torch.training.data.splits import held_out
 
 # How much larger the digits are made: their highest frequency is then an eighth of the sampling
 # rate. A stride of four loses nothing but half of what is exactly there, in bin 4 of 32: an even
@@ -80,6 +81,8 @@ class Digits(TrainingData):
         Of the order of training images.
     limit : int, optional
         Use at most so many images of either part, evenly spread; for trials.
+    hold_out : float, optional
+        Share of the training images that takes the place of the test.
 
     Raises
     ------
@@ -87,13 +90,17 @@ class Digits(TrainingData):
         For a limit that leaves one digit alone.
     """
 
-    def __init__(self, batch_size: int, seed: int, limit: int | None = None) -> None:
+    def __init__(
+        self, batch_size: int, seed: int, limit: int | None = None, hold_out: float = 0.0
+    ) -> None:
         super().__init__(batch_size, seed)
         digits: Any = load_digits()
         images = enlarge(digits.images, FACTOR)
         train, test = train_test_split(
             np.arange(len(images)), test_size=TEST_SHARE, stratify=digits.target, random_state=0
         )
+        if hold_out:
+            train, test = (train[part] for part in held_out(digits.target[train], hold_out))
 
         def samples(chosen: NDArray[np.int64]) -> TensorDataset:
             pixels = images[chosen].astype(np.float32)[:, np.newaxis]

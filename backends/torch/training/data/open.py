@@ -29,6 +29,7 @@ def open_data(
     labels: Sequence[str] | None = None,
     input_column: str | None = None,
     test_split: str | None = None,
+    hold_out: float = 0.0,
     memory: int = MEMORY,
 ) -> TrainingData:
     """Open a data set, find its samples and labels, and read it.
@@ -60,6 +61,9 @@ def open_data(
     test_split : str, optional
         Split for the test; without it "test", or else "validation", or else a fixed fifth of the
         training rows.
+    hold_out : float, optional
+        Share of the training samples that is kept from training and takes the place of the test, so
+        that choices need no look at the test.
     memory : int, optional
         Bytes of decoded samples that may be kept in memory; larger sets are decoded by worker
         processes when samples are asked for.
@@ -90,7 +94,7 @@ def open_data(
     }
     if name in DATA_SETS:
         _refuse_given(own, list(own), f"no such option for --data {name}")
-        return DATA_SETS[name](batch_size, seed, limit)
+        return DATA_SETS[name](batch_size, seed, limit, hold_out)
     tables, found_labels, notes = _open(name, labels)
     chosen = choose_splits(
         name,
@@ -98,6 +102,7 @@ def open_data(
         labels=labels or found_labels,
         input_column=input_column,
         test_split=test_split,
+        hold_out=hold_out,
     )
     given: dict[str, Any] = {
         "train": chosen.train,

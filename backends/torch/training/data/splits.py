@@ -24,7 +24,7 @@ from spectral_stride.torch.training.data.columns import (
 from spectral_stride.torch.training.data.samples import OPTION, RawSamples
 from spectral_stride.torch.training.refusal import Refusals, refuse
 
-TEST_SPLIT = "--test-split"
+TEST_SPLIT, HOLD_OUT = "--test-split", "--hold-out"
 TRAIN_NAMES = ("train", "training")
 # The first that is there and has labels is the test.
 TEST_NAMES = ("test", "testing", "validation", "valid", "val", "dev", "eval")
@@ -61,11 +61,12 @@ def choose_splits(
     labels: Sequence[str] | None = None,
     input_column: str | None = None,
     test_split: str | None = None,
+    hold_out: float = 0.0,
 ) -> Splits:
     """Choose the training and the test rows of an opened data set, and read their labels.
 
     Without a split for the test, a fifth of the training rows is: the same one for every seed, and
-    stratified by the first task.
+    stratified by the first task. So is what is held out of the training rows, if anything is.
 
     Parameters
     ----------
@@ -74,6 +75,8 @@ def choose_splits(
     tables : mapping of str to datasets.Dataset
     labels, input_column, test_split : optional
         Columns and split by name, in place of those that are found.
+    hold_out : float, optional
+        Share of the training rows that stands in the place of the test.
 
     Raises
     ------
@@ -115,9 +118,13 @@ def choose_splits(
         unused = [other for other in tables if other not in (train_name, name, *hidden)]
         if unused:
             notes.append(f"Not used: split {', '.join(unused)}.")
-        return Splits(train, test, kind, classes, tuple(notes))
-    train, test = _fifth(train, names)
-    notes.append("No split for the test: a fixed fifth of the training rows is kept for it.")
+        break
+    else:
+        train, test = _fifth(train, names)
+        notes.append("No split for the test: a fixed fifth of the training rows is kept for it.")
+    if hold_out:
+        train, test = map(train.take, held_out(train.labels[:, 0], hold_out))
+        notes.append(f"Tested on {hold_out:.4g} of the training rows, and not on the test's.")
     return Splits(train, test, kind, classes, tuple(notes))
 
 
@@ -185,13 +192,43 @@ def _refuse_unknown(raw: RawSamples, names: Mapping[str, Any], where: NDArray[np
     faults.tell()
 
 
+def _parted(labels: NDArray[np.int64], share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Part rows in two, the second with this share of each class: the same ones every time.
+
+    Raises
+    ------
+    ValueError
+        For a class that does not have a row for each part.
+    """
+    rest, chosen = train_test_split(
+        np.arange(len(labels)), test_size=share, stratify=labels, random_state=0
+    )
+    return np.sort(rest), np.sort(chosen)
+
+
+def held_out(
+    labels: NDArray[np.int64], share: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Part the rows for training in those that remain, and those that stand for the test.
+
+    Raises
+    ------
+    RefusedError
+        For a share that leaves a class without a row in one of them.
+    """
+    try:
+        return _parted(labels, share)
+    except ValueError:
+        got = f"{share:g} of {len(labels)} training rows of {len(np.unique(labels))} classes"
+        allowed = "a share that leaves rows of every class in both parts"
+        refuse(HOLD_OUT, got, allowed, f"write {HOLD_OUT} 0.2")
+
+
 def _fifth(train: RawSamples, names: Mapping[str, Any]) -> tuple[RawSamples, RawSamples]:
     """Keep a fixed fifth of the training rows for the test, stratified by the first task."""
     first = train.labels[:, 0]
     try:
-        kept, left_out = train_test_split(
-            np.arange(len(train)), test_size=TEST_SHARE, stratify=first, random_state=0
-        )
+        kept, left_out = _parted(first, TEST_SHARE)
     except ValueError:  # a class with one row, or fewer rows than it takes to have all in both
         counts = np.bincount(first)
         place = int(np.where(counts > 0, counts, len(train) + 1).argmin())
@@ -202,5 +239,4 @@ def _fifth(train: RawSamples, names: Mapping[str, Any]) -> tuple[RawSamples, Raw
             f"{column!r}, {counts[place]} of them of {value!r}, and no split for the test"
         )
         refuse(OPTION, got, "5 rows or more of each class", "add rows, or a split named test")
-    train, test = train.take(np.sort(kept)), train.take(np.sort(left_out))
-    return train, test
+    return train.take(kept), train.take(left_out)

@@ -248,7 +248,7 @@ def sections(runs: Sequence[TrainedRun]) -> list[Section]:
 
 def _order(run: TrainedRun) -> tuple[Any, ...]:
     """Plain strided convolutions first: they are what everything else is compared with."""
-    kinds = ["strided", "spectral"]
+    kinds = ["strided", "blurpool", "maxpool", "spectral"]
     kind = run.config["downsampling"]
     options = [run.config[option] for option in LEARNED_ONLY]
     known = kinds.index(kind) if kind in kinds else len(kinds)

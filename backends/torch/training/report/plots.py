@@ -122,6 +122,9 @@ def mask_of(run: dict[str, Any], config: dict[str, Any], size: int, stride: floa
         mask = (mask > 0) * 1.0 if config["hard"] else mask
     elif run["downsampling"] == "spectral":
         mask = soft_mask(size, stride, smoothness=0.0)
+    elif run["downsampling"] == "blurpool":
+        frequencies = np.arange(size // 2 + 1) / size
+        mask = (np.sinc(stride * frequencies) / np.sinc(frequencies)) ** 2
     else:
         # A strided convolution takes every frequency; those that do not fit fold onto lower ones.
         mask = np.ones(size // 2 + 1)
