@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from spectral_stride.torch.training.report.comparison import MeanAndDeviation, sections
 from spectral_stride.torch.training.report.figures import COSTS
+from spectral_stride.torch.training.report.paired import differences
 from spectral_stride.torch.training.report.runs import gather
 from tests.training.report.made import write_run
 
@@ -143,3 +145,43 @@ def test_threads_are_those_that_a_training_may_take(tmp_path):
     write_run(tmp_path / "old1", 0.9, 10**6, threads=1)
     write_run(tmp_path / "old8", 0.9, 10**6, threads=8, seed=1)
     assert len(sections(gather([tmp_path]).runs)) == 3
+
+
+def pairs_of(folder, learned, fixed, macs=1_000_000):
+    """Differences between learned strides and fixed ones, of accuracies by seed."""
+    for kind, accuracies in (("diffstride", learned), ("strided", fixed)):
+        for seed, accuracy in enumerate(accuracies):
+            cost = macs if kind == "diffstride" else 1_000_000
+            write_run(folder / f"{kind}{seed}", accuracy, cost, downsampling=kind, seed=seed)
+    (section,) = sections(gather([folder]).runs)
+    return list(differences(section.groups, MACS))
+
+
+def test_differences_are_paired_by_seed(tmp_path):
+    """Networks of one seed are alike: what seeds have in common is no spread of the difference."""
+    (found,) = pairs_of(tmp_path, [0.62, 0.71, 0.83, 0.5], [0.6, 0.7, 0.8])
+    assert (found.first.method, found.second.method, found.seeds) == (
+        "diffstride inside",
+        "strided",
+        3,
+    )
+    wanted = stats.ttest_rel([0.62, 0.71, 0.83], [0.6, 0.7, 0.8]).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high))
+    assert found.mean == pytest.approx(0.02)
+    assert found.verdict == "not told apart"
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(1, "above"), (-1, "below")])
+def test_an_interval_beside_0_tells_which_is_better(tmp_path, sign, verdict):
+    learned = [0.6 + sign * 0.010, 0.7 + sign * 0.011, 0.8 + sign * 0.012]
+    (found,) = pairs_of(tmp_path, learned, [0.6, 0.7, 0.8])
+    assert found.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("macs", "seeds", "count"),
+    [(1_049_000, 3, 1), (1_051_000, 3, 0), (951_000, 3, 0), (10**6, 2, 0)],
+)
+def test_only_what_costs_the_same_is_compared(tmp_path, macs, seeds, count):
+    found = pairs_of(tmp_path, [0.6, 0.7, 0.8][:seeds], [0.6, 0.7, 0.8][:seeds], macs)
+    assert len(found) == count

@@ -77,7 +77,9 @@ def test_the_report(runs, tmp_path):
     assert costs[0][3:8] == ["M MACs", "step (ms)", "samples/s", "training (s)", "parameters"]
     assert [row[6] for row in costs[1:]] == ["101"] * 4  # the mean of 100 and 102
     assert [row[5] for row in costs[1:3]] == ["4000", "16000"]  # 32 samples in 8 and 2 ms
-    assert all(len(row) == 9 for row in costs)
+    assert all(len(row) == 8 for row in costs)
+    (strides,) = rows(text, "trained")
+    assert [row[2] for row in strides[1:]] == ["1 3x3.5"] * 4
     macs, steps = rows(text, "measured")
     assert [row[2:] for row in macs[1:]] == [
         ["0.50", "83.00", "-", "itself"],
@@ -121,6 +123,36 @@ def test_the_report(runs, tmp_path):
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_the_conclusion_and_what_failed_stand_on_top(tmp_path):
+    for seed in range(3):
+        accuracy = 0.8 + seed / 50
+        write_run(tmp_path / f"a{seed}", accuracy, 10**6, seed=seed, downsampling="strided")
+        write_run(tmp_path / f"b{seed}", accuracy - 0.1, 10**6, seed=seed, downsampling="spectral")
+        write_run(tmp_path / f"c{seed}", accuracy - 0.05 + seed / 1000, 10**6, seed=seed)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "error.txt").write_text("RuntimeError: no\n")
+    markdown, _ = write_report([tmp_path], tmp_path / "out")
+    text = markdown.read_text()
+    first, _, conclusion, *_ = text.splitlines()
+    assert first == "# Learned strides: 9 trainings, 1 failed or not finished"
+    assert conclusion == (
+        "resnet18 on digits, learned strides beside fixed ones at equal multiply-accumulates: "
+        "above 1, below 1, not told apart 0."
+    )
+    (paired,) = rows(text, "learned")
+    assert [row[1:] for row in paired[1:]] == [
+        ["strided, start 1,1,2,2,2", "-4.90 (-5.15 to -4.65)", "3", "below"],
+        ["spectral, start 1,1,2,2,2", "+5.10 (+4.85 to +5.35)", "3", "above"],
+    ]
+
+
+def test_nothing_is_concluded_from_two_seeds(runs, tmp_path):
+    markdown, _ = write_report([runs], tmp_path / "out")
+    text = markdown.read_text()
+    assert "no comparison, because none has 3 seeds in common" in text.splitlines()[2]
+    assert "### Paired by seed" not in text
+
+
 def test_the_report_names_the_machine(tmp_path):
     machine = {"model": "A 1 | @ 2 GHz", "threads": 8}
     write_run(tmp_path / "runs" / "a", 0.9, 10**6, machine=machine, threads=2)

@@ -74,6 +74,16 @@ class SeedGroup:
     runs: list[TrainedRun]
 
     @property
+    def learns(self) -> bool:
+        """Whether the strides were learned."""
+        return self.penalty is not None
+
+    @property
+    def name(self) -> str:
+        """The label, with the strides at the start."""
+        return f"{self.label}, start {self.start}"
+
+    @property
     def accuracy(self) -> MeanAndDeviation:
         """Share of the test samples that are classified rightly."""
         return MeanAndDeviation.of([run.accuracy for run in self.runs])

@@ -22,6 +22,7 @@ from spectral_stride.torch.training.report.figures import (
     draw_costs,
     draw_histories,
     draw_responses,
+    macs_in_millions,
 )
 from spectral_stride.torch.training.report.markdown import (
     Markdown,
@@ -30,6 +31,7 @@ from spectral_stride.torch.training.report.markdown import (
     escaped,
     table,
 )
+from spectral_stride.torch.training.report.paired import FEWEST, VERDICTS, differences
 from spectral_stride.torch.training.report.plots import plain_text, png
 from spectral_stride.torch.training.report.run_table import pair
 from spectral_stride.torch.training.report.runs import TrainedRun, gather
@@ -66,23 +68,21 @@ def _final_strides(group: SeedGroup) -> str:
     return "; ".join(dict.fromkeys(lists))
 
 
+def _strides_table(section: Section) -> Markdown:
+    rows = [[group.label, group.start, _final_strides(group)] for group in section.groups]
+    return table(["trained", "start", "final strides, by seed"], rows)
+
+
 def _cost_table(section: Section) -> Markdown:
     header = ["downsampling", "start", "accuracy", "M MACs", "step (ms)", "samples/s"]
-    header += ["training (s)", "parameters", "final strides, by seed"]
+    header += ["training (s)", "parameters"]
     rows = []
     for group in section.groups:
         parameters = ", ".join(dict.fromkeys(str(run.parameters) for run in group.runs))
         costs = [group.cost(cost).text(1) for cost in COSTS.values()]
         speed = f"{group.cost(lambda run: run.samples_per_second).mean:.0f}"
         seconds = f"{group.cost(lambda run: run.seconds).mean:.0f}"
-        result = [
-            group.accuracy.text(100),
-            *costs,
-            speed,
-            seconds,
-            parameters,
-            _final_strides(group),
-        ]
+        result = [group.accuracy.text(100), *costs, speed, seconds, parameters]
         rows.append([group.label, group.start, *result])
     return table(header, rows)
 
@@ -103,6 +103,42 @@ def _equal_table(section: Section, name: str) -> Markdown:
                 texts.append(f"{100 * other:.2f} ({better})")
         rows.append([group.label, group.start, f"{at:.2f}", f"{100 * measured:.2f}", *texts])
     return table(header, rows)
+
+
+def _paired_table(section: Section) -> Markdown:
+    """Write the differences of learned strides from all that costs the same, if there are any."""
+    rows = [
+        [
+            one.first.name,
+            one.second.name,
+            f"{100 * one.mean:+.2f} ({100 * one.low:+.2f} to {100 * one.high:+.2f})",
+            one.seeds,
+            one.verdict,
+        ]
+        for one in differences(section.groups, macs_in_millions)
+    ]
+    header = ["learned", "beside", "points (95 % interval)", "seeds", "learned is"]
+    return table(header, rows) if rows else Markdown("")
+
+
+def _conclusions(compared: Sequence[Section], titles: Sequence[str]) -> list[str]:
+    """Say in a sentence a section how learned strides came out at equal cost."""
+    lines = []
+    for section, title in zip(compared, titles, strict=True):
+        if not any(group.learns for group in section.groups):
+            continue
+        verdicts = [
+            one.verdict
+            for one in differences(section.groups, macs_in_millions)
+            if not one.second.learns
+        ]
+        found = ", ".join(f"{kind} {verdicts.count(kind)}" for kind in VERDICTS)
+        if not verdicts:
+            found = f"no comparison, because none has {FEWEST} seeds in common"
+        lines.append(
+            f"{title}, learned strides beside fixed ones at equal multiply-accumulates: {found}."
+        )
+    return lines
 
 
 def _titles(compared: Sequence[Section]) -> list[str]:
@@ -167,7 +203,9 @@ def _shown(section: Section, title: str, number: int, pictures: dict[str, bytes]
         "tasks": {t: _accuracy_table(section, of(t)) for t in tasks} if len(tasks) > 1 else {},
         "costs_picture": save(draw_costs(section), f"{prefix}-costs.png"),
         "costs": _cost_table(section),
+        "strides": _strides_table(section),
         "equal": {name: _equal_table(section, name) for name in COSTS},
+        "paired": _paired_table(section),
         "histories": histories,
         "responses": responses,
         "commands": {code(run.folder): code_block(run.command, "sh") for run in runs},
@@ -246,6 +284,8 @@ def write_report(folders: Sequence[Path], out: Path) -> tuple[Path, Path]:
         .get_template("report.md.j2")
         .render(
             count=len(gathered.runs),
+            failed=len(unfinished),
+            conclusions=_conclusions(compared, titles),
             sections=shown,
             unfinished=table(["run", "what is known"], unfinished) if unfinished else "",
             repeats=table(["run", "the same as in"], repeats) if repeats else "",

@@ -31,7 +31,9 @@ _RESPONSES = 513
 # How many times the least the largest cost is, where ticks at 1, 2 and 5 are enough.
 _WIDE = 6.0
 
-_COLUMNS = 3
+# Inches: of this width letters can be read on a telephone, at 390 pixels.
+_WIDTH = 5.5
+_COLUMNS = 2
 # Small pictures in one figure: more would not fit on a page.
 PANELS = 12
 
@@ -137,12 +139,12 @@ def draw_costs(section: Section) -> Figure:
     -------
     Figure
     """
-    figure = Figure(figsize=(11, 4.6), layout="constrained", facecolor="white")
-    panels = figure.subplots(1, len(COSTS), sharey=True)
+    figure = Figure(figsize=(_WIDTH, 8.5), layout="constrained", facecolor="white")
+    panels = figure.subplots(len(COSTS), 1)
     for axes, (name, cost) in zip(panels, COSTS.items(), strict=True):
         _draw_cost(axes, section, cost)
         axes.set_xlabel(name)
-    panels[0].set_ylabel("test accuracy (%)")
+        axes.set_ylabel("test accuracy (%)")
     handles = [
         Line2D([], [], color=colour, label=method) for method, colour in _colours(section).items()
     ]
@@ -150,7 +152,7 @@ def draw_costs(section: Section) -> Figure:
         Line2D([], [], linestyle="none", marker=marker, color="0.4", label=f"start {start}")
         for start, marker in _markers(section).items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 
@@ -202,7 +204,7 @@ def draw_histories(section: Section) -> Iterator[Figure]:
     for first in range(0, len(pairs), PANELS):
         page = pairs[first : first + PANELS]
         rows = math.ceil(len(page) / _COLUMNS)
-        figure = Figure(figsize=(11, 2.5 * rows + 0.5), layout="constrained", facecolor="white")
+        figure = Figure(figsize=(_WIDTH, 2.2 * rows + 0.9), layout="constrained", facecolor="white")
         panels = figure.subplots(rows, _COLUMNS, sharey=True, squeeze=False)
         for axes in panels.flat[len(page) :]:
             axes.set_visible(False)
@@ -212,7 +214,7 @@ def draw_histories(section: Section) -> Iterator[Figure]:
         figure.supxlabel("epoch", fontsize=9)
         figure.supylabel("stride (input samples per output sample)", fontsize=9)
         handles = _layer_handles(page[0][1])
-        figure.legend(handles=handles, loc="outside upper center", ncols=7, fontsize=8)
+        figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=9)
         yield figure
 
 
@@ -244,28 +246,29 @@ def draw_responses(group: SeedGroup) -> Figure:
     Returns
     -------
     Figure
-        A column for each layer: the mask on the bins of the layer's input above, |H| in dB below.
+        A row for each layer: the mask on the bins of the layer's input, and |H| in dB beside it.
         Dotted lines are at the strided Nyquist frequencies, 1/(2 stride).
     """
     layers = group.runs[0].layers_after
     figure = Figure(
-        figsize=(max(2.2 * len(layers), 5), 4.0), layout="constrained", facecolor="white"
+        figsize=(_WIDTH, 1.8 * len(layers) + 1.2), layout="constrained", facecolor="white"
     )
-    panels = figure.subplots(2, len(layers), sharex=True, sharey="row", squeeze=False)
+    panels = figure.subplots(len(layers), 2, sharex=True, sharey="col", squeeze=False)
     for position, layer in enumerate(layers):
+        mask_axes, response_axes = panels[position]
         for number, run in enumerate(group.runs):
             colour = COLOURS[number % len(COLOURS)]
-            _draw_response(panels[0, position], panels[1, position], run, position, colour)
+            _draw_response(mask_axes, response_axes, run, position, colour)
         strides = list(dict.fromkeys(pair(r.layers_after[position]["stride"]) for r in group.runs))
         shown = ", ".join(strides[:2]) + (", ..." if len(strides) > 2 else "")
-        panels[0, position].set_title(f"{layer['name']}\nstride {shown}", fontsize=8)
-        for axes in panels[:, position]:
+        mask_axes.set_title(f"{layer['name']}, stride {shown}", loc="left", fontsize=9)
+        for axes in (mask_axes, response_axes):
             axes.grid(alpha=0.3)
             axes.set_xlim(0.0, 0.5)
-    panels[0, 0].set_ylabel("mask", fontsize=8)
+        mask_axes.set_ylabel("mask", fontsize=9)
+        response_axes.set_ylabel("|H| (dB)", fontsize=9)
     panels[0, 0].set_ylim(-0.08, 1.12)
-    panels[1, 0].set_ylabel("|H| (dB)", fontsize=8)
-    panels[1, 0].set_ylim(_LOWEST, 6.0)
+    panels[0, 1].set_ylim(_LOWEST, 6.0)
     figure.supxlabel("frequency (cycles per sample of the layer's input)", fontsize=9)
     seeds = [
         Line2D([], [], color=COLOURS[i % len(COLOURS)], label=f"seed {run.config['seed']}")
@@ -273,5 +276,5 @@ def draw_responses(group: SeedGroup) -> Figure:
     ]
     nyquist = Line2D([], [], color="0.5", ls=":", label="strided Nyquist")
     handles = [*seeds, *_axis_handles(group.runs[0]), nyquist]
-    figure.legend(handles=handles, loc="outside upper center", ncols=6, fontsize=8)
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=9)
     return figure
