@@ -338,7 +338,8 @@ def test_height_and_width_move_alike_unless_they_are_told_apart(shared):
     assert all(equal) if shared else not any(equal)
 
 
-def test_the_optimizer_may_have_the_strides_too():
+def test_the_optimizer_may_have_the_strides_or_not():
+    """Where it has none, it clears no gradients of theirs either."""
     ends = []
     for kind in (None, torch.optim.SGD, torch.optim.AdamW):
         net, x = made("converted")
@@ -346,10 +347,13 @@ def test_the_optimizer_may_have_the_strides_too():
         optimizer = kind(net.parameters(), lr=0.1, weight_decay=0.5) if kind else None
         for step in range(10):
             for layer in layers_of(net).values():
-                layer.strides.grad = torch.full_like(layer.strides, float(step % 3 - 1))
+                if not budget.settled:
+                    ((step % 3 - 1) * layer.strides).sum().backward()
             if optimizer:
                 optimizer.step()
             budget.step()
+            if optimizer:
+                optimizer.zero_grad()
         ends.append(torch.cat([layer.strides for layer in layers_of(net).values()]).tolist())
     assert ends[0] == ends[1] == ends[2]
 

@@ -61,8 +61,11 @@ class AllStrides:
         present = [layer.present_strides() for layer in self.layers.values()]
         return real([stride for both in present if both for stride in both[1]])
 
-    def gradients(self) -> torch.Tensor:
-        """Return what the last backward pass has left in the strides; 0 where it left nothing."""
+    def take_gradients(self) -> torch.Tensor:
+        """Take what the last backward pass has left in the strides; 0 where it left nothing.
+
+        The next one begins anew, also where no optimizer has the strides and clears them.
+        """
         found = [layer.strides.grad for layer in self.layers.values()]
         if all(one is None for one in found):
             got, allowed = "strides without gradients", "strides behind a backward pass"
@@ -70,6 +73,8 @@ class AllStrides:
             checks.refuse(ValueError, "step", got, allowed, remedy)
         pairs = zip(self.layers.values(), found, strict=True)
         parts = [layer.strides.detach() * 0 if one is None else one for layer, one in pairs]
+        for layer in self.layers.values():
+            layer.strides.grad = None
         # At once: each transfer waits for the device.
         return torch.cat([part.to(parts[0].device) for part in parts]).cpu().double()
 

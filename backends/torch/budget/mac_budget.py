@@ -187,7 +187,7 @@ class MacBudget:
             If no layer has a gradient.
         """
         if not self.settled:
-            gradient = self._strides.gradients() * self._log_strides.exp()
+            gradient = self._strides.take_gradients() * self._log_strides.exp()
             direction = self._direction.follow(self._surface.averaged(gradient))
             move = -self._schedule.rate(self.steps_done) * direction
             self._log_strides = self._surface.along(self._log_strides, move)
