@@ -1,5 +1,6 @@
 """Words of a user as a configuration: what is settled, and what is refused."""
 
+import math
 import shlex
 from dataclasses import asdict, replace
 
@@ -78,6 +79,12 @@ def test_spectral_pooling_is_trained_beside_the_demo(words, spectral):
             {"strides": "1,1,2/0,2,2"},
             "--strides: got '1,1,2/0,2,2'; allowed: numbers of at least 1",
         ),
+        (
+            {"settle_at": "0.2"},
+            "--settle-at: got '0.2'; allowed: a share above 0.2, where the budget",
+        ),
+        ({"strides": "random", "baseline": True}, "--strides: got 'random'; allowed: random for"),
+        ({"strides": "random", "downsampling": "maxpool"}, "--strides: got 'random'; allowed: ran"),
         ({"data": "digitz:all"}, "--data: got 'digitz:all'; allowed: digits, a path that exists"),
         ({"data": "digitz"}, "--data: got 'digitz'; allowed: digits, a path that exists, or an id"),
         ({"data": ""}, "--data: got ''; allowed: digits, a path that exists, or an id"),
@@ -96,6 +103,22 @@ def test_a_stride_may_be_a_fraction_that_says_a_size():
     assert pairs == [(1, 1), (1, 1), (1.6, 1.6), (2, 2.5), (2, 2)]
 
 
+def test_strides_are_drawn_by_the_seed():
+    drawn = [parse({"strides": "random", "seed": seed}).stride_pairs for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert [len(pairs) for pairs in drawn] == [5, 5, 5]
+    numbers = [stride for pairs in drawn for pair in pairs for stride in pair]
+    assert all(1 <= stride < 4 for stride in numbers)
+    logs = [
+        math.log(pair[0])
+        for seed in range(200)
+        for pair in parse({"strides": "random", "seed": seed}).stride_pairs
+    ]
+    assert sum(logs) / len(logs) == pytest.approx(math.log(2), abs=0.05)
+    config = parse({"strides": "random"})
+    assert (config.strides, config.baseline) == ("random", False)
+
+
 def test_a_folder_may_name_one_of_its_configurations(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tables").mkdir()
@@ -103,7 +126,15 @@ def test_a_folder_may_name_one_of_its_configurations(tmp_path, monkeypatch):
 
 
 def test_what_is_for_learned_strides_has_no_effect_on_others():
-    assert LEARNED_ONLY == ("ramp", "smoothness", "hard", "penalty", "budget", "stride_lr")
+    assert LEARNED_ONLY == (
+        "ramp",
+        "smoothness",
+        "hard",
+        "penalty",
+        "budget",
+        "settle_at",
+        "stride_lr",
+    )
     for option in OPTIONS:
         assert has_effect(option, "diffstride")
         for other in ("strided", "spectral"):

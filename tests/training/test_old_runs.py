@@ -50,7 +50,7 @@ def rows(folder):
 def test_the_report_reads_them(tmp_path):
     markdown, _ = write_report([OLD], tmp_path / "out")
     text = markdown.read_text()
-    assert "# Learned strides: 2 trainings\n" in text
+    assert "# Learned strides: 2 trainings, 1 failed or not finished\n" in text
     finished = json.loads((OLD / "finished" / "summary.json").read_text())
     for run in finished["runs"]:
         assert f"{100 * run['test_accuracy']:.2f} (1)" in text

@@ -6,9 +6,11 @@ import shlex
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from PIL import ImageColor
 
 from spectral_stride import checks
+from spectral_stride.torch.budget.schedule import REACHED
 from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.options import (
@@ -46,8 +48,10 @@ Pair = tuple[float, float]
 # What stands behind a large number.
 _MANY = {"K": 1e3, "M": 1e6, "G": 1e9}
 
-# In place of a colour.
-NO_BACKGROUND = "none"
+# In place of a colour, and of strides.
+NO_BACKGROUND, RANDOM = "none", "random"
+# The largest stride that is drawn at random.
+LARGEST_DRAWN = 4.0
 
 # Headings of the help.
 DATA, NETWORK, TRAINING, RUN = "Data", "Network", "Training", "Run"
@@ -93,6 +97,18 @@ class _Budget(Real):
         if not 0.0 <= number < math.inf:
             allowed = "a share up to 1, or a number of multiply-accumulates such as 13M or 0.9G"
             refuse(flag, repr(word), allowed, f"write {flag} 0.5")
+        return number
+
+
+class _SettleAt(Share):
+    """A share of the steps that leaves strides some to move in."""
+
+    def check(self, flag: str, word: Any, default: Any) -> float:
+        """Return the share."""
+        number = super().check(flag, word, default)
+        if number <= REACHED:
+            allowed = f"a share above {REACHED:g}, where the budget is reached, and below 1"
+            refuse(flag, repr(word), allowed, f"write {flag} {default:g}")
         return number
 
 
@@ -191,6 +207,7 @@ class Config:
         "Where the strides start: one for each place where the network gets smaller, or one of "
         "each axis, height x width or time x frequency, as in 1,1,3x2,2,2. Fractions as in 32/20 "
         "say sizes: 20 samples of 32. "
+        f"{RANDOM} draws each from 1 to {LARGEST_DRAWN:g}, evenly in logarithms, by the seed. "
         "At a stride of 1 the first stage of resnet18 and resnet18_imagenet begins with an "
         "identity, and learns none. Without it the usual ones: "
         + "; ".join(f"{kind.good_strides} for {name}" for name, kind in MODELS.items())
@@ -236,10 +253,18 @@ class Config:
         _Budget(metavar="COST"),
         "Learn the strides at a cost: a share of that at the first strides, as 0.5, or "
         "multiply-accumulates of one sample, as 13M. Strides then have no penalty and no rate of "
-        "theirs, and settle on whole sizes after three fifths of the steps; 0 is none.",
+        "theirs, and settle on whole sizes; 0 is none.",
         panel=TRAINING,
         only=LEARNED_STRIDES,
         before=0.0,
+    )
+    settle_at: float = option(
+        0.6,
+        _SettleAt(),
+        "Share of the steps after which the sizes of a budget settle.",
+        panel=TRAINING,
+        only=LEARNED_STRIDES,
+        before=0.6,
     )
     recipe: str = option(
         "small",
@@ -339,6 +364,10 @@ class Config:
     @property
     def stride_pairs(self) -> list[Pair]:
         """The initial strides as numbers, (height, width) each."""
+        if self.strides == RANDOM:
+            places = MODELS[self.model].places
+            drawn = LARGEST_DRAWN ** np.random.default_rng(self.seed).random(places)
+            return [(stride, stride) for stride in drawn.tolist()]
         return parse_strides(self.strides)
 
     def command(self) -> str:

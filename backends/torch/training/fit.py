@@ -128,7 +128,7 @@ def _trainer(
         sample = torch.zeros(1, *data.sample_shape)
         # A share is that of the multiply-accumulates that the run's table shows.
         cost = config.budget * macs if config.budget <= 1 else config.budget
-        callbacks.append(_Budget(cost, sample, steps=steps))
+        callbacks.append(_Budget(cost, sample, steps=steps, settle_at=config.settle_at))
     return lightning.Trainer(
         accelerator=device,
         devices=config.devices,

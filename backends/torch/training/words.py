@@ -6,7 +6,14 @@ from difflib import get_close_matches
 from typing import Any
 
 from spectral_stride.torch.models.downsampling import WHOLE
-from spectral_stride.torch.training.config import DIGITS, OPTIONS, Config, Pair, parse_strides
+from spectral_stride.torch.training.config import (
+    DIGITS,
+    OPTIONS,
+    RANDOM,
+    Config,
+    Pair,
+    parse_strides,
+)
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.options import flag_of
 from spectral_stride.torch.training.recipes import RECIPES
@@ -46,6 +53,12 @@ def _check_strides(config: Config) -> str:
     kind = MODELS[config.model]
     usual = kind.poor_strides if config.data == DIGITS else kind.good_strides
     text = config.strides or usual
+    if text == RANDOM:
+        if config.downsampling in WHOLE or config.baseline:
+            allowed = f"{RANDOM} for strides that need not be whole numbers"
+            remedy = "write --downsampling diffstride or spectral, and --no-baseline"
+            refuse("--strides", repr(text), allowed, remedy)
+        return text
     pairs, count = parse_strides(text), kind.places
     if len(pairs) != count:
         allowed = f"{count} for --model {config.model}: one for each place where it gets smaller"
@@ -107,7 +120,7 @@ def parse(words: Mapping[str, Any]) -> Config:
     if values["downsampling"] == "strided":
         values["baseline"] = False  # it would be the same training twice
     elif values["baseline"] is None:
-        values["baseline"] = _are_integers(parse_strides(values["strides"]))
+        values["baseline"] = _are_integers(Config(**values).stride_pairs)
     if values["downsampling"] == "spectral":
         values["spectral"] = False
     elif values["spectral"] is None:

@@ -185,3 +185,14 @@ def test_an_interval_beside_0_tells_which_is_better(tmp_path, sign, verdict):
 def test_only_what_costs_the_same_is_compared(tmp_path, macs, seeds, count):
     found = pairs_of(tmp_path, [0.6, 0.7, 0.8][:seeds], [0.6, 0.7, 0.8][:seeds], macs)
     assert len(found) == count
+
+
+def test_smaller_images_are_a_way_to_save(tmp_path):
+    for size in (0, 21):
+        words = {"downsampling": "strided", "size": size, "data": str(tmp_path)}
+        write_run(tmp_path / str(size), 0.8, 10**6, **words)
+    (section,) = sections(gather([tmp_path]).runs)
+    assert [group.label for group in section.groups] == [
+        "strided at full size",
+        "strided at 21 pixels",
+    ]

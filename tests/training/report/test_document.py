@@ -169,7 +169,7 @@ def test_the_report_names_what_all_that_learn_share(tmp_path):
         write_run(tmp_path / "both" / str(rate), 0.9, 10**6, stride_lr=rate, **words)
     write_run(tmp_path / "one", 0.9, 10**6, stride_lr=0.1, **words)
     write_run(tmp_path / "none", 0.9, 10**6, downsampling="strided", stride_lr=0.1, **words)
-    learned = "smoothness 3.0 and hard False and budget 0.0"
+    learned = "smoothness 3.0 and hard False and budget 0.0 and settle at 0.6"
     for name, ending in (
         ("both", f"samples 200; {learned} where strides are learned. Trained"),
         ("one", f"samples 200; {learned} and stride lr 0.1 where strides are learned. Trained"),

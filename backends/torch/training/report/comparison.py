@@ -2,7 +2,7 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,8 +198,10 @@ class Section:
         return curves
 
 
-def _method(run: TrainedRun, varied: Sequence[str]) -> str:
+def _method(run: TrainedRun, varied: Sequence[str], sizes: Collection[int]) -> str:
     words = [run.config["downsampling"]]
+    if len(sizes) > 1:
+        words.append(f"at {run.config['size']} pixels" if run.config["size"] else "at full size")
     if run.learns:
         words.append(run.config["ramp"])
         words += [
@@ -217,10 +219,11 @@ def _section(setting: dict[str, Any], runs: Sequence[TrainedRun]) -> Section:
     }
     varied = [option for option, used in values.items() if len(used) > 1]
     fixed = {option: used.pop() for option, used in values.items() if len(used) == 1}
+    sizes = {run.config["size"] for run in runs}
     alike: dict[tuple[str, str, float | None], list[TrainedRun]] = defaultdict(list)
     for run in runs:
         penalty = run.config["penalty"] if run.learns else None
-        alike[_method(run, varied), run.config["strides"], penalty].append(run)
+        alike[_method(run, varied, sizes), run.config["strides"], penalty].append(run)
     for own in alike.values():
         _check_layers(own)
     return Section(setting, fixed, [SeedGroup(*choices, own) for choices, own in alike.items()])
@@ -262,4 +265,5 @@ def _order(run: TrainedRun) -> tuple[Any, ...]:
     kind = run.config["downsampling"]
     options = [run.config[option] for option in LEARNED_ONLY]
     known = kinds.index(kind) if kind in kinds else len(kinds)
-    return (known, kind, run.config["ramp"] == "inside", *options, run.config["strides"])
+    which = run.config["ramp"] == "inside", *options, run.config["size"], run.config["strides"]
+    return known, kind, *which

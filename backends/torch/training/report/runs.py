@@ -31,9 +31,9 @@ from spectral_stride.torch.training.results import (
 from spectral_stride.torch.training.run_folder import CONFIG, ERROR, SUMMARY, reason_in
 from spectral_stride.torch.training.words import complete
 
-# What tells trainings of one section apart. All else is the section's: its data, its network, how
-# long it trained, ...
-_CHOSEN = ("downsampling", "strides", "seed", *LEARNED_ONLY)
+# What tells trainings of one section apart: smaller images are a way to save too. All else is the
+# section's: its data, its network, how long it trained, ...
+_CHOSEN = ("downsampling", "strides", "size", "seed", *LEARNED_ONLY)
 # Words that decide what is drawn.
 _COMPUTED_WITH = ("model", "downsampling", "ramp")
 # Characters of a command: many times those of one with every option.
