@@ -1,6 +1,7 @@
 """The report itself: its tables, its pictures, the command, and broken files."""
 
 import base64
+import csv
 import json
 import os
 from html.parser import HTMLParser
@@ -144,6 +145,17 @@ def test_the_conclusion_and_what_failed_stand_on_top(tmp_path):
         ["strided, start 1,1,2,2,2", "-4.90 (-5.15 to -4.65)", "3", "below"],
         ["spectral, start 1,1,2,2,2", "+5.10 (+4.85 to +5.35)", "3", "above"],
     ]
+
+
+def test_every_training_is_a_line_of_a_table(runs, tmp_path):
+    write_run(runs / "sum", 0.5, 10**6, downsampling="strided", labels="=1+2")
+    write_report([runs], tmp_path / "out")
+    with (tmp_path / "out" / "trainings.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 9
+    (one,) = (line for line in lines if (line["penalty"], line["seed"]) == ("0.3", "1"))
+    assert (float(one["accuracy"]), one["macs"], one["final_sizes"]) == (0.85, "500000", "8,8")
+    assert [line["labels"] for line in lines if line["labels"]] == ["'=1+2"]
 
 
 def test_nothing_is_concluded_from_two_seeds(runs, tmp_path):

@@ -1,6 +1,8 @@
 """The report on many runs: Markdown with pictures beside it, and one HTML file that holds all."""
 
 import base64
+import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,7 @@ from spectral_stride.torch.training.report.plots import plain_text, png
 from spectral_stride.torch.training.report.run_table import pair
 from spectral_stride.torch.training.report.runs import TrainedRun, gather
 
-MARKDOWN = "report.md"
-HTML = "report.html"
+MARKDOWN, HTML, TABLE = "report.md", "report.html", "trainings.csv"
 
 _DPI = 110
 _NOTHING = Markdown("-")
@@ -212,6 +213,33 @@ def _shown(section: Section, title: str, number: int, pictures: dict[str, bytes]
     }
 
 
+def _csv(runs: Sequence[TrainedRun]) -> str:
+    """Write one line a training: its choices, what came out, and the sizes that it ended with."""
+    file = io.StringIO()
+    lines = [
+        {
+            **run.config,
+            "accuracy": run.accuracy,
+            "macs": run.macs,
+            "step_seconds": run.step_seconds,
+            "seconds": run.seconds,
+            "final_sizes": ",".join(pair(layer["size_out"]) for layer in run.layers_after),
+        }
+        for run in runs
+    ]
+    writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        writer.writerow({name: _no_formula(value) for name, value in line.items()})
+    return file.getvalue()
+
+
+def _no_formula(value: Any) -> Any:
+    """Return a cell that no spreadsheet computes: a run folder may be anybody's."""
+    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if is_formula else value
+
+
 def _html(markdown: str, pictures: Mapping[str, bytes], templates: Environment) -> str:
     """Turn the Markdown into one page, with the pictures of this report inside, and no others."""
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -230,7 +258,7 @@ def _html(markdown: str, pictures: Mapping[str, bytes], templates: Environment) 
 
 def _is_of_a_report(path: Path) -> bool:
     name = path.name.removesuffix(PART)
-    return name in (MARKDOWN, HTML) or (name.startswith(_PREFIX) and name.endswith(".png"))
+    return name in (MARKDOWN, HTML, TABLE) or (name.startswith(_PREFIX) and name.endswith(".png"))
 
 
 def _prepare(out: Path) -> None:
@@ -260,7 +288,8 @@ def write_report(folders: Sequence[Path], out: Path) -> tuple[Path, Path]:
     Returns
     -------
     markdown, html : Path
-        Markdown with its pictures beside it, and the same as one file with the pictures inside.
+        Markdown with its pictures beside it, and the same as one file with the pictures inside. A
+        third file, ``trainings.csv``, has a line for each training.
 
     Raises
     ------
@@ -294,6 +323,7 @@ def write_report(folders: Sequence[Path], out: Path) -> tuple[Path, Path]:
     markdown = f"{text.rstrip()}\n"
     page = _html(markdown, pictures, _templates(autoescape=True))
     files = pictures | {MARKDOWN: markdown.encode(), HTML: page.encode()}
+    files[TABLE] = _csv(gathered.runs).encode(errors="backslashreplace")
     # All at once, and only now: where a run is refused an earlier report stays as it was.
     for name, content in files.items():
         write_whole(out / name, content)
