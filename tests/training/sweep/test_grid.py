@@ -71,6 +71,21 @@ def test_grids_are_joined(tmp_path):
     ]
 
 
+def test_a_mapping_takes_in_another_under_its_own_words(tmp_path):
+    text = """
+    - &common {seed: [0, 1], width: 2, downsampling: strided}
+    - &learned {<<: *common, downsampling: diffstride, seed: 2}
+    - {<<: [*learned, *common], width: 3}
+    """
+    points = [point.config for point in points_of(tmp_path, text)]
+    assert [(one.downsampling, one.width, one.seed) for one in points] == [
+        ("strided", 2, 0),
+        ("strided", 2, 1),
+        ("diffstride", 2, 2),
+        ("diffstride", 3, 2),
+    ]
+
+
 @pytest.mark.parametrize("text", ["lr: 3e-3", "lr: 0.003", "lr: '3e-3'", "lr: [0.003, 3e-3]"])
 def test_numbers_may_be_written_in_any_way(tmp_path, text):
     (point,) = points_of(tmp_path, text)
@@ -82,6 +97,11 @@ LISTS = [f"&a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
 LAUGHS = f"[&a0 [1], {', '.join(LISTS)}]"
 
 
+# The same of mappings that take each other in.
+MERGED = [f"&a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 10)]
+MERGES = f"[&a0 {{penalti: 1}}, {', '.join(MERGED)}]"
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -90,6 +110,9 @@ LAUGHS = f"[&a0 [1], {', '.join(LISTS)}]"
         ("penalty", ['got "penalty" as part 1']),
         ("- {seed: 0}\n- 3", ["got 3 as part 2"]),
         ("seed: [0", ["allowed: a YAML file"]),
+        ("<<: 3", ["allowed: a YAML file"]),
+        ("- &a {seed: 0}\n- {<<: *a, width: 2, width: 3}", ["'width' twice"]),
+        (MERGES, ["got 1 for penalti"]),
         ("seed: !!python/name:os.system", ["allowed: a YAML file"]),
         ("penalti: 0.1", ["an option 'penalti'", "instead: write penalty"]),
         ("frequency: 0.1", ["an option 'frequency'", "data, input, labels"]),
@@ -130,7 +153,7 @@ LAUGHS = f"[&a0 [1], {', '.join(LISTS)}]"
         ("[" * 5000, ["too many brackets", "allowed: a YAML file"]),
         ("&a [*a]", ["got [[[...]]] as part 1"]),
         ("seed: &a [*a]", ["got [[[...]]] for seed"]),
-        ("&a {<<: *a}", ["allowed: a YAML file"]),
+        ("&a {<<: *a}", ["got {} as part 1"]),
         ("seed: " + "1" * 5000, ["Exceeds the limit", "allowed: a YAML file"]),
         ("seed: 0x" + "f" * 5000, ["Exceeds the limit"]),
         ("? 0x" + "f" * 5000 + "\n: 1", ["Exceeds the limit"]),

@@ -67,18 +67,32 @@ class Point:
     config: Config
 
 
+def _merges(key: Any) -> bool:
+    """Whether a key is YAML's ``<<``, which takes in another mapping."""
+    return bool(key.tag == "tag:yaml.org,2002:merge")
+
+
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # the base has no annotations
     """YAML without a key that silently replaces an earlier one."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         """Return a mapping whose keys all differ."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if not _merges(key)]
         mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)  # all are hashable
         for key, count in Counter(keys).items():
             if count > 1:
                 remedy = f"write {key}: [A, B]" if isinstance(key, str) else _QUOTES
                 refuse("grid", f"{key!r} twice", "each option once", remedy)
         return mapping
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Take in what ``<<`` names, under what the mapping says itself; each option once."""
+        own = [(key, value) for key, value in node.value if not _merges(key)]
+        if len(own) == len(node.value):
+            return
+        super().flatten_mapping(node)  # what is taken in comes first
+        last = {self.construct_object(key, deep=True): (key, value) for key, value in node.value}
+        node.value = list(last.values())
 
     def construct_number(self, node: Any) -> int:
         """Return a whole number, if it can be written in decimal digits."""
