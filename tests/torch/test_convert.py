@@ -5,6 +5,7 @@ import functools
 import io
 import re
 import warnings
+from collections import UserDict
 
 import numpy as np
 import pytest
@@ -380,6 +381,24 @@ def test_places_are_chosen_by_name_and_type():
     assert chosen.left == {}
 
 
+FLATTENED = (
+    r"^with another stride the network fails: a linear layer takes {} features of the flattened "
+    r"map, so put nn\.AdaptiveAvgPool2d\(1\) before the flattening"
+)
+
+
+class LeNet(nn.Module):
+    """Its head writes the features that it takes as a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 4, 3, 4, 1), nn.MaxPool2d(2)
+        self.head = nn.Linear(64, 2)
+
+    def forward(self, x):
+        return self.head(self.pool(self.conv(x)).view(-1, 64))
+
+
 @pytest.mark.parametrize(
     ("make", "sample", "name", "why"),
     [
@@ -388,8 +407,9 @@ def test_places_are_chosen_by_name_and_type():
             lambda: nn.Sequential(
                 nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(192, 2)
             ),
-            image(), "0", "with another stride the network fails",
+            image(), "0", FLATTENED.format(192),
         ),
+        (lambda: nn.Sequential(LeNet()), image(), "0.pool", FLATTENED.format(64)),
         (lambda: Residual(3, 8, 2, nn.MaxPool2d(3, 2, 1)), image(channels=8), "first", None),
         (lambda: nn.Sequential(nn.AvgPool2d(32), nn.Flatten()), image(), "0", "a single sample"),
         (
@@ -401,7 +421,8 @@ def test_places_are_chosen_by_name_and_type():
         (lambda: nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.MaxPool2d(15, return_indices=True)),
          image(), "1", "single sample"),
     ],
-    ids=["positions", "flattened", "same channels", "one sample", "values", "maxima's places"],
+    ids=["positions", "flattened", "flattened by a number", "same channels", "one sample",
+         "values", "maxima's places"],
 )  # fmt: skip
 def test_what_cannot_move_is_left_and_said(make, sample, name, why):
     net = make()
@@ -464,6 +485,12 @@ def test_modes_and_statistics_are_left_alone():
         (nn.Conv2d(3, 4, 3, 2), image(channels=5), "sample: got one on which the network fails"),
         (nn.Sequential(nn.AvgPool2d(32)), image(), "no place can be converted .* single sample"),
         (nn.AvgPool2d(2), (image()[:0],), r"sample: got one of shape \(0, 3, 32, 32\); .*values"),
+        (nn.AvgPool2d(2), (image(), image()[:0]), r"of shape \(0, 3, 32, 32\) at \[1\]; .*values"),
+        (
+            nn.AvgPool2d(2),
+            UserDict(x=image(), mask=torch.ones(2, 0)),
+            r"of shape \(2, 0\) at \['mask'\]; allowed",
+        ),
         (convert(resnet(), image(64)), image(64), "network: got one that convert has made"),
     ],
 )
@@ -523,10 +550,54 @@ def test_statistics_survive_a_failure():
     assert net[0].momentum == 0.1
 
 
-def test_nothing_is_said_where_all_is_converted():
+class Enlarged(nn.Sequential):
+    """Enlarges what it gets by a call, and goes on."""
+
+    def forward(self, x):
+        return super().forward(functional.interpolate(x, scale_factor=2))
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        UNet(),
+        nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 3, 2, 1)),
+        Enlarged(nn.Conv2d(3, 4, 3, 2, 1), nn.MaxPool2d(2)),
+    ],
+    ids=["all", "unshuffled before", "enlarged before"],
+)
+def test_nothing_is_said_where_all_is_converted(net):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        convert(UNet(), image())
+        convert(net, image())
+
+
+def test_a_reason_is_told_once_for_all_places_that_have_it():
+    with pytest.raises(ValueError, match=r"\(0\.pool, 0\.conv: with another[^:]*: a linear [^:]*;"):
+        convert(nn.Sequential(LeNet()), image())
+
+
+class Call(nn.Module):
+    """A strided call that is no module, behind a place or alone."""
+
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x):
+        return functional.max_pool2d(self.conv(x), 2)
+
+
+def test_the_network_itself_is_named():
+    """Where its own forward has a call, and where it is the place."""
+    found = conversion(Call(nn.Conv2d(3, 4, 3, 2, 1)), image())
+    assert list(found.left) == ["max_pool2d() of the network itself"]
+    assert "0.max_pool2d()" in conversion(nn.Sequential(Call(nn.MaxPool2d(2))), image()).left
+    with pytest.raises(ValueError, match=r"0 strided operations; .* calls such as F\.max_pool2d"):
+        convert(Call(nn.Identity()), image())
+    with pytest.raises(ValueError, match=r"\(the network itself: it leaves a single sample\)"):
+        convert(nn.AvgPool2d(32), image())
+    assert "\nthe network itself  AvgPool2d " in str(conversion(nn.AvgPool2d(2), image()))
 
 
 class Counting(nn.Module):
