@@ -85,14 +85,15 @@ def export_run(run: LoadedRun, form: str) -> ExportedRun:
                 (samples,),
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             )
-            macs = [multiply_accumulates(one, samples.shape[1:]) for one in (frozen, run.net)]
+            macs = multiply_accumulates(frozen, samples.shape[1:])
+            macs_learned = multiply_accumulates(run.net, samples.shape[1:])
             content = (_as_onnx if form == "onnx" else _as_pt2)(program, outputs, about)
     except Exception as error:  # an exporter's errors have no common kind
         reason = " ".join(str(error).split())[:300]
         got = f"{form}, which cannot hold this network ({type(error).__name__}: {reason})"
         other = next(name for name in FORMATS if name != form)
         refuse("--format", got, ", ".join(FORMATS), f"write --format {other}")
-    return ExportedRun(content, outputs, *macs, _tried(run, form, content))
+    return ExportedRun(content, outputs, macs, macs_learned, _tried(run, form, content))
 
 
 def _noise(run: LoadedRun, count: int) -> torch.Tensor:
