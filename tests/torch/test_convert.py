@@ -23,6 +23,8 @@ from spectral_stride.torch import (
     recalibrate,
     release_sizes,
 )
+from spectral_stride.torch.adopt.joins import joined
+from spectral_stride.torch.adopt.places import places_in
 
 
 class Residual(nn.Module):
@@ -219,6 +221,34 @@ def test_what_meets_again_shares_a_stride(make, sample, groups):
             assert len({found[name] for name in group}) == 1
     assert before.keys() == net.state_dict().keys()
     assert all(torch.equal(before[name], one) for name, one in net.state_dict().items())
+
+
+class Windows(nn.Module):
+    """Cuts what a place leaves into windows of 3 x 3 samples, and joins them."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.inside = nn.Conv2d(3, 4, 3, 2, 1), nn.Identity()
+
+    def forward(self, x):
+        batch, channels, high, wide = (x := self.down(x)).shape
+        x = functional.pad(x, (0, (3 - wide % 3) % 3, 0, (3 - high % 3) % 3))
+        tall, broad = x.shape[2:]
+        x = x.view(batch, channels, tall // 3, 3, broad // 3, 3).permute(0, 2, 4, 3, 5, 1)
+        x = self.inside(x.reshape(-1, 9, channels))
+        x = x.view(-1, tall // 3, broad // 3, 3, 3, channels).permute(0, 5, 1, 3, 2, 4)
+        return x.reshape(batch, channels, tall, broad)[..., :high, :wide]
+
+
+def test_sizes_of_windows_do_not_grow_from_call_to_call():
+    """They are those that were asked for, not quotients: SymPy takes minutes for these."""
+    net, seen = Windows(), []
+    net.inside.register_forward_hook(lambda module, arguments, y: seen.append(y.shape))
+    reasons, groups, _ = joined(net, image(), places_in(net), [], [False])
+    assert (reasons, groups) == ({}, [(("down",), False, False)])
+    ((many, samples_in_one, channels),) = seen
+    assert isinstance(many, torch.SymInt)
+    assert (type(samples_in_one), type(channels)) == (int, int)
 
 
 def sizes_of(net, places, sample):

@@ -6,6 +6,7 @@ shapes note which symbols have to be equal, or to be a number.
 """
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -16,8 +17,9 @@ import torch
 from torch import nn
 from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
+from torch.overrides import TorchFunctionMode
 from torch.utils._sympy.functions import Mod, PythonMod
 
 from spectral_stride.torch.adopt.enlarging import Enlargement, Pairing
@@ -102,6 +104,19 @@ class Symbols:
         expression = self._env.simplify(size.node.expr)
         return int(expression) if expression.is_number else expression
 
+    def quotient(self, sizes: Sequence[Any], others: Sequence[Any]) -> Any:
+        """Divide one product of sizes by another; None where factors are left below."""
+        above, below = [math.prod(map(self.known, each)) for each in (sizes, others)]
+        if isinstance(above, int) and isinstance(below, int):
+            return above // below
+        ratio = above / below
+        if ratio.is_number:
+            return int(ratio)
+        if ratio.as_numer_denom()[1] != 1:
+            return None
+        value = math.prod(map(hint, sizes)) // math.prod(map(hint, others))
+        return self._env.create_symintnode(ratio, hint=value)
+
     def equations(self) -> tuple[Size, ...]:
         """Return what has to be equal, and does not say of one symbol what it is."""
         guards = [self._env.simplify(guard.expr) for guard in self._env.guards]
@@ -118,6 +133,47 @@ class Symbols:
 def hint(size: Any) -> int:
     """Return the number that a size is on the sample."""
     return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
+
+
+class AskedSizes(TorchFunctionMode):
+    """Gives a map that is reshaped the sizes that were asked for.
+
+    PyTorch gives it quotients that equal them: for 7 of 7 (n//7) samples 7 (n//7) // (n//7). Where
+    a network cuts maps into windows they grow from call to call, and SymPy takes minutes.
+    """
+
+    def __init__(self, symbols: Symbols) -> None:
+        super().__init__()
+        self._symbols = symbols
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call the function, which notes what has to be equal."""
+        name, is_fake = (
+            getattr(func, "__name__", ""),
+            bool(args) and isinstance(args[0], FakeTensor),
+        )
+        if name in ("view", "reshape") and is_fake and len(args) > 1:
+            x, first, *rest = args
+            sizes = self._in_full(x, first if isinstance(first, list | tuple) else [first, *rest])
+            if sizes is not None:
+                return func(x, sizes).new_empty(sizes)
+        return func(*args, **(kwargs or {}))
+
+    def _in_full(self, x: torch.Tensor, asked: Sequence[Any]) -> list[Any] | None:
+        """Put its size for -1; None without symbols, or for a size that stays a quotient."""
+        if not any(isinstance(size, torch.SymInt) for size in x.shape):
+            return None
+        if not all(isinstance(size, int | torch.SymInt) for size in asked):
+            return None  # a dtype
+        sizes = list(asked)
+        for place, size in enumerate(asked):
+            if isinstance(size, int) and size == -1:
+                del sizes[place]
+                found = self._symbols.quotient(x.shape, sizes)
+                return None if found is None else [*sizes[:place], found, *sizes[place:]]
+        return sizes
 
 
 class SymbolicRun:
@@ -164,6 +220,7 @@ class SymbolicRun:
             watched(list(self._enlargements), self._enlarge),
             evaluating(self._network),
             self._symbols.mode,
+            AskedSizes(self._symbols),
             enable_python_dispatcher(),
         ):
             yield
