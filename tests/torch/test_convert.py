@@ -240,6 +240,7 @@ class Windows(nn.Module):
         return x.reshape(batch, channels, tall, broad)[..., :high, :wide]
 
 
+@pytest.mark.long
 def test_sizes_of_windows_do_not_grow_from_call_to_call():
     """They are those that were asked for, not quotients: SymPy takes minutes for these."""
     net, seen = Windows(), []
