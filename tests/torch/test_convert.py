@@ -5,6 +5,7 @@ import functools
 import io
 import re
 import warnings
+from collections import UserDict
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from spectral_stride.torch import (
     recalibrate,
     release_sizes,
 )
+from spectral_stride.torch.adopt.joins import joined
+from spectral_stride.torch.adopt.places import places_in
 
 
 class Residual(nn.Module):
@@ -220,6 +223,35 @@ def test_what_meets_again_shares_a_stride(make, sample, groups):
     assert all(torch.equal(before[name], one) for name, one in net.state_dict().items())
 
 
+class Windows(nn.Module):
+    """Cuts what a place leaves into windows of 3 x 3 samples, and joins them."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.inside = nn.Conv2d(3, 4, 3, 2, 1), nn.Identity()
+
+    def forward(self, x):
+        batch, channels, high, wide = (x := self.down(x)).shape
+        x = functional.pad(x, (0, (3 - wide % 3) % 3, 0, (3 - high % 3) % 3))
+        tall, broad = x.shape[2:]
+        x = x.view(batch, channels, tall // 3, 3, broad // 3, 3).permute(0, 2, 4, 3, 5, 1)
+        x = self.inside(x.reshape(-1, 9, channels))
+        x = x.view(-1, tall // 3, broad // 3, 3, 3, channels).permute(0, 5, 1, 3, 2, 4)
+        return x.reshape(batch, channels, tall, broad)[..., :high, :wide]
+
+
+@pytest.mark.long
+def test_sizes_of_windows_do_not_grow_from_call_to_call():
+    """They are those that were asked for, not quotients: SymPy takes minutes for these."""
+    net, seen = Windows(), []
+    net.inside.register_forward_hook(lambda module, arguments, y: seen.append(y.shape))
+    reasons, groups, _ = joined(net, image(), places_in(net), [], [False])
+    assert (reasons, groups) == ({}, [(("down",), False, False)])
+    ((many, samples_in_one, channels),) = seen
+    assert isinstance(many, torch.SymInt)
+    assert (type(samples_in_one), type(channels)) == (int, int)
+
+
 def sizes_of(net, places, sample):
     """Sizes behind each place, in evaluation."""
     found, handles = {}, []
@@ -380,6 +412,24 @@ def test_places_are_chosen_by_name_and_type():
     assert chosen.left == {}
 
 
+FLATTENED = (
+    r"^with another stride the network fails: a linear layer takes {} features of the flattened "
+    r"map, so put nn\.AdaptiveAvgPool2d\(1\) before the flattening"
+)
+
+
+class LeNet(nn.Module):
+    """Its head writes the features that it takes as a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 4, 3, 4, 1), nn.MaxPool2d(2)
+        self.head = nn.Linear(64, 2)
+
+    def forward(self, x):
+        return self.head(self.pool(self.conv(x)).view(-1, 64))
+
+
 @pytest.mark.parametrize(
     ("make", "sample", "name", "why"),
     [
@@ -388,8 +438,9 @@ def test_places_are_chosen_by_name_and_type():
             lambda: nn.Sequential(
                 nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(192, 2)
             ),
-            image(), "0", "with another stride the network fails",
+            image(), "0", FLATTENED.format(192),
         ),
+        (lambda: nn.Sequential(LeNet()), image(), "0.pool", FLATTENED.format(64)),
         (lambda: Residual(3, 8, 2, nn.MaxPool2d(3, 2, 1)), image(channels=8), "first", None),
         (lambda: nn.Sequential(nn.AvgPool2d(32), nn.Flatten()), image(), "0", "a single sample"),
         (
@@ -401,7 +452,8 @@ def test_places_are_chosen_by_name_and_type():
         (lambda: nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.MaxPool2d(15, return_indices=True)),
          image(), "1", "single sample"),
     ],
-    ids=["positions", "flattened", "same channels", "one sample", "values", "maxima's places"],
+    ids=["positions", "flattened", "flattened by a number", "same channels", "one sample",
+         "values", "maxima's places"],
 )  # fmt: skip
 def test_what_cannot_move_is_left_and_said(make, sample, name, why):
     net = make()
@@ -464,6 +516,12 @@ def test_modes_and_statistics_are_left_alone():
         (nn.Conv2d(3, 4, 3, 2), image(channels=5), "sample: got one on which the network fails"),
         (nn.Sequential(nn.AvgPool2d(32)), image(), "no place can be converted .* single sample"),
         (nn.AvgPool2d(2), (image()[:0],), r"sample: got one of shape \(0, 3, 32, 32\); .*values"),
+        (nn.AvgPool2d(2), (image(), image()[:0]), r"of shape \(0, 3, 32, 32\) at \[1\]; .*values"),
+        (
+            nn.AvgPool2d(2),
+            UserDict(mask=torch.ones(2, 3), x=image()[:0]),
+            r"of shape \(0, 3, 32, 32\) at \['x'\]; allowed",
+        ),
         (convert(resnet(), image(64)), image(64), "network: got one that convert has made"),
     ],
 )
@@ -523,10 +581,54 @@ def test_statistics_survive_a_failure():
     assert net[0].momentum == 0.1
 
 
-def test_nothing_is_said_where_all_is_converted():
+class Enlarged(nn.Sequential):
+    """Enlarges what it gets by a call, and goes on."""
+
+    def forward(self, x):
+        return super().forward(functional.interpolate(x, scale_factor=2))
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        UNet(),
+        nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 3, 2, 1)),
+        Enlarged(nn.Conv2d(3, 4, 3, 2, 1), nn.MaxPool2d(2)),
+    ],
+    ids=["all", "unshuffled before", "enlarged before"],
+)
+def test_nothing_is_said_where_all_is_converted(net):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        convert(UNet(), image())
+        convert(net, image())
+
+
+def test_a_reason_is_told_once_for_all_places_that_have_it():
+    with pytest.raises(ValueError, match=r"\(0\.pool, 0\.conv: with another[^:]*: a linear [^:]*;"):
+        convert(nn.Sequential(LeNet()), image())
+
+
+class Call(nn.Module):
+    """A strided call that is no module, behind a place or alone."""
+
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x):
+        return functional.max_pool2d(self.conv(x), 2)
+
+
+def test_the_network_itself_is_named():
+    """Where its own forward has a call, and where it is the place."""
+    found = conversion(Call(nn.Conv2d(3, 4, 3, 2, 1)), image())
+    assert list(found.left) == ["max_pool2d() of the network itself"]
+    assert "0.max_pool2d()" in conversion(nn.Sequential(Call(nn.MaxPool2d(2))), image()).left
+    with pytest.raises(ValueError, match=r"0 strided operations; .* calls such as F\.max_pool2d"):
+        convert(Call(nn.Identity()), image())
+    with pytest.raises(ValueError, match=r"\(the network itself: it leaves a single sample\)"):
+        convert(nn.AvgPool2d(32), image())
+    assert "\nthe network itself  AvgPool2d " in str(conversion(nn.AvgPool2d(2), image()))
 
 
 class Counting(nn.Module):
@@ -593,3 +695,16 @@ def test_padding_of_another_kind_is_the_operations():
     nn.init.ones_(conv.weight)
     learned = convert(nn.Sequential(conv), torch.ones(1, 1, 32, 32))
     torch.testing.assert_close(learned(torch.ones(1, 1, 32, 32)), torch.full((1, 1, 16, 16), 16.0))
+
+
+def test_a_list_of_no_boxes_is_an_input():
+    class Detects(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+
+        def forward(self, x, boxes):
+            return self.conv(x).mean() + boxes.sum()
+
+    sample = image(), torch.zeros(0, 4)
+    assert convert(Detects(), sample)(*sample).isfinite()

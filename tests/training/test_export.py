@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_stride.__main__ import main
 from spectral_stride.torch import DiffStride
@@ -52,6 +53,13 @@ def test_a_program_of_pytorch_is_the_same_and_knows_its_classes(run, loaded, tmp
     assert lines[2] == "Output      logits/label: float32 (batch, 2)"
     about = {"classes.json": "", "transform.json": ""}
     program = torch.export.load(io.BytesIO(out.read_bytes()), extra_files=about)
+    with FlopCounterMode(display=False) as counter:
+        program.module()(torch.rand(1, 3, 16, 16))
+    macs = counter.get_total_flops() // 2
+    # The convolution, what resamples 14 samples onto 9 on each axis, and the head.
+    learned = 14 * 14 * 4 * 27 + 4 * (14 + 9) * 9 * 14 + 4 * 2
+    assert lines[3] == f"MACs        {macs:,} per sample, {learned:,} in the network that learned"
+    assert lines[4].startswith("Difference  ")
     assert not any("strides" in name for name in program.state_dict)  # it is frozen
     assert json.loads(about["classes.json"]) == {"label": ["ant", "bee"]}
     assert json.loads(about["transform.json"]) == loaded.transform.described()

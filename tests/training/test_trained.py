@@ -1,11 +1,13 @@
 """A run that is used: its network, the names of its classes, and one line for what is no run."""
 
+import doctest
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from spectral_stride.torch.training import load_run
 from spectral_stride.torch.training.classifier import Classifier
@@ -66,6 +68,21 @@ def test_the_network_gives_what_it_gave(images):
         (logits,), (wanted,) = run.net(x), module(data.test_set.tensors[0])
     torch.testing.assert_close(logits, wanted)
     assert load_run(folder / "diffstride").classes == run.classes
+
+
+def test_the_example_runs(tmp_path, monkeypatch):
+    """On the digits, with a head that says seven."""
+    (tmp_path / "runs").mkdir()
+    folder, _, _ = untrained_run(tmp_path / "runs" / "digits", data="digits")
+    path = folder / "diffstride" / "checkpoints" / "last.ckpt"
+    state = torch.load(path)
+    (bias,) = [one for name, one in state["state_dict"].items() if name.endswith("tasks.0.bias")]
+    bias[7] += 100
+    torch.save(state, path)
+    Image.new("L", (8, 8)).save(tmp_path / "seven.png")
+    monkeypatch.chdir(tmp_path)
+    (example,) = doctest.DocTestFinder().find(load_run, "load_run", globs={})
+    assert doctest.DocTestRunner().run(example) == (0, 4)
 
 
 def test_loading_draws_no_random_number(images):

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spectral_stride import checks
 from spectral_stride.torch.adopt.enlarging import enlargements_in
-from spectral_stride.torch.adopt.places import Sample, evaluating, places_in, run
+from spectral_stride.torch.adopt.places import Sample, called, evaluating, places_in, run
 from spectral_stride.torch.adopt.resampled import Resampled
 from spectral_stride.torch.adopt.search import Chosen, Search, several
 from spectral_stride.torch.adopt.trial import Group, Sizes
@@ -80,7 +80,7 @@ class Conversion:
             before, after = ["x".join(map(str, sizes)) for sizes in one.sizes]
             stride = "x".join(map(str, strides.get(one.name, ("back",))))
             counts = [f"{count:,}" for count in one.macs]
-            row = one.name, one.operation, stride, f"{before} -> {after}", numbers[one.name]
+            row = called(one.name), one.operation, stride, f"{before} -> {after}", numbers[one.name]
             rows.append((*row, *counts))
         rows.append(("whole network", "", "", "", "", *[f"{count:,}" for count in self.macs]))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -91,7 +91,7 @@ class Conversion:
             ).rstrip()
             for row in rows
         ]
-        lines += [f"left: {name}: {why}" for name, why in self.left.items()]
+        lines += [f"left: {called(name)}: {why}" for name, why in self.left.items()]
         return "\n".join(lines)
 
 
@@ -229,7 +229,10 @@ def convert(
     _check(network, include, exclude)
     search = Search(network, sample, include, exclude, **options)
     groups = search.groups()
-    why = "; ".join(f"{name}: {reason}" for name, reason in search.left.items())
+    left: dict[str, list[str]] = {}
+    for name, reason in search.left.items():
+        left.setdefault(reason, []).append(called(name))
+    why = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in left.items())
     if not groups:
         got = f"one in which no place can be converted ({why})"
         remedy = "add DiffStride layers where sizes may change; for sizes that have to stay even, "

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from spectral_stride.torch.layers.conv_order import each_axis
+
 _TRANSPOSED = nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
 
 # A number, or a symbol behind a place.
@@ -58,9 +60,11 @@ class Enlargement:
 
     def samples_more(self, axis: int) -> int:
         """Samples that a transposed convolution returns beyond its stride times those it takes."""
-        one = self.module
-        reach = one.dilation[axis] * (one.kernel_size[axis] - 1) - 2 * one.padding[axis]
-        return int(reach + self.output_padding[axis] - (self.strides[axis] - 1))
+        names = "dilation", "kernel_size", "padding"
+        each = [each_axis(getattr(self.module, name), len(self.strides)) for name in names]
+        dilation, kernel, padding = [entries[axis] for entries in each]
+        reach = dilation * (kernel - 1) - 2 * padding
+        return reach + self.output_padding[axis] - (self.strides[axis] - 1)
 
 
 def enlargements_in(network: nn.Module) -> list[Enlargement]:
@@ -69,10 +73,12 @@ def enlargements_in(network: nn.Module) -> list[Enlargement]:
     for name, module in network.named_modules():
         if isinstance(module, nn.Upsample | nn.PixelShuffle):
             found.append(Enlargement(name, module))
-        # One whose method is its own does something else.
-        elif any(type(module).forward is plain.forward for plain in _TRANSPOSED):
-            one: Any = module
-            found.append(Enlargement(name, one, one.stride, one.output_padding))
+        for ndim, plain in enumerate(_TRANSPOSED, 1):
+            # One whose method is its own does something else.
+            if type(module).forward is plain.forward:
+                one: Any = module
+                each = each_axis(one.stride, ndim), each_axis(one.output_padding, ndim)
+                found.append(Enlargement(name, one, *each))
     return found
 
 

@@ -1,6 +1,6 @@
 """Calls that shrink or enlarge a map in the code of a network, where no module stands for them."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from spectral_stride.torch.adopt.enlarging import enlargements_in
-from spectral_stride.torch.adopt.places import operation_of
+from spectral_stride.torch.adopt.places import called, operation_of
 
 _STRIDED = ("conv", "conv_transpose", "max_pool", "avg_pool", "lp_pool")
 _NAMES = {f"{name}{ndim}d" for name in _STRIDED for ndim in (1, 2, 3)}
@@ -17,10 +17,15 @@ _NAMES |= {"interpolate", "pixel_shuffle", "pixel_unshuffle"}
 
 
 class FunctionalCalls(TorchFunctionMode):
-    """Notes such calls: the module in whose forward each is made, and what it does to sizes."""
+    """Notes such calls: the module in whose forward each is made, and what it does to sizes.
 
-    def __init__(self, network: nn.Module) -> None:
+    What enlarges, or moves samples into channels, is noted behind a place: elsewhere its sizes do
+    not move.
+    """
+
+    def __init__(self, network: nn.Module, places: Container[str]) -> None:
         super().__init__()
+        self._places, self._is_behind_place = places, False
         self._known = {one.module for one in enlargements_in(network)}
         self._names = {module: name for name, module in network.named_modules()}
         self._running: list[nn.Module] = [network]
@@ -45,6 +50,7 @@ class FunctionalCalls(TorchFunctionMode):
 
     def _leave(self, module: nn.Module, arguments: Any, output: Any) -> None:
         self._running.pop()
+        self._is_behind_place |= self._names[module] in self._places
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -67,8 +73,12 @@ class FunctionalCalls(TorchFunctionMode):
         after = output if isinstance(output, torch.Tensor) else output[0]
         pairs = zip(reversed(before.shape[2:]), reversed(after.shape[2:]), strict=False)
         # A pooling to a single sample is no stride, and one of stride 1 takes a few samples away.
-        if any(new > 1 and max(old / new, new / old) >= 1.5 for old, new in pairs):
-            where = f"{self._names[module]}.".removeprefix(".")
+        ratios = [old / new for old, new in pairs if new > 1]
+        is_stride = name != "pixel_unshuffle" and any(ratio >= 1.5 for ratio in ratios)
+        changes = any(max(ratio, 1 / ratio) >= 1.5 for ratio in ratios)
+        if is_stride or (changes and self._is_behind_place):
+            where = self._names[module]
+            call = f"{where}.{name}()" if where else f"{name}() of {called(where)}"
             why = "a call that is no module keeps its factor: make it a module"
             if name == "interpolate":
                 why += ", or tell it the size"
@@ -76,7 +86,7 @@ class FunctionalCalls(TorchFunctionMode):
                 factor = before.shape[-1] // after.shape[-1]
                 why = f"it takes {factor} samples of an axis into channels, whatever strides are; "
                 why += f"behind a stride that moves write multiple_of={factor}, or it fails"
-            self.found[f"{where}{name}()"] = why
+            self.found[call] = why
 
 
 def _most(value: Any) -> int:

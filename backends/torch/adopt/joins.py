@@ -1,43 +1,20 @@
-"""Joins: which sizes a network needs to be equal, as PyTorch's own shape rules find them.
+"""Joins: which sizes a network needs to be equal, from a run in which they are symbols.
 
-The network runs once on tensors without values. What comes out of a place has a size that is a
-symbol, a new one for each axis. Where an addition, a concatenation or a product later needs two
-sizes to be equal, PyTorch notes that their symbols are: those places have to move together. Where
-it needs a symbol to be a number, that place cannot move. What makes maps larger returns the size
-that was there before the place that it undoes.
+Where an addition, a concatenation or a product needs two sizes to be equal, those places have to
+move together. Where one has to be a number, that place cannot move.
 """
 
-import copy
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, combinations, cycle, product
-from typing import Any
 
-import torch
 from torch import nn
-from torch._dispatch.python import enable_python_dispatcher
-from torch._dynamo.source import ConstantSource
-from torch._export.utils import _compiling_state_context
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
-from torch.utils._sympy.functions import Mod, PythonMod
 
 from spectral_stride.torch.adopt.enlarging import Enlargement, Pairing
-from spectral_stride.torch.adopt.places import (
-    STIFF,
-    UNLIKE,
-    Place,
-    Sample,
-    evaluating,
-    run,
-    switch,
-    watched,
-)
+from spectral_stride.torch.adopt.places import STIFF, UNLIKE, Place, Sample
+from spectral_stride.torch.adopt.symbols import Call, Joins, Size, followed
 
 _MIXED = "its size meets one that does not come from its stride alone"
-# A number, or an expression of SymPy in the symbols behind places.
-Size = Any
 # Sizes for which places of one group must agree.
 _COMPARED_SIZES = range(8, 300)
 
@@ -60,12 +37,7 @@ def joined(
     The modes are evaluation and, after it, training, as `torch.nn.Module.train` takes them.
     """
     groups: list[Joined] = []
-    try:
-        every = _find_joins(network, sample, places, enlargements, modes)
-    except Exception:
-        # As for an export many networks ask for no values, and keep nothing by its size.
-        with _compiling_state_context():
-            every = _find_joins(network, sample, places, enlargements, modes)
+    every = followed(network, sample, places, enlargements, modes)
     for training, found in zip(modes, map(_tied, every), strict=True):
         if reasons := _inconsistent(found):
             where = "in training: " if training else ""
@@ -73,137 +45,6 @@ def joined(
             return reasons, [], found.pairing
         groups = list(_groups_of(found))
     return {}, groups, every[-1].pairing
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a place: its sizes before and after on the axes that have a stride.
-
-    Numbers, or expressions in the symbols of places before it; what must be equal is equal.
-    """
-
-    place: Place
-    before: tuple[Size, ...]
-    after: tuple[Size, ...]
-    hints: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Joins:
-    """What one run found: the calls of all places, and equations that no symbol alone solves."""
-
-    calls: tuple[Call, ...]
-    equations: tuple[Size, ...]
-    pairing: Pairing
-
-
-def _find_joins(
-    network: nn.Module,
-    sample: Sample,
-    places: Sequence[Place],
-    enlargements: Sequence[Enlargement],
-    modes: Iterable[bool],
-) -> list[Joins]:
-    """Run a copy without values of the network, with new symbols behind every place.
-
-    A call has the same symbols in every mode. Return what was found up to the end of each.
-    """
-    env = ShapeEnv(duck_shape=False)
-    mode = FakeTensorMode(shape_env=env, allow_non_fake_inputs=True)
-    with FakeCopyMode(mode):
-        fake, fake_sample = copy.deepcopy((network, sample))
-    modules = dict(fake.named_modules())
-    by_module = {modules[place.name]: place for place in places}
-    enlarging = {modules[one.name]: one for one in enlargements}
-    found: list[tuple[Place, list[Any], list[Any]]] = []
-    turns: Counter[str] = Counter()
-    symbols: dict[tuple[str, int, int, int], torch.SymInt] = {}
-
-    def known(size: Any) -> Size:
-        if not isinstance(size, torch.SymInt):
-            return size
-        expression = env.simplify(size.node.expr)
-        return int(expression) if expression.is_number else expression
-
-    pairing = Pairing(known, hint)
-
-    def note(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
-        place = by_module[module]
-        if not isinstance(output, torch.Tensor) or not arguments:
-            return None
-        shape: list[Any] = list(output.shape)
-        turns[place.name] += 1
-        for axis in place.operation.axes:
-            if (now := hint(shape[axis])) > 1:
-                key = place.name, turns[place.name], axis, now
-                if key not in symbols:
-                    symbols[key] = _new_symbol(env, now, f"size{env.unique_ids}")
-                shape[axis] = symbols[key]
-        axes = place.operation.axes
-        before, after = ([sizes[axis] for axis in axes] for sizes in (arguments[0].shape, shape))
-        found.append((place, before, after))
-        strides = {axis: place.operation.strides[axis] for axis in axes}
-        pairing.shrink(place.name, strides, arguments[0].shape, shape)
-        return output.new_empty(shape)
-
-    def enlarge(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
-        pair = pairing.enlarge(enlarging[module], arguments[0].shape, output.shape)
-        if pair is None:
-            return None
-        shape: list[Any] = list(output.shape)
-        for axis, more in zip(pair.axes, pair.more, strict=True):
-            shape[axis] = pairing.seen_by(pair.place, axis) + more
-        return output.new_empty(shape)
-
-    def joins() -> Joins:
-        calls = [
-            Call(
-                place,
-                tuple(map(known, before)),
-                tuple(map(known, after)),
-                tuple([(hint(one), hint(other)) for one, other in zip(before, after, strict=True)]),
-            )
-            for place, before, after in found
-        ]
-        guards = [env.simplify(guard.expr) for guard in env.guards]
-        equations = [
-            guard
-            for guard in guards
-            # Whether a size is even is asked by networks that then do the one thing or the other.
-            if getattr(guard, "rel_op", "") == "==" and not guard.has(Mod, PythonMod)
-        ]
-        return Joins(tuple(dict.fromkeys(calls)), tuple(equations), pairing)
-
-    every = []
-    with (
-        watched(list(by_module), note),
-        watched(list(enlarging), enlarge),
-        evaluating(fake),
-        mode,
-        enable_python_dispatcher(),
-    ):
-        for training in modes:
-            switch(fake, training)
-            turns.clear()
-            pairing.again()
-            try:
-                run(fake, fake_sample)
-            except Exception:
-                if not training:  # which may ask for values where evaluation does not
-                    raise
-            every.append(joins())
-    return every
-
-
-def hint(size: Any) -> int:
-    """Return the number that a size is in this run."""
-    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
-
-
-def _new_symbol(env: ShapeEnv, value: int, name: str) -> torch.SymInt:
-    source = ConstantSource(name)
-    symbol = env.create_symbol(value, source, dynamic_dim=DimDynamic.DYNAMIC, constraint_dim=None)
-    return env.create_symintnode(symbol, hint=value, source=source)  # type: ignore[return-value]
 
 
 def _tied(joins: Joins) -> Joins:

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import keystr, tree_leaves_with_path
 
 from spectral_stride import checks
+from spectral_stride.torch.layers.conv_order import each_axis
 
 # Why a place stays as it is: its size turned out to be a number, or joined with another that is
 # made of other sizes. Networks that compute with sizes as plain numbers look so too.
@@ -88,9 +89,6 @@ class Operation:
             for plain in chain(*_KINDS)
         )
 
-    def _each(self, value: Any) -> tuple[int, ...]:
-        return (value,) * self.ndim if isinstance(value, int) else tuple(value)
-
     def lengths(self, axis: int, size: int) -> tuple[int, int]:
         """Samples along an axis of its output at stride 1, and those to resample.
 
@@ -104,10 +102,10 @@ class Operation:
         size.
         """
         module, stride = self.module, self.strides[axis]
-        kernel = self._each(module.kernel_size)[axis]
-        dilation = self._each(getattr(module, "dilation", 1))[axis]
+        kernel = each_axis(module.kernel_size, self.ndim)[axis]
+        dilation = each_axis(getattr(module, "dilation", 1), self.ndim)[axis]
         padding = getattr(module, "padding", 0)
-        before = 0 if isinstance(padding, str) else self._each(padding)[axis]
+        before = 0 if isinstance(padding, str) else each_axis(padding, self.ndim)[axis]
         full = size + 2 * before - dilation * (kernel - 1)
         if getattr(module, "padding_mode", "zeros") != "zeros":
             return full, full  # what lies beyond the edge is not known here
@@ -144,7 +142,7 @@ def operation_of(module: Any) -> Operation | None:
     for ndim, kinds in enumerate(zip(*_KINDS, strict=True), 1):
         if isinstance(module, kinds):
             own = module.kernel_size if module.stride is None else module.stride
-            strides = (own,) * ndim if isinstance(own, int) else tuple(own)
+            strides = each_axis(own, ndim)
             return Operation(module, type(module), strides) if max(strides) > 1 else None
     return None
 
@@ -170,15 +168,28 @@ def places_in(network: nn.Module) -> list[Place]:
     return [Place(name, operation) for name, operation in found if operation is not None]
 
 
+def called(name: str) -> str:
+    """Return the name of a module; a network has none in itself."""
+    return name or "the network itself"
+
+
 Sample = torch.Tensor | Sequence[Any] | Mapping[str, Any]
 
 
 def check_not_empty(sample: Sample, name: str = "sample") -> None:
-    """Refuse what a network is to be called on if its first tensor, the batch, has no values."""
-    batch = next((one for one in tree_leaves(sample) if isinstance(one, torch.Tensor)), None)
-    if batch is not None and batch.numel() == 0:
-        got, remedy = f"one of shape {tuple(batch.shape)}", "pass a batch of one or more"
-        checks.refuse(ValueError, name, got, "an input with values in it", remedy)
+    """Refuse what a network is to be called on if its maps have no values.
+
+    Maps are the tensors with the most axes: beside them, a list of no boxes is an input too.
+    """
+    # Mappings of other kinds than dict are leaves to PyTorch.
+    leaves = tree_leaves_with_path(dict(sample) if isinstance(sample, Mapping) else sample)
+    tensors = [(path, one) for path, one in leaves if isinstance(one, torch.Tensor)]
+    most = max((one.ndim for _, one in tensors), default=0)
+    for path, one in tensors:
+        if one.ndim == most and one.numel() == 0:
+            where = f" at {keystr(path)}" if len(tensors) > 1 else ""
+            got, remedy = f"one of shape {tuple(one.shape)}{where}", "pass a batch of one or more"
+            checks.refuse(ValueError, name, got, "an input with values in it", remedy)
 
 
 def run(network: nn.Module, sample: Sample) -> Any:

@@ -10,6 +10,7 @@ from torch import nn
 
 from spectral_stride import checks
 from spectral_stride.torch.adopt.enlarging import Pair, Pairing, enlargements_in
+from spectral_stride.torch.adopt.flattened import FLATTENED
 from spectral_stride.torch.adopt.places import STIFF, UNKNOWN, UNLIKE, Sample, places_in, watched
 from spectral_stride.torch.adopt.trial import Group, Trial
 
@@ -48,9 +49,11 @@ class Search:
         }
         if not places:
             found = [place.name for place in places_in(network)]
-            got = f"a network with {len(found)} strided operations, none of them chosen"
+            got = f"a network with {len(found)} strided operations"
             allowed = "convolutions and poolings that are modules with a stride above 1"
-            remedy = f"choose among {found[:10]}" if found else "add DiffStride layers yourself"
+            remedy = "make calls such as F.max_pool2d(x, 2) modules, or add DiffStride layers"
+            if found:
+                got, remedy = f"{got}, none of them chosen", f"choose among {found[:10]}"
             checks.refuse(ValueError, "network", got, allowed, remedy)
         enlargements = {
             one.name: one
@@ -206,6 +209,8 @@ class Search:
         for name in names:
             if UNKNOWN in self.left[name]:
                 self.left[name] = f"{UNKNOWN}, and {why}"
+            elif FLATTENED in why:
+                self.left[name] = why
         return None
 
     def _groups_along_free_axes(self, names: Sequence[str]) -> list[Group]:

@@ -21,18 +21,18 @@ class StandIn(nn.Module):
 
 
 @lru_cache(maxsize=1024)
-def _class_of_both(first: Any, kind: Any) -> Any:
-    """Put what stands in in front of an operation's class."""
-    return type(f"{first.__name__}{kind.__name__}", (first, kind), {})
+def class_of_both(first: Any, kind: Any, prefix: str) -> Any:
+    """Put a class in front of a module's own, and a prefix in front of its name."""
+    return type(f"{prefix}{kind.__name__}", (first, kind), {})
 
 
 def _bare(first: Any, kind: Any) -> Any:
     """Make a module whose state is still to come."""
-    both = _class_of_both(first, kind)
+    both = class_of_both(first, kind, first.__name__)
     return both.__new__(both)
 
 
 def stand_in(first: type, module: Any) -> None:
     """Make a module what stands in for it."""
     module._kind = type(module)
-    module.__class__ = _class_of_both(first, module._kind)
+    module.__class__ = class_of_both(first, module._kind, first.__name__)

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from spectral_stride import checks
 from spectral_stride.torch.adopt.enlarging import Enlargement, Pair
+from spectral_stride.torch.adopt.flattened import FlattenedHeads
 from spectral_stride.torch.adopt.functional_calls import FunctionalCalls
 from spectral_stride.torch.adopt.places import (
     Place,
@@ -97,7 +98,7 @@ class Trial:
         self._options = options
         try:
             copied = copy.deepcopy(self.network)
-            calls = FunctionalCalls(copied)
+            calls = FunctionalCalls(copied, self.places)
             with calls.noting():
                 self.sizes, shapes = self.run(copied)
         except Exception as error:
@@ -207,7 +208,12 @@ class Trial:
             try:
                 self.run(network, training)
             except Exception as error:
-                return f"with another stride the network fails: {checks.first_line(error)}"
+                heads = FlattenedHeads()
+                with suppress(Exception), heads:
+                    self.run(network, training)
+                ndim = self.places[groups[0].names[0]].operation.ndim
+                why = heads.why(ndim) if heads.features else checks.first_line(error)
+                return f"with another stride the network fails: {why}"
         return None
 
 

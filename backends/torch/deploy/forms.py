@@ -24,13 +24,12 @@ from spectral_stride.torch.deploy.operations import (
     Operation,
     at_stride_1,
     averaging,
-    both_of,
     padded,
     shape_at_stride_1,
 )
 from spectral_stride.torch.deploy.phases import WHOLE, JoinPhases, join_cost
 from spectral_stride.torch.deploy.products import CALL, MOVED, Along, built, cheapest
-from spectral_stride.torch.layers.conv_order import Convolution, pads_of, pair_of
+from spectral_stride.torch.layers.conv_order import Convolution, each_axis, pads_of
 
 # What a multiply-accumulate costs in a convolution of each channel by itself, in those of a large
 # product, and what it costs a convolution to write a number and to read one. See `products`.
@@ -136,7 +135,7 @@ class ConvolveRolled(nn.Module):
         """Resample, convolve, and take off what went round."""
         if conv.padding_mode != "zeros":
             x, _ = padded(conv, x, pads_of(conv))
-        d_h, d_w = pair_of(conv.dilation)
+        d_h, d_w = each_axis(conv.dilation)
 
         def convolve(z: torch.Tensor, stride: Any, dilation: Any, bias: Any = None) -> torch.Tensor:
             return functional.conv2d(z, conv.weight, bias, stride, 0, dilation, conv.groups)
@@ -193,7 +192,7 @@ def form_of(
 def _operating(operation: Operation, shape: Sequence[int], numbers: int) -> float:
     """Count what an operation costs that leaves this shape and reads so many numbers."""
     if isinstance(operation, POOLINGS):
-        each, weight = math.prod(both_of(operation.kernel_size)), DEPTHWISE
+        each, weight = math.prod(each_axis(operation.kernel_size)), DEPTHWISE
     else:
         each = operation.in_channels // operation.groups * math.prod(operation.kernel_size)
         weight = DEPTHWISE if operation.groups > 1 else 1.0
@@ -233,7 +232,7 @@ def _averaging(along: dict[int, Matrix], x: torch.Tensor, pool: nn.AvgPool2d) ->
     """List the form whose products average too."""
     folded: list[Along] = []
     for axis in (-2, -1):
-        averages = both_of(pool.kernel_size)[axis] > 1 or pool.divisor_override is not None
+        averages = each_axis(pool.kernel_size)[axis] > 1 or pool.divisor_override is not None
         if axis not in along and not averages:
             continue
         means = averaging(pool, axis, x.shape[axis])
@@ -246,7 +245,7 @@ def _resampling_first(
     plan: Plan, maps: Sequence[Matrix | None], x: torch.Tensor, conv: Convolution, norm: float
 ) -> list[_Choice]:
     """List the forms that resample before they convolve."""
-    sizes, kernel, dilation = tuple(x.shape[-2:]), conv.kernel_size, pair_of(conv.dilation)
+    sizes, kernel, dilation = tuple(x.shape[-2:]), conv.kernel_size, each_axis(conv.dilation)
     pads = pads_of(conv)
     if conv.padding_mode != "zeros":
         sizes = tuple(size + sum(both) for size, both in zip(sizes, pads, strict=True))

@@ -9,7 +9,7 @@ from torch import nn
 from spectral_stride import checks
 from spectral_stride.torch.adopt.places import Sample, check_not_empty, evaluating, run, watched
 from spectral_stride.torch.adopt.resampled import Resampled, resampled_no_more
-from spectral_stride.torch.deploy.frozen import Frozen, close, stand_still
+from spectral_stride.torch.deploy.frozen import Frozen, close, stand_still, stand_still_as_place
 
 
 def freeze(network: nn.Module, sample: Sample) -> nn.Module:
@@ -71,17 +71,22 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
     """
     frozen = _copied(network)
     check_not_empty(sample)
-    for module in list(frozen.modules()):
-        stand_still(module)
+    names = {module: name for name, module in frozen.named_modules()}
+    for module, name in names.items():
+        stand_still(module, name)
     extended = set()
+    places: dict[Any, list[tuple[int, ...]]] = {
+        module: [] for module in names if isinstance(module, Resampled)
+    }
 
     def note(place: Any, arguments: tuple[Any, ...], _: Any) -> None:
-        if place._operation.extended(arguments[0]) is not arguments[0]:
+        operation, (x, *_) = place._operation, arguments
+        places[place].append(tuple([x.shape[axis] for axis in operation.axes]))
+        if operation.extended(x) is not x:
             extended.add(place)
 
-    places = [module for module in frozen.modules() if isinstance(module, Resampled)]
     try:
-        with evaluating(frozen), watched(places, note), torch.random.fork_rng([]):
+        with evaluating(frozen), watched(list(places), note), torch.random.fork_rng([]):
             run(frozen, copy.deepcopy(sample))
     except Exception as error:
         got = f"one on which the network fails ({checks.first_line(error)})"
@@ -90,12 +95,13 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
         raise ValueError(f"sample: got {got}; allowed: {allowed}; instead: {remedy}") from error
     # What goes back behind a place asks it for sizes.
     undone = {one for module in frozen.modules() for one in getattr(module, "places_undone", ())}
-    for place in places:
+    for place, met in places.items():
         layer: Any = place.shared_resampling
-        if place in undone:
-            continue
-        if layer.live[0].hard and set(layer.strides) == {1.0} and place not in extended:
+        is_its_operation = layer.live[0].hard and set(layer.strides) == {1.0}
+        if is_its_operation and place not in undone and place not in extended:
             resampled_no_more(place)
+        else:
+            stand_still_as_place(place, names[place], dict.fromkeys(met))
     close(frozen)
     return frozen
 

@@ -2,8 +2,7 @@
 
 import copy
 import operator
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NoReturn, Self
 
 import torch
@@ -13,15 +12,18 @@ from torch.nn.utils import parametrize
 from spectral_stride import checks
 from spectral_stride.functional import resize_plan
 from spectral_stride.layer_settings import UpSettings
+from spectral_stride.torch.adopt.places import called
+from spectral_stride.torch.adopt.resampled import Resampled
+from spectral_stride.torch.adopt.standing_in import class_of_both
 from spectral_stride.torch.deploy.forms import form_of
 from spectral_stride.torch.deploy.operations import POOLINGS, Operation, at_stride_1
 from spectral_stride.torch.functional import check_tensor
 from spectral_stride.torch.layers.conv_order import (
     Convolution,
     check_convolution,
+    each_axis,
     is_plain,
     pads_of,
-    pair_of,
 )
 from spectral_stride.torch.layers.diffstride import DiffStride
 from spectral_stride.torch.layers.diffstride_conv import DiffStrideConv2d
@@ -60,17 +62,11 @@ class FrozenNetwork(Frozen):
         return _made, (make, arguments), *state
 
 
-@lru_cache(maxsize=1024)
-def _class_of_both(kind: type) -> Any:
-    """Put `FrozenNetwork` in front of a network's class."""
-    return type(f"Frozen{kind.__name__}", (FrozenNetwork, kind), {})
-
-
 def _made(make: Any, arguments: tuple[Any, ...]) -> Any:
     """Make a network whose state is still to come."""
     network = make(*arguments)
     kind: Any = type(network)
-    network.__class__ = _class_of_both(kind)
+    network.__class__ = class_of_both(FrozenNetwork, kind, "Frozen")
     return network
 
 
@@ -84,7 +80,7 @@ def close(network: nn.Module) -> None:
         parameter.requires_grad_(False)
     if not isinstance(network, Frozen):
         kind: Any = type(network)
-        network.__class__ = _class_of_both(kind)
+        network.__class__ = class_of_both(FrozenNetwork, kind, "Frozen")
 
 
 class FrozenLayer(Frozen):
@@ -96,6 +92,7 @@ class FrozenLayer(Frozen):
 
     # In a tuple, in which it is no module of this one.
     live: tuple[Any, ...]
+    who: str
     forms: nn.ModuleList
     met: list[tuple[Any, ...]]  # what each form is for
     _seen: SeenSizes
@@ -106,9 +103,10 @@ class FrozenLayer(Frozen):
             if known == key:
                 return form
         if not self.live:
-            allowed = "; ".join(map(_text, self.met)) or "nothing: the sample did not reach it"
-            remedy = "resize the input, or freeze the network on a sample of this size"
-            checks.refuse(ValueError, "x", _text(key), allowed, remedy)
+            alike = [known for known in self.met if known[1:] == key[1:]]
+            # Only sizes differ: all else need not be told.
+            many = 1 if alike else None
+            _refuse_sizes(_text(key[:many]), [_text(known[:many]) for known in alike or self.met])
         found = self.build(x, *arguments)
         self.met.append(key)
         self.forms.append(found)
@@ -121,6 +119,18 @@ class FrozenLayer(Frozen):
     def extra_repr(self) -> str:
         """What may come."""
         return "; ".join(map(_text, self.met))
+
+
+def _refuse_sizes(got: str, met: Iterable[str]) -> NoReturn:
+    """Refuse what comes, beside all that may come."""
+    allowed = " or ".join(met) or "nothing: the sample did not reach it"
+    remedy = "resize the input, or freeze the network on a sample of this size"
+    checks.refuse(ValueError, "x", got, allowed, remedy)
+
+
+def _who(name: str, kind: type) -> str:
+    """Say which module it is that refuses."""
+    return f"{called(name)} ({kind.__name__})"
 
 
 def _text(key: tuple[Any, ...]) -> str:
@@ -147,7 +157,7 @@ class FrozenStride(FrozenLayer):
         if is_symbol(x):
             return as_node(self, x, None if conv is self else conv)
         if conv is not None and conv is not self:
-            with checks.named(type(self).__name__):
+            with checks.named(self.who):
                 check_convolution(conv)
             if not is_plain(conv):
                 y: torch.Tensor = self.resampled(conv(x))
@@ -157,7 +167,7 @@ class FrozenStride(FrozenLayer):
 
     def resampled(self, x: torch.Tensor, operation: Operation | None = None) -> torch.Tensor:
         """Resample ``x``, or what a plain operation at stride 1 makes of it."""
-        with checks.named(type(self).__name__):
+        with checks.named(self.who):
             check_tensor(x)
             sizes = _sizes(x, self._axes)
             form = self.form((sizes, *_geometry(operation)), x, operation)
@@ -193,11 +203,11 @@ def _geometry(conv: Operation | None) -> tuple[str, ...]:
     kind = next((kind for kind in POOLINGS if isinstance(conv, kind)), None)
     if kind is not None:
         options = [f"{name} {getattr(conv, name)}" for name in kind.__constants__]
-        return f"a {kind.__name__}", *options
+        return kind.__name__, *options
     words = {
         "": f"a convolution of {conv.in_channels} onto {conv.out_channels} channels",
         "kernel": tuple(conv.kernel_size),
-        "dilation": pair_of(conv.dilation),
+        "dilation": each_axis(conv.dilation),
         "padding": pads_of(conv),
         "mode": conv.padding_mode,
         "groups": conv.groups,
@@ -222,7 +232,7 @@ class FrozenUp(FrozenLayer):
         """Resample ``y`` to the sizes that ``like`` saw, or to those of a tensor."""
         if is_symbol(y):
             return as_node(self, y, like)
-        with checks.named(type(self).__name__):
+        with checks.named(self.who):
             return self.resized(y, *SpectralUp._wanted(self, y, like))  # type: ignore[arg-type]
 
     def resized(self, y: torch.Tensor, axes: tuple[int, ...], sizes: Sequence[int]) -> torch.Tensor:
@@ -239,6 +249,28 @@ class FrozenUp(FrozenLayer):
         return form_of(plan, None, x, None)
 
 
+class FrozenResampled(Resampled):
+    """A place of `convert` that takes the sizes that it has met and no others."""
+
+    _who: str
+    _met: tuple[tuple[int, ...], ...]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Resample what the operation makes of ``x``."""
+        if not is_symbol(x) and x.ndim > self._operation.ndim:
+            sizes = _sizes(x, self._operation.axes)
+            if not any(sizes == known for known in self._met):
+                with checks.named(self._who):
+                    _refuse_sizes(_text((sizes,)), [_text((known,)) for known in self._met])
+        return super().forward(x)
+
+
+def stand_still_as_place(place: Any, name: str, met: Iterable[tuple[int, ...]]) -> None:
+    """Let a place take the sizes along its axes that it has met, and no others."""
+    place._who, place._met = _who(name, place._operation.kind), tuple(met)
+    place.__class__ = class_of_both(FrozenResampled, place._kind, FrozenResampled.__name__)
+
+
 # The order counts: a DiffStrideConv2d is a DiffStride too.
 OF_LAYERS: dict[Any, type[FrozenLayer]] = {
     DiffStrideConv2d: FrozenStrideConv2d,
@@ -248,7 +280,7 @@ OF_LAYERS: dict[Any, type[FrozenLayer]] = {
 }
 
 
-def stand_still(layer: Any) -> None:
+def stand_still(layer: Any, name: str) -> None:
     """Let a layer become what is frozen of it: the same object, in all places that know it."""
     kind = next((one for one in OF_LAYERS if isinstance(layer, one)), None)
     if kind is None:
@@ -264,7 +296,7 @@ def stand_still(layer: Any) -> None:
     live.training = False
     layer._parameters = {name: one for name, one in layer._parameters.items() if name != "strides"}
     layer._modules = {"forms": nn.ModuleList()}
-    layer.live, layer.met = (live,), []
+    layer.live, layer.met, layer.who = (live,), [], _who(name, kind)
     if isinstance(live, DiffStride):
         layer.strides = tuple(live.effective_strides().tolist())
     layer.__class__ = OF_LAYERS[kind]

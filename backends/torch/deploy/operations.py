@@ -11,8 +11,8 @@ from spectral_stride.torch.deploy.matrices import Matrix
 from spectral_stride.torch.layers.conv_order import (
     Convolution,
     convolved_shape,
+    each_axis,
     pads_of,
-    pair_of,
 )
 
 # A convolution or a pooling of images, at stride 1.
@@ -67,7 +67,7 @@ class Phases:
             # At stride 1 PyTorch takes a third of the time where channels lie last in memory.
             if x.ndim == 4:
                 x = x.contiguous(memory_format=torch.channels_last)
-            self.x, self.padding = x, both_of(operation.padding)
+            self.x, self.padding = x, each_axis(operation.padding)
         else:
             self.x, self.padding = padded(operation, x, pads_of(operation))
 
@@ -100,7 +100,7 @@ class Phases:
 
 def averaging(pool: nn.AvgPool2d, axis: int, size: int) -> Matrix:
     """Matrix (M, N) of the means along an axis."""
-    kernel, padding = both_of(pool.kernel_size)[axis], both_of(pool.padding)[axis]
+    kernel, padding = each_axis(pool.kernel_size)[axis], each_axis(pool.padding)[axis]
     divisor = pool.divisor_override
     counts = pool.count_include_pad or divisor is not None
     each = torch.eye(size, dtype=torch.float64)[:, None]
@@ -109,8 +109,3 @@ def averaging(pool: nn.AvgPool2d, axis: int, size: int) -> Matrix:
         return means
     # Those of the height take all of it.
     return means * (kernel / divisor if axis == -2 else kernel)
-
-
-def both_of(value: int | Sequence[int]) -> tuple[int, int]:
-    """Entries for height and for width."""
-    return pair_of((value,) if isinstance(value, int) else value)

@@ -38,15 +38,16 @@ def pads_of(conv: Convolution) -> tuple[tuple[int, int], tuple[int, int]]:
     if conv.padding_mode != "zeros":
         left, right, top, bottom = conv._reversed_padding_repeated_twice
         return (top, bottom), (left, right)
-    padding = (conv.padding,) * 2 if isinstance(conv.padding, str) else pair_of(conv.padding)
-    height, width = map(_zeros, padding, conv.kernel_size, pair_of(conv.dilation))
+    padding = (conv.padding,) * 2 if isinstance(conv.padding, str) else each_axis(conv.padding)
+    height, width = map(_zeros, padding, conv.kernel_size, each_axis(conv.dilation))
     return height, width
 
 
-def pair_of(values: Sequence[int]) -> tuple[int, int]:
-    """Return the entries for height and for width; a single one is for both, as in PyTorch."""
-    height, width = (*values, *values) if len(values) == 1 else values
-    return int(height), int(width)  # a number of NumPy's has the range of its dtype
+def each_axis(value: int | Sequence[int], ndim: int = 2) -> tuple[int, ...]:
+    """Return the entry of every axis; a single one is for all, as in PyTorch."""
+    values = tuple(value) if isinstance(value, Sequence) else (value,)
+    # A number of NumPy's has the range of its dtype.
+    return tuple([int(one) for one in values]) * (ndim if len(values) == 1 else 1)
 
 
 def _zeros(padding: int | str, kernel: int, dilation: int) -> tuple[int, int]:
@@ -76,7 +77,7 @@ def convolved_shape(conv: Convolution, x: torch.Tensor) -> tuple[int, ...]:
     sizes = [
         size + sum(both) - dilation * (kernel - 1)
         for size, both, dilation, kernel in zip(
-            x.shape[-2:], pads, pair_of(conv.dilation), conv.kernel_size, strict=True
+            x.shape[-2:], pads, each_axis(conv.dilation), conv.kernel_size, strict=True
         )
     ]
     if min(sizes) < 1:
@@ -104,7 +105,7 @@ def resampled_convolution(
     taps = tuple(
         Taps(kernel, dilation, before, size)
         for kernel, dilation, (before, _), size in zip(
-            conv.kernel_size, pair_of(conv.dilation), pads, x.shape[-2:], strict=True
+            conv.kernel_size, each_axis(conv.dilation), pads, x.shape[-2:], strict=True
         )
     )
     bias = conv.bias
@@ -188,7 +189,7 @@ def check_convolution(conv: Any) -> None:
     """Refuse what is no convolution of images at stride 1."""
     if not isinstance(conv, nn.Conv2d):
         checks.refuse(TypeError, "conv", type(conv).__name__, "a torch.nn.Conv2d", "leave it out")
-    if conv.stride != (1, 1):
+    if each_axis(conv.stride) != (1, 1):
         remedy = "write stride=1: the layer has the stride"
         checks.refuse(ValueError, "conv", f"stride {conv.stride}", "stride 1", remedy)
     if len(conv.kernel_size) != 2 or min(conv.kernel_size) < 1:

@@ -295,6 +295,8 @@ def export(run: Run, form: Format = "onnx", out: ExportedOut = None) -> None:
     typer.echo(f"Input       {INPUT}: float32 (batch, {shape})")
     for name, names in zip(exported.outputs, loaded.classes.values(), strict=True):
         typer.echo(f"Output      {name}: float32 (batch, {len(names)})")
+    costs = f"{exported.macs:,} per sample, {exported.macs_learned:,} in the network that learned"
+    typer.echo(f"MACs        {costs}")
     typer.echo(f"Difference  {exported.difference:.1e} from the network, on samples of noise")
 
 

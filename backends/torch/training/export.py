@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from spectral_stride.torch.deploy.freeze import freeze
+from spectral_stride.torch.training.macs import multiply_accumulates
 from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.trained import LoadedRun
 
@@ -27,19 +28,23 @@ INPUT = "samples"
 
 @dataclass(frozen=True, slots=True)
 class ExportedRun:
-    """A file's content, and how far what it computes lies from what the network does.
+    """A file's content, what it costs, and how far its logits lie from those of the network.
 
     Attributes
     ----------
     content : bytes
     outputs : list of str
         Names of the logits of each task.
+    macs, macs_learned : int
+        Multiply-accumulates of one sample, by the file and by the network that was trained.
     difference : float
         Largest difference between logits of the file and of the network, on samples of noise.
     """
 
     content: bytes
     outputs: list[str]
+    macs: int
+    macs_learned: int
     difference: float
 
 
@@ -74,18 +79,21 @@ def export_run(run: LoadedRun, form: str) -> ExportedRun:
     try:
         with _quiet(), torch.no_grad():
             samples = _noise(run, _WRITTEN_BY)
+            frozen = freeze(run.net, samples)
             program = torch.export.export(
-                freeze(run.net, samples),
+                frozen,
                 (samples,),
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             )
+            macs = multiply_accumulates(frozen, samples.shape[1:])
+            macs_learned = multiply_accumulates(run.net, samples.shape[1:])
             content = (_as_onnx if form == "onnx" else _as_pt2)(program, outputs, about)
     except Exception as error:  # an exporter's errors have no common kind
         reason = " ".join(str(error).split())[:300]
         got = f"{form}, which cannot hold this network ({type(error).__name__}: {reason})"
         other = next(name for name in FORMATS if name != form)
         refuse("--format", got, ", ".join(FORMATS), f"write --format {other}")
-    return ExportedRun(content, outputs, _tried(run, form, content))
+    return ExportedRun(content, outputs, macs, macs_learned, _tried(run, form, content))
 
 
 def _noise(run: LoadedRun, count: int) -> torch.Tensor:

@@ -98,9 +98,9 @@ def load_run(folder: str | Path) -> LoadedRun:
     Examples
     --------
     >>> from spectral_stride.torch.training import load_run
-    >>> run = load_run("runs/digits")  # doctest: +SKIP
-    >>> (logits,) = run.net(run.transform("seven.png")[None])  # doctest: +SKIP
-    >>> run.classes["digit"][logits.argmax()]  # doctest: +SKIP
+    >>> run = load_run("runs/digits")
+    >>> (logits,) = run.net(run.transform("seven.png")[None])
+    >>> run.classes["digit"][logits.argmax()]
     '7'
     """
     run = read_run(Path(folder))

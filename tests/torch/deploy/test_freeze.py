@@ -194,8 +194,14 @@ def test_an_axis_without_a_stride_may_have_any_size(operation, shape, other):
 
 @pytest.mark.parametrize(
     "operation",
-    [nn.Conv2d(3, 64, 7, 2, padding=6), nn.AvgPool2d(2, divisor_override=-3)],
-    ids=["all of the padding", "negative divisor"],
+    [
+        nn.Conv2d(3, 64, 7, 2, padding=6),
+        nn.AvgPool2d(2, divisor_override=-3),
+        nn.AvgPool2d((3,), 2, (1,)),
+        nn.MaxPool2d((3,), (2,), (1,), (2,)),
+        nn.Conv2d(3, 4, 3, (2,), (1,), (2,)),
+    ],
+    ids=["all of the padding", "negative divisor", "one mean", "one maximum", "one kernel"],
 )
 def test_unusual_operations(operation):
     x = draw(1, 3, 112, 112, dtype=torch.float32)
@@ -301,7 +307,7 @@ def test_hooks_stay():
         (lambda net, x: recalibrate(net, [x]), r"^network: got one that is frozen; .*: recalib"),
         (
             lambda net, x: net(x[..., :22]),
-            r"^FrozenStride: x: got 24x22 samples for .*; allowed: 24x24 samples .*instead: resize",
+            r"^0 \(Conv2d\): x: got 24x22 samples; allowed: 24x24 samples; instead: resize [^:;]*$",
         ),
     ],
     ids=["train", "convert", "freeze", "recalibrate", "size"],
@@ -312,6 +318,47 @@ def test_a_frozen_network_refuses(frozen, ask, message):
         ask(net, x)
     assert not any(module.training for module in net.modules())
     torch.testing.assert_close(net(x), y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("net", "who", "first", "other"),
+    [
+        (nn.Sequential(nn.Sequential(nn.MaxPool2d(2))), r"0\.0 \(MaxPool2d\)", "16x12", "20x21"),
+        (nn.Sequential(nn.AvgPool2d(2)), r"0 \(AvgPool2d\)", "16x12", "16x13"),
+        (nn.Sequential(nn.ReLU(), nn.AvgPool1d(2)), r"1 \(AvgPool1d\)", "12", "20"),
+        (nn.MaxPool2d(2), r"the network itself \(MaxPool2d\)", "16x12", "20x12"),
+        (nn.Sequential(DiffStride(2.0)), r"0 \(DiffStride\)", "16x12", "20x12"),
+        (SpectralPool(2.0), r"the network itself \(SpectralPool\)", "16x12", "20x12"),
+    ],
+    ids=["pooling", "means", "sounds", "root", "layer", "root layer"],
+)
+def test_another_size_is_refused_in_the_sizes_that_came_and_by_the_name_of_the_module(
+    net, who, first, other
+):
+    x = torch.ones(1, 3, *map(int, first.split("x")))
+    is_ours = any(isinstance(module, DiffStride | SpectralPool) for module in net.modules())
+    frozen = freeze(net if is_ours else convert(net, x), x)
+    with pytest.raises(ValueError, match=rf"^{who}: x: got {other} samples; allowed: {first} samp"):
+        frozen(torch.ones(1, 3, *map(int, other.split("x"))))
+
+
+class Twice(nn.Module):
+    """One layer behind two convolutions, which take other sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.main, self.side = DiffStride(2.0), nn.Conv2d(3, 4, 3), nn.Conv2d(3, 5, 3)
+
+    def forward(self, x):
+        return self.down(x, self.main), self.down(x[..., :6], self.side)
+
+
+def test_a_layer_behind_several_convolutions_tells_the_sizes_of_the_one_that_is_asked():
+    net, x = freeze(Twice(), torch.ones(1, 3, 8, 8)), torch.ones(1, 3, 9, 9)
+    with pytest.raises(ValueError, match=r"^down \(DiffStride\): x: got 9x9 .*: 8x8 samples; inst"):
+        net(x)
+    with pytest.raises(ValueError, match=r"got 9x9 .* 2 ch.*: 8x8 .* 4 ch.* or 8x6 .* 5 ch"):
+        net.down(x, nn.Conv2d(3, 2, 3))
 
 
 def test_what_cannot_be_frozen_is_refused_and_stays_as_it_was():

@@ -112,7 +112,7 @@ MERGES = f"[&a0 {{penalti: 1}}, {', '.join(MERGED)}]"
         ("seed: [0", ["allowed: a YAML file"]),
         ("<<: 3", ["allowed: a YAML file"]),
         ("- &a {seed: 0}\n- {<<: *a, width: 2, width: 3}", ["'width' twice"]),
-        (MERGES, ["got 1 for penalti"]),
+        (MERGES, ["an option 'penalti'"]),
         ("seed: !!python/name:os.system", ["allowed: a YAML file"]),
         ("penalti: 0.1", ["an option 'penalti'", "instead: write penalty"]),
         ("frequency: 0.1", ["an option 'frequency'", "data, input, labels"]),
