@@ -590,7 +590,7 @@ def test_what_is_wrong_is_said_and_nothing_has_changed():
     message = refused(flat, x, 0.5)
     assert "model: got one that cannot have other sizes behind '0'" in message
     budget = MacBudget(net, x, 0.5)
-    with pytest.raises(ValueError, match=r"call budget.step\(\) after loss.backward\(\)"):
+    with pytest.raises(ValueError, match=r"call budget.step\(\) once after each loss.backward\(\)"):
         budget.step()
     for state in ({}, None):
         with pytest.raises(ValueError, match=r"state: got .*pass the state of a budget"):

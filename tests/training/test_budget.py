@@ -15,7 +15,7 @@ from spectral_stride.torch import DiffStride, DiffStrideConv2d
 from spectral_stride.torch.training.budget_callback import BudgetCallback
 from spectral_stride.torch.training.classifier import Classifier
 from spectral_stride.torch.training.config import OPTIONS
-from spectral_stride.torch.training.fit import make_data, train_one
+from spectral_stride.torch.training.fit import _trainer, make_data, train_one
 from spectral_stride.torch.training.lightning_ui import quiet_lightning
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.words import parse
@@ -71,6 +71,15 @@ def test_broken_off_and_resumed_it_ends_the_same(finished, tmp_path):
     first, second = (torch.load(last(one), weights_only=True) for one in (folder, tmp_path))
     for name, value in first["state_dict"].items():
         assert torch.equal(value, second["state_dict"][name]), name
+
+
+def test_what_the_command_says_reaches_the_data_and_the_budget(tmp_path):
+    config = parse({**WORDS, "limit": "0", "hold_out": "0.2", "settle_at": "0.3"})
+    data = make_data(config)
+    assert len(data.test_set) == 90  # of the 449 that train
+    trainer = _trainer(config, data, 10**6, tmp_path, "cpu", False, print)
+    (callback,) = (one for one in trainer.callbacks if isinstance(one, BudgetCallback))
+    assert callback._options == {"settle_at": 0.3}
 
 
 def test_a_budget_takes_the_penalty_s_place():

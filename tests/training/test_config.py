@@ -119,6 +119,11 @@ def test_strides_are_drawn_by_the_seed():
     assert (config.strides, config.baseline) == ("random", False)
 
 
+def test_nothing_settles_without_a_budget():
+    assert parse({"settle_at": "0.3", "budget": "0.5"}).settle_at == 0.3
+    assert parse({"settle_at": "0.3"}) == parse({})
+
+
 def test_a_folder_may_name_one_of_its_configurations(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tables").mkdir()

@@ -69,7 +69,7 @@ class AllStrides:
         found = [layer.strides.grad for layer in self.layers.values()]
         if all(one is None for one in found):
             got, allowed = "strides without gradients", "strides behind a backward pass"
-            remedy = "call budget.step() after loss.backward() and before zero_grad()"
+            remedy = "call budget.step() once after each loss.backward(), before zero_grad()"
             checks.refuse(ValueError, "step", got, allowed, remedy)
         pairs = zip(self.layers.values(), found, strict=True)
         parts = [layer.strides.detach() * 0 if one is None else one for layer, one in pairs]

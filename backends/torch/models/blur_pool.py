@@ -25,7 +25,7 @@ class BlurPool(Constants):
     Notes
     -----
     Source: Zhang, "Making convolutional networks shift-invariant again", ICML 2019, whose "Tri-3"
-    is this at s = 2.
+    has these weights at s = 2. In the networks here it stands directly behind the convolution.
 
     Examples
     --------

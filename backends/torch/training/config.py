@@ -205,8 +205,8 @@ class Config:
         "",
         Text("S,S,..."),
         "Where the strides start: one for each place where the network gets smaller, or one of "
-        "each axis, height x width or time x frequency, as in 1,1,3x2,2,2. Fractions as in 32/20 "
-        "say sizes: 20 samples of 32. "
+        "each axis, height x width or time x frequency, as in 1,1,3x2,2,2. Fractions say "
+        "sizes: 32/20 leaves 20 samples where 32 come in. "
         f"{RANDOM} draws each from 1 to {LARGEST_DRAWN:g}, evenly in logarithms, by the seed. "
         "At a stride of 1 the first stage of resnet18 and resnet18_imagenet begins with an "
         "identity, and learns none. Without it the usual ones: "
@@ -261,7 +261,7 @@ class Config:
     settle_at: float = option(
         0.6,
         _SettleAt(),
-        "Share of the steps after which the sizes of a budget settle.",
+        "Share of the steps after which the sizes of a budget settle; without one nothing does.",
         panel=TRAINING,
         only=LEARNED_STRIDES,
         before=0.6,
@@ -440,7 +440,10 @@ def parse_strides(text: str) -> list[Pair]:
         except (ValueError, ZeroDivisionError):
             numbers = []
         if len(numbers) not in (1, 2) or not all(1 <= n <= LONGEST_STRIDE for n in numbers):
-            allowed = "numbers of at least 1 between commas, each one stride or height x width"
+            allowed = (
+                "numbers of at least 1 between commas, each one stride or height x width, also as "
+                f"in 32/20; or {RANDOM}"
+            )
             refuse("--strides", repr(text), allowed, "write --strides 1,1,3x2,2,2")
         pairs.append((numbers[0], numbers[-1]))
     return pairs

@@ -117,6 +117,8 @@ def parse(words: Mapping[str, Any]) -> Config:
             remedy = "leave --penalty out: a budget needs none"
             refuse("--penalty", f"{values['penalty']:g} with --budget", "one of the two", remedy)
         values["penalty"] = 0.0
+    else:
+        values["settle_at"] = OPTIONS["settle_at"].default
     if values["downsampling"] == "strided":
         values["baseline"] = False  # it would be the same training twice
     elif values["baseline"] is None:

@@ -46,6 +46,7 @@ def test_the_split_is_whole_stratified_and_without_an_image_in_both_parts(digits
 def test_held_out_digits_are_training_ones(digits):
     data = Digits(32, seed=0, hold_out=0.2)
     assert (len(data.train_set), len(data.test_set)) == (359, 90)
+    assert data.notes == ("Tested on 0.2 of the training rows, and not on the test's.",)
     seen = {image.numpy().tobytes() for image in images_of(digits.train_set)}
     parts = [images_of(part) for part in (data.train_set, data.test_set)]
     assert {image.numpy().tobytes() for part in parts for image in part} == seen

@@ -32,6 +32,13 @@ def test_held_out_rows_are_no_rows_of_the_test(tmp_path):
     parts = [part.tensors[0].flatten(1).tolist() for part in (data.train_set, data.test_set)]
     assert sorted(parts[0] + parts[1]) == sorted(whole.train_set.tensors[0].flatten(1).tolist())
     refused(name, "--hold-out: got 0.04 of 20 training rows of 2 classes", hold_out=0.04)
+    few = write(
+        tmp_path / "y",
+        train=image_table(colours(52), [0] * 50 + [1] * 2),
+        test=image_table(colours(4)),
+    )
+    for share in (0.1, 0.9):
+        refused(few, "with 2 rows of the rarest; allowed: a share that leaves", hold_out=share)
 
 
 def test_without_a_test_the_held_out_rows_are_none_of_its_fifth(tmp_path):

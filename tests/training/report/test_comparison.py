@@ -193,6 +193,20 @@ def test_smaller_images_are_a_way_to_save(tmp_path):
         write_run(tmp_path / str(size), 0.8, 10**6, **words)
     (section,) = sections(gather([tmp_path]).runs)
     assert [group.label for group in section.groups] == [
-        "strided at full size",
-        "strided at 21 pixels",
+        "strided, at full size",
+        "strided, at 21 pixels",
     ]
+    (curve,) = section.curves
+    assert len(curve.groups) == 2
+
+
+def test_budgets_make_a_curve(tmp_path):
+    for budget in ("4.46M", "0.5"):
+        write_run(tmp_path / budget, 0.8, 10**6, budget=budget, hard=True)
+    (section,) = sections(gather([tmp_path]).runs)
+    assert [group.label for group in section.groups] == [
+        "diffstride inside, budget 0.5",
+        "diffstride inside, budget 4.46M",
+    ]
+    assert [len(curve.groups) for curve in section.curves] == [2]
+    assert (section.learned["hard"], section.learned["settle_at"]) == (True, 0.6)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from spectral_stride import soft_mask
+from spectral_stride.torch.models.blur_pool import BlurPool
 from spectral_stride.torch.training.report import figures as curves
 from spectral_stride.torch.training.report.comparison import sections
 from spectral_stride.torch.training.report.figures import (
@@ -14,8 +15,16 @@ from spectral_stride.torch.training.report.figures import (
     draw_responses,
     frequency_response,
 )
+from spectral_stride.torch.training.report.plots import mask_of
 from spectral_stride.torch.training.report.runs import gather
 from tests.training.report.made import write_run
+
+
+def test_the_response_of_blurpool_is_that_of_its_kernel():
+    kernel = BlurPool((3, 1)).kernel[:, 0].numpy()
+    around = np.roll(np.pad(kernel, (0, 11)), -2)
+    mask = mask_of({"downsampling": "blurpool"}, {}, 16, 3)
+    np.testing.assert_allclose(mask, np.fft.rfft(around).real, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [16, 15, 2, 1])

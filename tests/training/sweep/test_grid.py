@@ -75,7 +75,8 @@ def test_a_mapping_takes_in_another_under_its_own_words(tmp_path):
     text = """
     - &common {seed: [0, 1], width: 2, downsampling: strided}
     - &learned {<<: *common, downsampling: diffstride, seed: 2}
-    - {<<: [*learned, *common], width: 3}
+    - {<<: [*learned, *common], width: 3, batch-size: 8}
+    - {<<: {batch-size: 8, seed: 3}, batch_size: 16}
     """
     points = [point.config for point in points_of(tmp_path, text)]
     assert [(one.downsampling, one.width, one.seed) for one in points] == [
@@ -83,7 +84,9 @@ def test_a_mapping_takes_in_another_under_its_own_words(tmp_path):
         ("strided", 2, 1),
         ("diffstride", 2, 2),
         ("diffstride", 3, 2),
+        ("diffstride", 8, 3),
     ]
+    assert points[-1].batch_size == 16
 
 
 @pytest.mark.parametrize("text", ["lr: 3e-3", "lr: 0.003", "lr: '3e-3'", "lr: [0.003, 3e-3]"])
@@ -112,6 +115,11 @@ MERGES = f"[&a0 {{penalti: 1}}, {', '.join(MERGED)}]"
         ("seed: [0", ["allowed: a YAML file"]),
         ("<<: 3", ["allowed: a YAML file"]),
         ("- &a {seed: 0}\n- {<<: *a, width: 2, width: 3}", ["'width' twice"]),
+        ("- {<<: &a {width: 2, width: 3}, seed: 0}", ["'width' twice"]),
+        (
+            f"- &a {{{', '.join(f'k{n}: 0' for n in range(3000))}}}\n- {{<<: [{'*a, ' * 3000}]}}",
+            ["'k0'"],
+        ),
         (MERGES, ["an option 'penalti'"]),
         ("seed: !!python/name:os.system", ["allowed: a YAML file"]),
         ("penalti: 0.1", ["an option 'penalti'", "instead: write penalty"]),

@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 from spectral_stride.torch.training.data.datamodule import TrainingData
 from spectral_stride.torch.training.data.images import LEVELS, ImageReader, open_image
 from spectral_stride.torch.training.data.samples import check_limit, spread
-from spectral_stride.torch.training.data.splits import held_out
+from spectral_stride.torch.training.data.splits import HELD_OUT, held_out
 
 # How much larger the digits are made: their highest frequency is then an eighth of the sampling
 # rate. A stride of four loses nothing but half of what is exactly there, in bin 4 of 32: an even
@@ -101,6 +101,7 @@ class Digits(TrainingData):
         )
         if hold_out:
             train, test = (train[part] for part in held_out(digits.target[train], hold_out))
+            self.notes = (HELD_OUT.format(hold_out),)
 
         def samples(chosen: NDArray[np.int64]) -> TensorDataset:
             pixels = images[chosen].astype(np.float32)[:, np.newaxis]

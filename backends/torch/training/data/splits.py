@@ -25,6 +25,7 @@ from spectral_stride.torch.training.data.samples import OPTION, RawSamples
 from spectral_stride.torch.training.refusal import Refusals, refuse
 
 TEST_SPLIT, HOLD_OUT = "--test-split", "--hold-out"
+HELD_OUT = "Tested on {:.4g} of the training rows, and not on the test's."
 TRAIN_NAMES = ("train", "training")
 # The first that is there and has labels is the test.
 TEST_NAMES = ("test", "testing", "validation", "valid", "val", "dev", "eval")
@@ -124,7 +125,7 @@ def choose_splits(
         notes.append("No split for the test: a fixed fifth of the training rows is kept for it.")
     if hold_out:
         train, test = map(train.take, held_out(train.labels[:, 0], hold_out))
-        notes.append(f"Tested on {hold_out:.4g} of the training rows, and not on the test's.")
+        notes.append(HELD_OUT.format(hold_out))
     return Splits(train, test, kind, classes, tuple(notes))
 
 
@@ -217,11 +218,19 @@ def held_out(
         For a share that leaves a class without a row in one of them.
     """
     try:
-        return _parted(labels, share)
+        rest, chosen = _parted(labels, share)
+        fits = len(np.unique(labels[rest])) == len(np.unique(labels[chosen]))
     except ValueError:
-        got = f"{share:g} of {len(labels)} training rows of {len(np.unique(labels))} classes"
+        fits = False
+    if not fits:
+        classes, counts = np.unique(labels, return_counts=True)
+        got = (
+            f"{share:g} of {len(labels)} training rows of {len(classes)} classes, with "
+            f"{counts.min()} rows of the rarest"
+        )
         allowed = "a share that leaves rows of every class in both parts"
-        refuse(HOLD_OUT, got, allowed, f"write {HOLD_OUT} 0.2")
+        refuse(HOLD_OUT, got, allowed, f"write {HOLD_OUT} 0.2, or leave it out")
+    return rest, chosen
 
 
 def _fifth(train: RawSamples, names: Mapping[str, Any]) -> tuple[RawSamples, RawSamples]:

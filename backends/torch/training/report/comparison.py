@@ -63,20 +63,20 @@ class SeedGroup:
         The downsampling, with its ramp where it has one, and with what else the section varies.
     start : str
         The strides that it began with.
-    penalty : float or None
-        Where the strides are learned.
+    price : str
+        What makes it cost more or less at one start: smaller images, a budget, or a penalty.
     runs : list of TrainedRun
     """
 
     method: str
     start: str
-    penalty: float | None
+    price: str
     runs: list[TrainedRun]
 
     @property
     def learns(self) -> bool:
         """Whether the strides were learned."""
-        return self.penalty is not None
+        return self.runs[0].learns
 
     @property
     def name(self) -> str:
@@ -94,8 +94,8 @@ class SeedGroup:
 
     @property
     def label(self) -> str:
-        """The method, with its penalty if it has one."""
-        return self.method if self.penalty is None else f"{self.method}, penalty {self.penalty:g}"
+        """The method, with its price if it has one."""
+        return f"{self.method}, {self.price}" if self.price else self.method
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Curve:
     ----------
     method, label : str
     groups : list of SeedGroup
-        Of different penalties at one start, or of different starts.
+        Of different prices at one start, or of different starts.
     """
 
     method: str
@@ -159,7 +159,8 @@ class Section:
     setting : dict
         What they share.
     learned : dict
-        What those that learn their strides share besides; ramp and penalty are in the groups.
+        What those that learn their strides share besides; ramp, penalty and budget are in the
+        groups.
     groups : list of SeedGroup
     """
 
@@ -181,7 +182,7 @@ class Section:
     def curves(self) -> list[Curve]:
         """Every group on one curve.
 
-        Where a start was trained with several penalties, these make the cost; else the starts do.
+        Where a start was trained at several prices, these make the cost; else the starts do.
         """
         curves = []
         for method in dict.fromkeys(group.method for group in self.groups):
@@ -198,16 +199,33 @@ class Section:
         return curves
 
 
-def _method(run: TrainedRun, varied: Sequence[str], sizes: Collection[int]) -> str:
+def _method(run: TrainedRun, varied: Sequence[str]) -> str:
     words = [run.config["downsampling"]]
-    if len(sizes) > 1:
-        words.append(f"at {run.config['size']} pixels" if run.config["size"] else "at full size")
     if run.learns:
         words.append(run.config["ramp"])
-        words += [
-            f"{option.replace('_', ' ')} {shown_value(run.config[option])}" for option in varied
-        ]
+        words += [_in_words(option, run.config[option]) for option in varied]
     return " ".join(words)
+
+
+def _in_words(option: str, value: Any) -> str:
+    """Write a choice as briefly as may be: "hard", "budget 4.46M"."""
+    name = option.replace("_", " ")
+    if isinstance(value, bool):
+        return name if value else f"not {name}"
+    return f"{name} {shown_value(value)}"
+
+
+def _price(run: TrainedRun, sizes: Collection[int]) -> str:
+    """Write what makes a training of its method cost more or less."""
+    words, size = [], run.config["size"]
+    if len(sizes) > 1:
+        words.append(f"at {size} pixels" if size else "at full size")
+    budget, penalty = run.config["budget"], run.config["penalty"]
+    if run.learns and budget:
+        words.append(f"budget {budget / 1e6:.10g}M" if budget > 1 else f"budget {budget:.10g}")
+    elif run.learns:
+        words.append(f"penalty {penalty:g}")
+    return ", ".join(words)
 
 
 def _section(setting: dict[str, Any], runs: Sequence[TrainedRun]) -> Section:
@@ -215,15 +233,16 @@ def _section(setting: dict[str, Any], runs: Sequence[TrainedRun]) -> Section:
     values = {
         option: {run.config[option] for run in learned}
         for option in LEARNED_ONLY
-        if option not in ("ramp", "penalty")
+        if option not in ("ramp", "penalty", "budget")
     }
+    if not any(run.config["budget"] for run in learned):
+        del values["settle_at"]  # without a budget nothing settles
     varied = [option for option, used in values.items() if len(used) > 1]
     fixed = {option: used.pop() for option, used in values.items() if len(used) == 1}
     sizes = {run.config["size"] for run in runs}
-    alike: dict[tuple[str, str, float | None], list[TrainedRun]] = defaultdict(list)
+    alike: dict[tuple[str, str, str], list[TrainedRun]] = defaultdict(list)
     for run in runs:
-        penalty = run.config["penalty"] if run.learns else None
-        alike[_method(run, varied, sizes), run.config["strides"], penalty].append(run)
+        alike[_method(run, varied), run.config["strides"], _price(run, sizes)].append(run)
     for own in alike.values():
         _check_layers(own)
     return Section(setting, fixed, [SeedGroup(*choices, own) for choices, own in alike.items()])

@@ -133,11 +133,12 @@ def _conclusions(compared: Sequence[Section], titles: Sequence[str]) -> list[str
             for one in differences(section.groups, macs_in_millions)
             if not one.second.learns
         ]
-        found = ", ".join(f"{kind} {verdicts.count(kind)}" for kind in VERDICTS)
+        found = ", ".join(f"{verdicts.count(kind)} {kind}" for kind in VERDICTS)
         if not verdicts:
-            found = f"no comparison, because none has {FEWEST} seeds in common"
+            found = f"no comparison, as none has both equal cost and {FEWEST} seeds in common"
         lines.append(
-            f"{title}, learned strides beside fixed ones at equal multiply-accumulates: {found}."
+            f"{title}, accuracy of learned strides beside fixed ones at equal "
+            f"multiply-accumulates: {found}."
         )
     return lines
 
@@ -178,21 +179,27 @@ def _shown(section: Section, title: str, number: int, pictures: dict[str, bytes]
         for name, value in section.setting.items()
         if name not in (*_IN_TITLE, *_ELSEWHERE) and value != ""
     ]
+    sizes = {run.config["size"] for run in runs}
+    if len(sizes) == 1:
+        setting.insert(0, f"size {sizes.pop()}")
     learned = " and ".join(f"{n.replace('_', ' ')} {v}" for n, v in section.learned.items())
 
     def of(task: str) -> Callable[[TrainedRun], float]:
         return lambda run: run.accuracies[task]
 
     responses = [
-        (f"{group.label}, start {group.start}", f"{prefix}-responses-{i}.png")
+        (group.name, f"{prefix}-responses-{i}.png")
         for i, group in enumerate(section.groups, 1)
+        if group.runs[0].config["downsampling"] != "maxpool"
     ]
     histories = [
         save(figure, f"{prefix}-strides-{i}.png")
         for i, figure in enumerate(draw_histories(section), 1)
     ]
-    for group, (_, name) in zip(section.groups, responses, strict=True):
-        save(draw_responses(group), name)
+    drawn = dict(responses)
+    for group in section.groups:
+        if group.name in drawn:
+            save(draw_responses(group), drawn[group.name])
     return {
         "title": title,
         "setting": ", ".join(setting),
@@ -216,9 +223,13 @@ def _shown(section: Section, title: str, number: int, pictures: dict[str, bytes]
 def _csv(runs: Sequence[TrainedRun]) -> str:
     """Write one line a training: its choices, what came out, and the sizes that it ended with."""
     file = io.StringIO()
-    lines = [
+    lines: list[dict[str, Any]] = [
         {
             **run.config,
+            "folder": code(run.folder).strip("`"),
+            "machine": run.machine,
+            "train_samples": run.samples[0],
+            "test_samples": run.samples[1],
             "accuracy": run.accuracy,
             "macs": run.macs,
             "step_seconds": run.step_seconds,
@@ -227,10 +238,11 @@ def _csv(runs: Sequence[TrainedRun]) -> str:
         }
         for run in runs
     ]
-    writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
-    writer.writeheader()
-    for line in lines:
-        writer.writerow({name: _no_formula(value) for name, value in line.items()})
+    # Runs of other versions may have options that are none here.
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(map(_no_formula, names))
+    writer.writerows([_no_formula(line.get(name, "")) for name in names] for line in lines)
     return file.getvalue()
 
 

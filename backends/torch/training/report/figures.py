@@ -1,6 +1,7 @@
 """The pictures of a report: accuracy over cost, strides over training, masks and responses."""
 
 import math
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,8 @@ _WIDE = 6.0
 # Inches: of this width letters can be read on a telephone, at 390 pixels.
 _WIDTH = 5.5
 _COLUMNS = 2
+# Letters above one of them.
+_LETTERS = 38
 # Small pictures in one figure: more would not fit on a page.
 PANELS = 12
 
@@ -139,12 +142,6 @@ def draw_costs(section: Section) -> Figure:
     -------
     Figure
     """
-    figure = Figure(figsize=(_WIDTH, 8.5), layout="constrained", facecolor="white")
-    panels = figure.subplots(len(COSTS), 1)
-    for axes, (name, cost) in zip(panels, COSTS.items(), strict=True):
-        _draw_cost(axes, section, cost)
-        axes.set_xlabel(name)
-        axes.set_ylabel("test accuracy (%)")
     handles = [
         Line2D([], [], color=colour, label=method) for method, colour in _colours(section).items()
     ]
@@ -152,12 +149,20 @@ def draw_costs(section: Section) -> Figure:
         Line2D([], [], linestyle="none", marker=marker, color="0.4", label=f"start {start}")
         for start, marker in _markers(section).items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
+    height = 7.0 + 0.2 * len(handles)
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained", facecolor="white")
+    panels = figure.subplots(len(COSTS), 1)
+    for axes, (name, cost) in zip(panels, COSTS.items(), strict=True):
+        _draw_cost(axes, section, cost)
+        axes.set_xlabel(name)
+        axes.set_ylabel("test accuracy (%)")
+    figure.legend(handles=handles, loc="outside lower center", ncols=1, fontsize=9)
     return figure
 
 
 def _title(run: TrainedRun, group: SeedGroup) -> str:
-    return f"{group.label}\nstart {group.start}, seed {run.config['seed']}"
+    words = f"{group.label}, start {group.start}, seed {run.config['seed']}"
+    return textwrap.fill(words, _LETTERS)
 
 
 def _draw_history(axes: Axes, run: TrainedRun) -> None:

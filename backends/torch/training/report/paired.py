@@ -9,7 +9,7 @@ from scipy import stats
 
 from spectral_stride.torch.training.report.comparison import Cost, SeedGroup
 
-# Costs are equal where the dearer one is no more than this share above the other.
+# Costs of two trainings are equal where the dearer one is no more than this share above the other.
 EQUAL = 0.05
 # Of the interval around a mean difference.
 CONFIDENCE = 0.95
@@ -49,9 +49,9 @@ class Difference:
 
 
 def differences(groups: list[SeedGroup], cost: Cost) -> Iterator[Difference]:
-    """Compare learned strides with every other group whose mean cost is equal, within 5 %.
+    """Compare learned strides with every other group, at the seeds where both cost the same.
 
-    Pairs with fewer than three seeds in common are left out.
+    The same is within 5 %. Groups with fewer than three such seeds are left out.
 
     Yields
     ------
@@ -60,10 +60,8 @@ def differences(groups: list[SeedGroup], cost: Cost) -> Iterator[Difference]:
     for second, first in combinations(groups, 2):
         if not first.learns:
             first, second = second, first
-        costs = sorted(group.cost(cost).mean for group in (first, second))
-        pairs = _pairs(first, second)
-        is_equal = costs[1] <= (1 + EQUAL) * costs[0]
-        if first.learns and is_equal and len(pairs) >= FEWEST:
+        pairs = _pairs(first, second, cost)
+        if first.learns and len(pairs) >= FEWEST:
             yield Difference(first, second, *mean_and_interval(pairs), len(pairs))
 
 
@@ -82,9 +80,15 @@ def mean_and_interval(pairs: Sequence[tuple[float, float]]) -> tuple[float, floa
     return float(mean), float(mean - reach), float(mean + reach)
 
 
-def _pairs(first: SeedGroup, second: SeedGroup) -> list[tuple[float, float]]:
-    """Return the accuracies of both at each seed that both have."""
-    of = {run.config["seed"]: run.accuracy for run in second.runs}
+def _pairs(first: SeedGroup, second: SeedGroup, cost: Cost) -> list[tuple[float, float]]:
+    """Return the accuracies of both at each seed that both have, at equal cost."""
+    others = {run.config["seed"]: run for run in second.runs}
     return [
-        (run.accuracy, of[run.config["seed"]]) for run in first.runs if run.config["seed"] in of
+        (run.accuracy, others[run.config["seed"]].accuracy)
+        for run in first.runs
+        if run.config["seed"] in others and _is_equal(cost(run), cost(others[run.config["seed"]]))
     ]
+
+
+def _is_equal(one: float, other: float) -> bool:
+    return max(one, other) <= (1 + EQUAL) * min(one, other)

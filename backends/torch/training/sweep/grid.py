@@ -72,26 +72,33 @@ def _merges(key: Any) -> bool:
     return bool(key.tag == "tag:yaml.org,2002:merge")
 
 
+def _spelled(key: Any) -> Any:
+    """Return the name of an option as the table has it, with a hyphen or without."""
+    return key.replace("-", "_") if isinstance(key, str) else key
+
+
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # the base has no annotations
     """YAML without a key that silently replaces an earlier one."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        """Return a mapping whose keys all differ."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if not _merges(key)]
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)  # all are hashable
-        for key, count in Counter(keys).items():
+    def flatten_mapping(self, node: Any) -> None:
+        """Take in what ``<<`` names, under what the mapping says itself; each option once."""
+        own = [self.construct_object(key, deep=True) for key, _ in node.value if not _merges(key)]
+        # One that is not, PyYAML names with its place.
+        hashable = [key for key in own if isinstance(key, Hashable)]
+        for key, count in Counter(map(_spelled, hashable)).items():
             if count > 1:
                 remedy = f"write {key}: [A, B]" if isinstance(key, str) else _QUOTES
                 refuse("grid", f"{key!r} twice", "each option once", remedy)
-        return mapping
-
-    def flatten_mapping(self, node: Any) -> None:
-        """Take in what ``<<`` names, under what the mapping says itself; each option once."""
-        own = [(key, value) for key, value in node.value if not _merges(key)]
         if len(own) == len(node.value):
             return
+        for key, value in node.value:
+            if _merges(key) and isinstance(value, yaml.SequenceNode):
+                value.value = list({id(one): one for one in value.value}.values())
         super().flatten_mapping(node)  # what is taken in comes first
-        last = {self.construct_object(key, deep=True): (key, value) for key, value in node.value}
+        last = {
+            _spelled(self.construct_object(key, deep=True)): (key, value)
+            for key, value in node.value
+        }
         node.value = list(last.values())
 
     def construct_number(self, node: Any) -> int:
