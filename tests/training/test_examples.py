@@ -1,4 +1,4 @@
-"""Every example in the training tools runs."""
+"""Every example in the training tools runs; that of load_run, which needs a run, in test_trained."""
 
 import doctest
 import importlib
@@ -12,7 +12,7 @@ ROOM = Path(training.__file__).parent
 MODULES = sorted(
     ".".join(path.relative_to(ROOM).with_suffix("").parts)
     for path in ROOM.rglob("*.py")
-    if ">>>" in path.read_text(encoding="utf-8")
+    if ">>>" in path.read_text(encoding="utf-8") and path.stem != "trained"
 )
 
 
