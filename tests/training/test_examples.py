@@ -1,4 +1,4 @@
-"""Every example in the training tools runs; that of load_run, which needs a run, in test_trained."""
+"""Every example in the training tools runs; that of load_run, of a run, does in test_trained."""
 
 import doctest
 import importlib
