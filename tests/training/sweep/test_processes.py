@@ -75,18 +75,25 @@ def test_a_trial_outlives_its_worker_and_an_interrupt_keeps_what_is_done(started
     assert psutil.wait_procs(others, timeout=30)[1] == []
 
 
-def blocked_in_workers():
-    """Print whether workers, of the usual kind, block SIGINT: the first and who comes after it."""
+def of_workers():
+    """Print what the first worker of the usual kind has, and who comes after it.
+
+    Whether it blocks SIGINT, and how much free memory it keeps, where anything says that.
+    """
     with local_cluster(1) as client:
         for _ in range(2):
             ((_, mask),) = client.run(signal.pthread_sigmask, signal.SIG_BLOCK, []).items()
             ((worker, pid),) = client.run(os.getpid).items()
-            print(signal.SIGINT in mask)
+            ((_, trim),) = client.run(os.getenv, "MALLOC_TRIM_THRESHOLD_").items()
+            print(signal.SIGINT in mask, trim)
             os.kill(pid, signal.SIGKILL)
             while worker in client.nthreads() or not client.nthreads():
                 time.sleep(0.01)
 
 
 def test_an_interrupt_spares_workers_that_are_spawned_too(tmp_path):
-    """As Dask starts them unless told otherwise, through a process that lifts what is blocked."""
-    assert processes.result(blocked_in_workers, folder=tmp_path) == "True\nTrue\n"
+    """As Dask starts them unless told otherwise, through a process that lifts what is blocked.
+
+    And they keep their memory, as a training outside a sweep does.
+    """
+    assert processes.result(of_workers, folder=tmp_path) == "True None\nTrue None\n"
