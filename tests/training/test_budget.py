@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from spectral_stride.torch import DiffStride, DiffStrideConv2d
 from spectral_stride.torch.training.budget_callback import BudgetCallback
 from spectral_stride.torch.training.classifier import Classifier
-from spectral_stride.torch.training.config import OPTIONS
 from spectral_stride.torch.training.fit import _trainer, make_data, train_one
 from spectral_stride.torch.training.lightning_ui import quiet_lightning
 from spectral_stride.torch.training.refusal import RefusedError
@@ -83,9 +82,12 @@ def test_what_the_command_says_reaches_the_data_and_the_budget(tmp_path):
 
 
 def test_a_budget_takes_the_penalty_s_place():
-    assert OPTIONS["penalty"].demo > 0
     assert parse({"budget": "0.5"}).penalty == 0
-    assert parse({}).penalty > 0
+    # And the other way round, where the demo has a budget.
+    assert parse({}).budget == 0.5
+    assert parse({"penalty": "0"}).budget == 0.5
+    assert (parse({"penalty": "0.2"}).budget, parse({"penalty": "0.2"}).penalty) == (0, 0.2)
+    assert parse({"recipe": "paper"}).budget == parse({"recipe": "fast"}).budget == 0
     with pytest.raises(RefusedError, match=r"--penalty: got 0.1 with --budget"):
         parse({"budget": "0.5", "penalty": "0.1"})
 

@@ -57,7 +57,7 @@ def test_help_says_whose_width_it_is(capsys, monkeypatch):
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "0 is as published: 64 for resnet18, 16 for resnet56" in shown
     assert "Without it 0; for --data digits by the recipe small 8." in shown
-    assert "Without it 0; for --data digits by the recipe small 0.2." in shown
+    assert "Without it 0; for --data digits by the recipe small 0.5." in shown
     assert "2,2,1,2,1,2 for audio. For --data digits a poor choice, on purpose: 1,1,3,2,3" in shown
 
 
@@ -73,7 +73,7 @@ def test_every_choice_is_an_option_with_its_default(asked):
 
 
 def test_options_reach_the_run(asked):
-    words = "train --model resnet56 --strides 1,3x2,2,2 --ramp outside --smoothness 2 --penalty 0"
+    words = "train --model resnet56 --strides 1,3x2,2,2 --ramp outside --smoothness 2 --budget 0"
     words += " --epochs 3 --batch-size 8 --lr 0.1 --stride-lr 0 --weight-decay 0 --width 4"
     words += " --seed 7 --device cpu --no-baseline --out here --downsampling spectral --data digits"
     assert main(words.split()) == 0

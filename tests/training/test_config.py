@@ -34,12 +34,12 @@ def test_only_the_demo_starts_where_there_is_something_to_learn(model, tmp_path)
     kind = MODELS[model]
     own = parse({"data": str(tmp_path), "model": model})
     assert own.strides == kind.good_strides
-    assert (own.width, own.penalty, own.baseline, own.spectral) == (kind.width, 0.0, True, False)
+    assert (own.width, own.budget, own.baseline, own.spectral) == (kind.width, 0.0, True, False)
     assert not starts_poorly(own)
     assert not starts_poorly(replace(own, strides=kind.poor_strides))
     demo = parse({"model": model})
     assert demo.strides == kind.poor_strides
-    assert (demo.width, demo.penalty, demo.baseline, demo.spectral) == (8, 0.2, True, True)
+    assert (demo.width, demo.budget, demo.baseline, demo.spectral) == (8, 0.5, True, True)
     assert starts_poorly(demo)
     assert not starts_poorly(parse({"model": model, "strides": kind.good_strides}))
     assert parse({"model": model, "width": "0"}).width == kind.width
@@ -121,7 +121,7 @@ def test_strides_are_drawn_by_the_seed():
 
 def test_nothing_settles_without_a_budget():
     assert parse({"settle_at": "0.3", "budget": "0.5"}).settle_at == 0.3
-    assert parse({"settle_at": "0.3"}) == parse({})
+    assert parse({"settle_at": "0.3", "budget": "0"}) == parse({"budget": "0"})
 
 
 def test_a_folder_may_name_one_of_its_configurations(tmp_path, monkeypatch):

@@ -14,11 +14,13 @@ from spectral_stride.torch.training.sweep.grid import read_grid
 from spectral_stride.torch.training.words import parse
 
 # What each is, of resnet18; options that are not named are off.
-OFF = {"penalty": 0, "label_smoothing": 0, "mixup": 0, "crop": 0, "shift": 0, "flip": False}
+OFF = {"penalty": 0, "label_smoothing": 0, "mixup": 0, "crop": 0, "shift": 0, "flip": False} | {
+    "budget": 0
+}
 NUMBERS = {
     "small": OFF
     | {"epochs": 30, "batch_size": 32, "lr": 3e-3, "stride_lr": 3e-2, "weight_decay": 1e-2}
-    | {"penalty": 0.2, "width": 8, "precision": "32"},
+    | {"budget": 0.5, "width": 8, "precision": "32"},
     "paper": OFF
     | {"epochs": 400, "batch_size": 256, "lr": 0.1, "stride_lr": 0.1, "weight_decay": 1e-2}
     | {"shift": 0.125, "flip": True, "width": 64, "precision": "32"},
@@ -78,7 +80,7 @@ def test_the_published_resnet56_has_its_parameters():
 def test_without_a_word_the_recipe_is_that_of_the_defaults():
     assert parse({}) == parse({"recipe": "small"})
     defaults, found = asdict(Config()), asdict(parse({}))
-    demo = {"strides": "1,1,3,2,3", "width": 8, "penalty": 0.2}
+    demo = {"strides": "1,1,3,2,3", "width": 8, "budget": 0.5}
     assert found == defaults | demo | {"baseline": True, "spectral": True}
 
 

@@ -246,17 +246,17 @@ class Config:
         "Weight of the network's complexity in the loss.",
         panel=TRAINING,
         only=LEARNED_STRIDES,
-        demo=0.2,
     )
     budget: float = option(
         0.0,
         _Budget(metavar="COST"),
         "Learn the strides at a cost: a share of that at the first strides, as 0.5, or "
         "multiply-accumulates of one sample, as 13M. Strides then have no penalty and no rate of "
-        "theirs, and settle on whole sizes; 0 is none.",
+        "theirs, and settle on whole sizes; 0 is none, as is the default beside a --penalty.",
         panel=TRAINING,
         only=LEARNED_STRIDES,
         before=0.0,
+        demo=0.5,
     )
     settle_at: float = option(
         0.6,

@@ -25,8 +25,8 @@ def test_options_that_do_not_count_do_not_multiply(tmp_path):
         ("diffstride", 0.1, 1),
         ("diffstride", 0.3, 0),
         ("diffstride", 0.3, 1),
-        ("strided", 0.2, 0),
-        ("strided", 0.2, 1),
+        ("strided", 0.0, 0),
+        ("strided", 0.0, 1),
     ]
     assert len({point.name for point in points}) == len(points)
     assert not any(point.config.baseline for point in points)

@@ -295,7 +295,7 @@ def read_grid(path: Path) -> list[Point]:
     ...     _ = path.write_text("downsampling: [diffstride, strided]\npenalty: [0.1, 0.3]")
     ...     points = read_grid(path)
     >>> [(point.config.downsampling, point.config.penalty) for point in points]
-    [('diffstride', 0.1), ('diffstride', 0.3), ('strided', 0.2)]
+    [('diffstride', 0.1), ('diffstride', 0.3), ('strided', 0.0)]
     """
     content = _load(path)
     parts = content if isinstance(content, list) else [content]
