@@ -413,8 +413,8 @@ def test_places_are_chosen_by_name_and_type():
 
 
 FLATTENED = (
-    r"^with another stride the network fails: a linear layer takes {} features of the flattened "
-    r"map, so put nn\.AdaptiveAvgPool2d\(1\) before the flattening"
+    r"^with another stride the network fails: a linear layer or a reshape takes {} features of the "
+    r"flattened map, so put nn\.AdaptiveAvgPool2d\(1\) before the flattening"
 )
 
 
@@ -427,7 +427,24 @@ class LeNet(nn.Module):
         self.head = nn.Linear(64, 2)
 
     def forward(self, x):
-        return self.head(self.pool(self.conv(x)).view(-1, 64))
+        return self.head(self.flat(self.pool(self.conv(x))))
+
+    def flat(self, x):
+        return x.view(-1, 64)
+
+
+class ByKeywords(LeNet):
+    def flat(self, x):
+        return torch.reshape(input=x, shape=(-1, 64))
+
+
+class LinearByKeywords(LeNet):
+    def flat(self, x):
+        return x.flatten(1)
+
+    def forward(self, x):
+        x = self.flat(self.pool(self.conv(x)))
+        return nn.functional.linear(input=x, weight=self.head.weight, bias=self.head.bias)
 
 
 @pytest.mark.parametrize(
@@ -440,7 +457,10 @@ class LeNet(nn.Module):
             ),
             image(), "0", FLATTENED.format(192),
         ),
-        (lambda: nn.Sequential(LeNet()), image(), "0.pool", FLATTENED.format(64)),
+        *[
+            (lambda kind=kind: nn.Sequential(kind()), image(), "0.pool", FLATTENED.format(64))
+            for kind in (LeNet, ByKeywords, LinearByKeywords)
+        ],
         (lambda: Residual(3, 8, 2, nn.MaxPool2d(3, 2, 1)), image(channels=8), "first", None),
         (lambda: nn.Sequential(nn.AvgPool2d(32), nn.Flatten()), image(), "0", "a single sample"),
         (
@@ -452,8 +472,8 @@ class LeNet(nn.Module):
         (lambda: nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.MaxPool2d(15, return_indices=True)),
          image(), "1", "single sample"),
     ],
-    ids=["positions", "flattened", "flattened by a number", "same channels", "one sample",
-         "values", "maxima's places"],
+    ids=["positions", "flattened", "flattened by a number", "reshape by keywords",
+         "linear by keywords", "same channels", "one sample", "values", "maxima's places"],
 )  # fmt: skip
 def test_what_cannot_move_is_left_and_said(make, sample, name, why):
     net = make()

@@ -24,8 +24,9 @@ class FlattenedHeads(TorchFunctionMode):
     def why(self, ndim: int) -> str:
         """Say what the head needs, and what to put in front of it."""
         return (
-            f"a linear layer takes {self.features} {FLATTENED}, so put nn.AdaptiveAvgPool{ndim}d(1)"
-            " before the flattening, and a linear layer of as many features as there are channels"
+            f"a linear layer or a reshape takes {self.features} {FLATTENED}, so put "
+            f"nn.AdaptiveAvgPool{ndim}d(1) before the flattening, and a linear layer of as many "
+            "features as there are channels"
         )
 
     def __torch_function__(
@@ -35,16 +36,19 @@ class FlattenedHeads(TorchFunctionMode):
         try:
             return func(*args, **(kwargs or {}))
         except RuntimeError:
-            self.features = self.features or _features_wanted(func, args)
+            self.features = self.features or _features_wanted(func, args, kwargs or {})
             raise
 
 
-def _features_wanted(func: Any, args: Any) -> int | None:
+def _features_wanted(func: Any, args: Any, named: dict[str, Any]) -> int | None:
     """Return the features that a linear layer wants, or a reshape in front of it."""
-    if func is functional.linear and args[0].ndim <= 2:
-        return int(args[1].shape[1])
-    if getattr(func, "__name__", "") in ("view", "reshape") and args[0].ndim > 2:
-        _, *sizes = args if isinstance(args[1], int) else (None, *args[1])
+    x = args[0] if args else named.get("input")
+    if func is functional.linear and x.ndim <= 2:
+        return int((args[1] if len(args) > 1 else named["weight"]).shape[1])
+    if getattr(func, "__name__", "") in ("view", "reshape") and x.ndim > 2:
+        sizes = args[1:] or (named.get("shape", named.get("size")),)
+        if isinstance(sizes[0], list | tuple):
+            (sizes,) = sizes
         if len(sizes) == 2 and sizes[1] > 0:
             return int(sizes[1])
     return None
