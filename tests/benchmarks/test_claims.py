@@ -1,0 +1,93 @@
+"""The claims of the plan: rows, paired differences and verdicts follow from the raw results."""
+
+import csv
+
+import pytest
+from scipy import stats
+
+from benchmarks.accuracy import claims
+
+SEEDS = range(10, 15)
+
+
+def line(kind, strides, seed, accuracy, macs, **more):
+    told = {"size": "0", "penalty": "0.0", "budget": "0.0", "settle_at": "0.6", "hard": "False"}
+    told |= {"downsampling": kind, "strides": strides, "seed": str(seed)}
+    return told | {"accuracy": str(accuracy), "macs": str(macs)} | more
+
+
+def trainings(gain=0.05, starts=("1,1,3,2,3", "1,1,2,2,2", "random")):
+    """Strided networks and sizes by hand as they are; learned ones a gain above the strided."""
+    lines = []
+    for seed in SEEDS:
+        noise = 0.002 * (seed % 3)
+        for number, budget in enumerate(claims.BUDGETS):
+            base = 0.6 - 0.05 * number + noise
+            size = ("0", "21", "16")[number]
+            lines.append(line("strided", "1,1,2,2,2", seed, base, budget, size=size))
+            lines.append(line("spectral", claims.BY_HAND[number], seed, base + 0.05, 0.97 * budget))
+            if number:
+                strides = ("", "1,1,4,2,2", "2,1,2,2,2")[number]
+                lines.append(line("strided", strides, seed, base, budget))
+            lines += [
+                line(
+                    "diffstride",
+                    start,
+                    seed,
+                    base + gain,
+                    budget,
+                    budget=str(budget),
+                    settle_at="0.3",
+                    hard="True",
+                )
+                for start in starts
+            ]
+    return lines
+
+
+def test_a_difference_is_that_of_equal_seeds_with_students_interval():
+    rows = claims.rows_of(trainings())
+    first, second = rows[claims.POOR, 0], rows[claims.SMALLER, 0]
+    second.accuracies[10] -= 1.0
+    del first.accuracies[14]  # a seed that one of them lacks says nothing
+    mean, low, high = claims.difference(first, second)
+    apart = [first.accuracies[seed] - second.accuracies[seed] for seed in (10, 11, 12, 13)]
+    assert mean == pytest.approx(sum(apart) / 4)
+    reach = stats.t.interval(0.95, 3, loc=mean, scale=stats.sem(apart))
+    assert (low, high) == pytest.approx(reach)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [(0.1, 5, "wins"), (-5, -0.1, "loses"), (-1.4, 1.5, "level"), (-1.6, 0.2, "not resolved")],
+)
+def test_verdicts(low, high, word):
+    assert claims.verdict(low, high) == word
+
+
+def test_claims_hold_where_they_do(tmp_path, capsys):
+    good, bad = (claims.claims(claims.rows_of(trainings(gain))) for gain in (0.05, 0.02))
+    yes = "8.87 M: yes; 4.46 M: yes; 2.22 M: yes"
+    no = yes.replace("yes", "no")
+    untrained = yes.replace("yes", "not trained")
+    assert [one.split(": ", 1)[1] for one in good] == [yes, yes, untrained, yes, yes]
+    assert [one.split(": ", 1)[1] for one in bad] == [yes, no, untrained, no, yes]
+
+
+def test_a_training_that_is_there_twice_is_refused():
+    lines = trainings()
+    with pytest.raises(ValueError, match="has seed 10 twice"):
+        claims.rows_of([*lines, lines[0]])
+
+
+def test_the_command_prints_tables_and_draws(tmp_path, capsys):
+    path = tmp_path / "trainings.csv"
+    lines = trainings()
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, lines[0])
+        writer.writeheader()
+        writer.writerows(lines)
+    claims.main([str(path), "--picture", str(tmp_path / "picture.png")])
+    shown = capsys.readouterr().out
+    assert "learned, poor start less strided, smaller images | +5.00" in shown
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
