@@ -112,8 +112,8 @@ def parse(words: Mapping[str, Any]) -> Config:
         for name in OPTIONS
     }
     values["strides"] = _check_strides(Config(**values))
-    if values["penalty"] and words.get("budget") is None:
-        values["budget"] = 0.0  # the demo has one, unless a penalty is named
+    if words.get("budget") is None and (values["penalty"] or values["ramp"] == "outside"):
+        values["budget"] = 0.0  # the demo's own: a penalty takes its place, this ramp has none
     if values["budget"]:
         if words.get("penalty") and values["penalty"]:
             remedy = "leave --penalty out: a budget needs none"
