@@ -1,6 +1,7 @@
 """The claims of the plan: rows, paired differences and verdicts follow from the raw results."""
 
 import csv
+from pathlib import Path
 
 import pytest
 from scipy import stats
@@ -8,6 +9,7 @@ from scipy import stats
 from benchmarks.accuracy import claims
 
 SEEDS = range(10, 15)
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def line(kind, strides, seed, accuracy, macs, **more):
@@ -91,3 +93,12 @@ def test_the_command_prints_tables_and_draws(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "learned, poor start less strided, smaller images | +5.00" in shown
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_says_what_the_results_say(capsys):
+    claims.main([str(BENCHMARKS / "accuracy" / "results" / "equal-cost" / "trainings.csv")])
+    page = (BENCHMARKS / "README.md").read_text("utf-8").splitlines()
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) > 20
+    for line in told:
+        assert line in page
