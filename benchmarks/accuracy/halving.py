@@ -1,4 +1,4 @@
-"""A trained network at half of its cost: four ways, trained equally long, judged side by side.
+"""A trained network at half of its cost: five ways, trained equally long, judged side by side.
 
 ::
 
@@ -183,7 +183,7 @@ def strides_of(net: nn.Module) -> list[nn.Parameter]:
 
 
 def shrunk(net: nn.Module, x: torch.Tensor, most: float) -> nn.Module:
-    """Fix the strides so that all maps shrink alike, as little as a cost asks for.
+    """Fix the strides at the dearest sizes within a cost at which all maps shrink alike.
 
     Sizes fall by one half from place to place, rounded up or down.
     """
@@ -201,7 +201,7 @@ def shrunk(net: nn.Module, x: torch.Tensor, most: float) -> nn.Module:
 
 
 def _halved(sizes: list[int], places: int) -> Iterator[list[int]]:
-    """Yield sizes behind the image's own: any for the first place, then one half of the last."""
+    """Yield sizes behind the image's own: up to one half of it, then one half of the last."""
     if len(sizes) > places:
         yield sizes
         return
@@ -253,7 +253,7 @@ def ways(
         if way == BY_HAND:
             learned = shrunk(learned, x, half)
         recalibrate(learned, images.batches())
-        # Counted live; frozen, the network takes up to 3 % more at these sizes.
+        # Counted live; frozen, it may take a few percent more at the same sizes.
         target = None if way == BY_HAND else 0.97 * half
         yield way, *_trained(learned, images, size, epochs, rate, target)
 

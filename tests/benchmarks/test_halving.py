@@ -59,7 +59,8 @@ def test_each_way_is_trained_once_and_costs_half(tmp_path, capsys):
     ]
     whole = rows[halving.WHOLE]["macs"]
     for way in list(rows)[2:]:
-        assert 0.4 * whole < rows[way]["macs"] <= 0.505 * whole, way
+        most = 0.55 if rows[way]["strides"] and way != halving.BY_HAND else 0.5
+        assert 0.4 * whole < rows[way]["macs"] <= most * whole, way
         assert rows[way]["latency"] > 0
     capsys.readouterr()
     halving.main(words)

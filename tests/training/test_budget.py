@@ -85,7 +85,7 @@ def test_a_budget_takes_the_penalty_s_place():
     assert parse({"budget": "0.5"}).penalty == 0
     # And the other way round, where the demo has a budget.
     assert parse({}).budget == 0.5
-    assert parse({"penalty": "0"}).budget == 0.5
+    assert parse({"penalty": "0"}).budget == parse({"stride_lr": "0.1"}).budget == 0
     assert (parse({"penalty": "0.2"}).budget, parse({"penalty": "0.2"}).penalty) == (0, 0.2)
     assert parse({"ramp": "outside"}).budget == 0
     assert parse({"recipe": "paper"}).budget == parse({"recipe": "fast"}).budget == 0

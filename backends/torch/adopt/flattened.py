@@ -25,8 +25,8 @@ class FlattenedHeads(TorchFunctionMode):
         """Say what the head needs, and what to put in front of it."""
         return (
             f"a linear layer or a reshape takes {self.features} {FLATTENED}, so put "
-            f"nn.AdaptiveAvgPool{ndim}d(1) before the flattening, and a linear layer of as many "
-            "features as there are channels"
+            f"nn.AdaptiveAvgPool{ndim}d(1) before the flattening, and give it as many features as "
+            "there are channels"
         )
 
     def __torch_function__(

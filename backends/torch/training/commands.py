@@ -119,7 +119,7 @@ def train(context: typer.Context, *, out: Out = None, resume: Resume = None, **w
     if resume is not None and given != ["resume"]:
         others = " and ".join(flag_of(name) for name in given if name != "resume")
         refuse("--resume", f"{others} too", "no other option", "write --resume FOLDER alone")
-    config = parse(words)
+    config = parse({name: word for name, word in words.items() if name in given})
     idle = [name for name in given if name in OPTIONS and not has_effect(name, config.downsampling)]
     if idle:
         why = f"the strides of --downsampling {config.downsampling} are not learned"

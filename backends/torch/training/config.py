@@ -252,8 +252,8 @@ class Config:
         _Budget(metavar="COST"),
         "Learn the strides at a cost: a share of that at the first strides, as 0.5, or "
         "multiply-accumulates of one sample, as 13M. Strides then have no penalty and no rate of "
-        "theirs, and settle on whole sizes; 0 is none, as is the default beside a --penalty or "
-        "--ramp outside.",
+        "theirs, and settle on whole sizes. 0 is none. Beside --penalty, --stride-lr or --ramp "
+        "outside there is none by default.",
         panel=TRAINING,
         only=LEARNED_STRIDES,
         before=0.0,

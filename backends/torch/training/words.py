@@ -21,6 +21,8 @@ from spectral_stride.torch.training.refusal import refuse
 
 # What decides on the defaults of others.
 _DECIDING = ("recipe", "model", "data")
+# What strides have where no budget moves them: who names it means such strides.
+_UNBUDGETED = ("penalty", "stride_lr")
 
 
 def default_of(name: str, recipe: str, model: str, data: str) -> Any:
@@ -112,8 +114,10 @@ def parse(words: Mapping[str, Any]) -> Config:
         for name in OPTIONS
     }
     values["strides"] = _check_strides(Config(**values))
-    if words.get("budget") is None and (values["penalty"] or values["ramp"] == "outside"):
-        values["budget"] = 0.0  # the demo's own: a penalty takes its place, this ramp has none
+    if words.get("budget") is None and (
+        values["ramp"] == "outside" or any(words.get(name) is not None for name in _UNBUDGETED)
+    ):
+        values["budget"] = 0.0  # the demo's own
     if values["budget"]:
         if words.get("penalty") and values["penalty"]:
             remedy = "leave --penalty out: a budget needs none"

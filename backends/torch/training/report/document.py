@@ -233,7 +233,7 @@ def _csv(runs: Sequence[TrainedRun]) -> str:
             "accuracy": run.accuracy,
             "macs": run.macs,
             "step_seconds": run.step_seconds,
-            "seconds": run.seconds,
+            "training_seconds": run.seconds,
             "final_sizes": ",".join(pair(layer["size_out"]) for layer in run.layers_after),
         }
         for run in runs
