@@ -46,7 +46,7 @@ def _features_wanted(func: Any, args: Any, named: dict[str, Any]) -> int | None:
     if func is functional.linear and x.ndim <= 2:
         return int((args[1] if len(args) > 1 else named["weight"]).shape[1])
     if getattr(func, "__name__", "") in ("view", "reshape") and x.ndim > 2:
-        sizes = args[1:] or (named.get("shape", named.get("size")),)
+        sizes: Any = args[1:] or (named.get("shape", named.get("size")),)
         if isinstance(sizes[0], list | tuple):
             (sizes,) = sizes
         if len(sizes) == 2 and sizes[1] > 0:

@@ -3,7 +3,7 @@
 import math
 import os
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -401,6 +401,21 @@ def has_effect(name: str, downsampling: str) -> bool:
     (True, False)
     """
     return downsampling == LEARNED or name not in LEARNED_ONLY
+
+
+def acting(config: Config) -> Config:
+    """Return a configuration with the options that have no effect at the table's defaults.
+
+    Two trainings are the same where these are equal, whatever version made them.
+
+    Examples
+    --------
+    >>> from spectral_stride.torch.training.config import Config, acting
+    >>> acting(Config(downsampling="strided", penalty=0.2)).penalty
+    0.0
+    """
+    idle = [name for name in OPTIONS if not has_effect(name, config.downsampling)]
+    return replace(config, **{name: OPTIONS[name].default for name in idle})
 
 
 def shown_value(value: Any) -> str:

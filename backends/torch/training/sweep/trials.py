@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from spectral_stride.torch.training.config import Config, has_effect
+from spectral_stride.torch.training.config import Config, acting, has_effect
 from spectral_stride.torch.training.files import read_json, write_whole
 from spectral_stride.torch.training.fit import run_job
 from spectral_stride.torch.training.refusal import RefusedError, refuse
@@ -103,11 +103,11 @@ def failure(folder: Path, error: BaseException) -> Outcome:
 
 
 def _trials_in(sweep: Path) -> dict[Config, Path]:
-    """Find the trials in a sweep's folder, by what they train; of two alike, one that is done."""
+    """Find the trials in a sweep's folder, by what acts in them; of two alike, one that is done."""
     found: dict[Config, Path] = {}
     for path in sorted(sweep.glob(f"*/{CONFIG}")):
         with suppress(RefusedError):  # no trial, or none that this version could make
-            config = config_of(path.parent)
+            config = acting(config_of(path.parent))
             if config not in found or (path.parent / SUMMARY).exists():
                 found[config] = path.parent
     return found
@@ -118,11 +118,12 @@ def _check_folder(folder: Path, config: Config) -> None:
     if not (folder / CONFIG).exists():
         return
     try:
-        found = config_of(folder)
+        found = acting(config_of(folder))
     except RefusedError as error:
         reason = str(error)
     else:
-        differing = [name for name in SWEPT if getattr(found, name) != getattr(config, name)]
+        wanted = acting(config)
+        differing = [name for name in SWEPT if getattr(found, name) != getattr(wanted, name)]
         if not differing:
             return
         reason = ", ".join(f"{name} {getattr(found, name)}" for name in differing)
@@ -159,7 +160,9 @@ def with_their_folders(points: Collection[Point], sweep: Path) -> list[Point]:
     """
     before = _trials_in(sweep)
     return [
-        replace(point, name=before[point.config].name) if point.config in before else point
+        replace(point, name=before[acting(point.config)].name)
+        if acting(point.config) in before
+        else point
         for point in points
     ]
 
@@ -176,7 +179,7 @@ def finished(points: Collection[Point], sweep: Path) -> dict[str, Outcome]:
     _check_fixed(points, before)
     done = {}
     for point in points:
-        folder = before.get(point.config)
+        folder = before.get(acting(point.config))
         if folder is not None and (folder / SUMMARY).exists():
             done[point.name] = replace(_outcome_of(folder), name=point.name)
         else:
