@@ -42,7 +42,7 @@ class FlattenedHeads(TorchFunctionMode):
 
 def _features_wanted(func: Any, args: Any, named: dict[str, Any]) -> int | None:
     """Return the features that a linear layer wants, or a reshape in front of it."""
-    x = args[0] if args else named.get("input")
+    x: Any = args[0] if args else named.get("input")
     if func is functional.linear and x.ndim <= 2:
         return int((args[1] if len(args) > 1 else named["weight"]).shape[1])
     if getattr(func, "__name__", "") in ("view", "reshape") and x.ndim > 2:
