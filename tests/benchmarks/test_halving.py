@@ -42,6 +42,8 @@ def test_pruning_leaves_a_network_at_the_cost():
 
 
 @pytest.mark.long
+# With the stem as it is two small maps are left to learn: their whole sizes leap over the target.
+@pytest.mark.filterwarnings("ignore:MacBudget. no whole sizes were found")
 def test_each_way_is_trained_once_and_costs_half(tmp_path, capsys):
     out = tmp_path / "halving.jsonl"
     words = ["--data=digits", "--limit=128", "--epochs=1", "--more-epochs=1", "--rounds=2"]
