@@ -253,6 +253,57 @@ def test_training_ends_at_the_target(name, target):
         assert all(size == int(size) for size in budget.sizes()[name])
 
 
+@pytest.mark.parametrize("name", ["resnet", "converted", "attention"])
+def test_even_strides_are_at_the_target_at_once_whatever_they_were(name):
+    begun = []
+    for spread in (1.0, 1.5):
+        net, x = made(name)
+        for number, layer in enumerate(layers_of(net).values()):
+            layer.strides.data.mul_(spread ** (number % 2)).clamp_(max=3.9)
+        target = 0.8 * MacBudget(made(name)[0], x, 1.0).target
+        budget = MacBudget(net, x, target, steps=20, start="even")
+        strides = torch.cat([layer.strides for layer in layers_of(net).values()])
+        assert budget.cost() == pytest.approx(budget.target, rel=2e-4)
+        # With the last network the cost leaps there.
+        alike = {"resnet": 0.02, "attention": 1e-4, "converted": 0.1}[name]
+        torch.testing.assert_close(strides, strides[:1].expand_as(strides), rtol=alike, atol=0)
+        assert trained(net, budget, 2) == pytest.approx([budget.target] * 2, rel=2e-4)
+        trained(net, budget, 18)
+        assert 0.98 <= flops(net, x) / budget.target <= 1.005
+        begun.append(strides.detach())
+    torch.testing.assert_close(*begun, rtol=1e-3, atol=0)
+
+
+def test_even_strides_keep_their_bounds_and_what_stands_still():
+    net, x = made("resnet")
+    first, second, third, fourth = layers_of(net).values()
+    third.strides.requires_grad_(False)
+    second.upper = 1.2
+    still = third.strides.tolist()
+    budget = MacBudget(net, x, 0.6, steps=20, start="even")
+    assert third.strides.tolist() == still
+    assert second.strides.tolist() == pytest.approx([1.2] * 2)
+    assert first.strides.tolist() == pytest.approx(fourth.strides.tolist(), rel=1e-3)
+    assert budget.cost() == pytest.approx(budget.target, rel=2e-4)
+
+
+def test_from_even_strides_the_way_is_longer():
+    moved = {}
+    for start in ("present", "even"):
+        net, x = made("converted")
+        budget = MacBudget(net, x, 1.0, steps=10**4, start=start)
+        # The target is reached, and the rate is still as it was at first.
+        budget.load_state_dict(budget.state_dict() | {"steps_done": 2000})
+        first = next(iter(layers_of(net).values()))
+        before = math.log(first.strides[0].item())
+        for layer in layers_of(net).values():
+            layer.strides.grad = torch.zeros_like(layer.strides)
+        first.strides.grad += 1.0
+        budget.step()
+        moved[start] = abs(math.log(first.strides[0].item()) - before)
+    assert moved["even"] / moved["present"] == pytest.approx(3, rel=0.1)
+
+
 @pytest.mark.parametrize(("samples", "target"), [(260, 0.5), (1024, 0.8), (200, 0.8)])
 def test_what_enlarges_multiplies_or_not_by_its_size(samples, target):
     """A map of 260 samples takes an FFT, which counts nothing; one of 130 is multiplied.
@@ -358,18 +409,18 @@ def test_the_optimizer_may_have_the_strides_or_not():
     assert ends[0] == ends[1] == ends[2]
 
 
-@pytest.mark.parametrize("stop", [4, 8])
-def test_a_training_that_goes_on_ends_as_one_that_was_never_broken(stop):
+@pytest.mark.parametrize(("stop", "start"), [(4, "present"), (8, "present"), (4, "even")])
+def test_a_training_that_goes_on_ends_as_one_that_was_never_broken(stop, start):
     """Before sizes settle, and behind that."""
     whole, x = made("converted")
-    budget = MacBudget(whole, x, 0.4, steps=10)
+    budget = MacBudget(whole, x, 0.4, steps=10, start=start)
     for step in range(10):
         if step == stop:
             state, weights = copy.deepcopy(budget.state_dict()), copy.deepcopy(whole.state_dict())
         trained(whole, budget, 1, seed=step)
     broken, x = made("converted")
     broken.load_state_dict(weights)
-    again = MacBudget(broken, x, 0.4, steps=10)
+    again = MacBudget(broken, x, 0.4, steps=10, start=start)
     again.load_state_dict(state)
     for step in range(stop, 10):
         trained(broken, again, 1, seed=step)
@@ -574,6 +625,7 @@ def test_what_is_wrong_is_said_and_nothing_has_changed():
     assert "steps: got 0" in refused(net, x, 0.5, steps=0)
     assert "settle_at: got 0.1" in refused(net, x, 0.5, settle_at=0.1)
     assert "rate: got 0" in refused(net, x, 0.5, rate=0)
+    assert "start: got 'equal'" in refused(net, x, 0.5, start="equal")
     assert "cost: got 'flops'" in refused(net, x, 0.5, cost="flops")
     assert "cost: got a table for 'there'" in refused(net, x, 0.5, cost={"there": {1: 2, 2: 3}})
     one = {"0.resampling": {4: 1.0}}

@@ -119,9 +119,11 @@ def test_strides_are_drawn_by_the_seed():
     assert (config.strides, config.baseline) == ("random", False)
 
 
-def test_nothing_settles_without_a_budget():
-    assert parse({"settle_at": "0.3", "budget": "0.5"}).settle_at == 0.3
-    assert parse({"settle_at": "0.3", "budget": "0"}) == parse({"budget": "0"})
+def test_without_a_budget_nothing_settles_and_nothing_is_even():
+    words = {"settle_at": "0.3", "start": "even"}
+    config = parse({**words, "budget": "0.5"})
+    assert (config.settle_at, config.start) == (0.3, "even")
+    assert parse({**words, "budget": "0"}) == parse({"budget": "0"})
 
 
 def test_a_folder_may_name_one_of_its_configurations(tmp_path, monkeypatch):
@@ -137,6 +139,7 @@ def test_what_is_for_learned_strides_has_no_effect_on_others():
         "hard",
         "penalty",
         "budget",
+        "start",
         "settle_at",
         "stride_lr",
     )

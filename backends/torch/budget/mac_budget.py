@@ -17,11 +17,12 @@ from spectral_stride.torch.budget.direction import Direction
 from spectral_stride.torch.budget.equal_cost import EqualCost
 from spectral_stride.torch.budget.latency import Latency, Table
 from spectral_stride.torch.budget.network_cost import NetworkCost, real
-from spectral_stride.torch.budget.schedule import Schedule
+from spectral_stride.torch.budget.schedule import FROM_EVEN, TRAVEL, Schedule
 from spectral_stride.torch.budget.settling import Settling
 from spectral_stride.torch.budget.whole_sizes import WITHIN
 
 COSTS = "macs", "memory"
+PRESENT, EVEN = STARTS = "present", "even"
 
 
 class MacBudget:
@@ -34,7 +35,7 @@ class MacBudget:
         d <- d - (d.c / c.c) c,  theta <- theta - rate d,  with c the gradient of log cost.
 
     Here d is the averaged gradient of the loss in theta, divided by its own size. No penalty is
-    needed, and nothing is tuned. The cost goes from that of the start to the target within the
+    needed, and nothing is tuned. From the present strides the cost goes to the target within the
     first fifth of the steps. At ``settle_at`` sizes become whole numbers within the budget, strides
     stand still, layers crop hard, and the weights adapt to what is shipped.
 
@@ -53,13 +54,17 @@ class MacBudget:
         Multiply-accumulates as `torch.utils.flop_counter` counts them; bytes that autograd keeps
         for the backward pass; or times that were measured, ``{layer: {size: time}}``. Between its
         entries such a table is linear in the number of samples.
+    start : {"present", "even"}, optional
+        Where strides begin: where they are, or all alike and at the target at once, as far as their
+        bounds allow. Then it plays no part what they were. "even" is for networks that are trained
+        from their first weights on.
     shared : bool, optional
         Whether all axes of a layer move alike. Apart, height and width walk at random.
     settle_at : float, optional
         Share of the steps after which sizes settle.
     rate : float, optional
         Of the first step, in log strides: it falls to 0 as a cosine. By default 5.8 over the number
-        of steps.
+        of steps, and 17.4 from even strides.
 
     Attributes
     ----------
@@ -123,6 +128,7 @@ class MacBudget:
         *,
         steps: int | None = None,
         cost: str | Table = "macs",
+        start: str = PRESENT,
         shared: bool = True,
         settle_at: float = 0.6,
         rate: float | None = None,
@@ -131,7 +137,8 @@ class MacBudget:
         # A part of a larger batch keeps the memory of all of it.
         self._sample = tree_map_only(torch.Tensor, torch.clone, sample)
         self._strides = AllStrides(self._model)
-        self._schedule = Schedule(steps, settle_at, rate)
+        is_even = checks.one_of("start", start, STARTS) == EVEN
+        self._schedule = Schedule(steps, settle_at, rate, FROM_EVEN if is_even else TRAVEL)
         shared = checks.truth("shared", shared, True)
         self._table = None if isinstance(cost, str) else cost
         self._kind = "macs" if self._table is not None else checks.one_of("cost", cost, COSTS)
@@ -159,6 +166,10 @@ class MacBudget:
         # Once they are settled: whole sizes, and what they cost.
         self._whole: tuple[list[float], float] | None = None
         self.target = self._checked(target, moving)
+        if is_even:
+            self._log_strides = self._surface.even(self._log_strides, math.log(self.target))
+            self._start = self.target
+            self._write()
 
     @property
     def settled(self) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import ImageColor
 
 from spectral_stride import checks
+from spectral_stride.torch.budget.mac_budget import EVEN, PRESENT, STARTS
 from spectral_stride.torch.budget.schedule import REACHED
 from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS
 from spectral_stride.torch.training.networks import MODELS
@@ -259,6 +260,15 @@ class Config:
         before=0.0,
         demo=0.5,
     )
+    start: str = option(
+        PRESENT,
+        Choice(STARTS),
+        f"Where a budget lets strides begin: {PRESENT} is at those of --strides; {EVEN} is at the "
+        "cost at once, all alike, whatever they were.",
+        panel=TRAINING,
+        only=LEARNED_STRIDES,
+        before=PRESENT,
+    )
     settle_at: float = option(
         0.6,
         _SettleAt(),
@@ -389,6 +399,8 @@ OPTIONS = options_of(Config)
 BESIDE = {"baseline": "strided", "spectral": "spectral"}
 # What a training has no use for where its strides are not learned.
 LEARNED_ONLY = tuple(name for name, one in OPTIONS.items() if one.only == LEARNED_STRIDES)
+# What a budget is told, under the names that `MacBudget` has for it.
+BUDGETED = "start", "settle_at"
 
 
 def has_effect(name: str, downsampling: str) -> bool:

@@ -23,6 +23,7 @@ from spectral_stride.torch.training.checkpoint import (
 from spectral_stride.torch.training.classifier import Classifier
 from spectral_stride.torch.training.config import (
     BESIDE,
+    BUDGETED,
     LEARNED,
     NO_BACKGROUND,
     OPTIONS,
@@ -128,7 +129,8 @@ def _trainer(
         sample = torch.zeros(1, *data.sample_shape)
         # A share is that of the multiply-accumulates that the run's table shows.
         cost = config.budget * macs if config.budget <= 1 else config.budget
-        callbacks.append(_Budget(cost, sample, steps=steps, settle_at=config.settle_at))
+        options = {name: getattr(config, name) for name in BUDGETED}
+        callbacks.append(_Budget(cost, sample, steps=steps, **options))
     return lightning.Trainer(
         accelerator=device,
         devices=config.devices,

@@ -7,6 +7,7 @@ from typing import Any
 
 from spectral_stride.torch.models.downsampling import WHOLE
 from spectral_stride.torch.training.config import (
+    BUDGETED,
     DIGITS,
     OPTIONS,
     RANDOM,
@@ -124,7 +125,8 @@ def parse(words: Mapping[str, Any]) -> Config:
             refuse("--penalty", f"{values['penalty']:g} with --budget", "one of the two", remedy)
         values["penalty"] = 0.0
     else:
-        values["settle_at"] = OPTIONS["settle_at"].default
+        for name in BUDGETED:
+            values[name] = OPTIONS[name].default
     if values["downsampling"] == "strided":
         values["baseline"] = False  # it would be the same training twice
     elif values["baseline"] is None:

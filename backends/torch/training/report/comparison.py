@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spectral_stride.torch.training.config import LEARNED_ONLY, shown_value
+from spectral_stride.torch.training.config import BUDGETED, LEARNED_ONLY, shown_value
 from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.report.runs import TrainedRun
 
@@ -236,7 +236,8 @@ def _section(setting: dict[str, Any], runs: Sequence[TrainedRun]) -> Section:
         if option not in ("ramp", "penalty", "budget")
     }
     if not any(run.config["budget"] for run in learned):
-        del values["settle_at"]  # without a budget nothing settles
+        for option in BUDGETED:  # no budget is told
+            del values[option]
     varied = [option for option, used in values.items() if len(used) > 1]
     fixed = {option: used.pop() for option, used in values.items() if len(used) == 1}
     sizes = {run.config["size"] for run in runs}
