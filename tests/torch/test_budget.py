@@ -4,7 +4,7 @@ import copy
 import math
 import warnings
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -253,55 +253,59 @@ def test_training_ends_at_the_target(name, target):
         assert all(size == int(size) for size in budget.sizes()[name])
 
 
-@pytest.mark.parametrize("name", ["resnet", "converted", "attention"])
-def test_even_strides_are_at_the_target_at_once_whatever_they_were(name):
+def test_balanced_sizes_are_the_usual_ones():
+    """Half the sizes, twice the channels, a little smaller for what resampling takes."""
+    net = resnet18(width=4, strides=(2.5, 1, 1.1, 3, 1.4))
+    budget = MacBudget(net, torch.zeros(1, 3, 32, 32), 2e6, steps=20, start="balanced")
+    stem, *stages = [size for size, _ in budget.sizes().values()]
+    assert 20 < stem < 32
+    assert [stem / stages[0], *(one / two for one, two in pairwise(stages))] == pytest.approx(
+        [2.0] * 3, rel=0.1
+    )
+
+
+@pytest.mark.parametrize("name", ["resnet", "converted", "decoder", "audio", "long"])
+def test_from_a_balanced_start_it_plays_no_part_what_strides_were(name):
     begun = []
     for spread in (1.0, 1.5):
         net, x = made(name)
         for number, layer in enumerate(layers_of(net).values()):
             layer.strides.data.mul_(spread ** (number % 2)).clamp_(max=3.9)
         target = 0.8 * MacBudget(made(name)[0], x, 1.0).target
-        budget = MacBudget(net, x, target, steps=20, start="even")
-        strides = torch.cat([layer.strides for layer in layers_of(net).values()])
-        assert budget.cost() == pytest.approx(budget.target, rel=2e-4)
-        # With the last network the cost leaps there.
-        alike = {"resnet": 0.02, "attention": 1e-4, "converted": 0.1}[name]
-        torch.testing.assert_close(strides, strides[:1].expand_as(strides), rtol=alike, atol=0)
-        assert trained(net, budget, 2) == pytest.approx([budget.target] * 2, rel=2e-4)
+        budget = MacBudget(net, x, target, steps=20, start="balanced")
+        begun.append(
+            torch.cat([layer.strides.detach().clone() for layer in layers_of(net).values()])
+        )
+        assert trained(net, budget, 2) == pytest.approx([budget.target] * 2, rel=2e-3)
         trained(net, budget, 18)
         assert 0.98 <= flops(net, x) / budget.target <= 1.005
-        begun.append(strides.detach())
-    torch.testing.assert_close(*begun, rtol=1e-3, atol=0)
+    torch.testing.assert_close(*begun, rtol=0.02, atol=0)
 
 
-def test_even_strides_keep_their_bounds_and_what_stands_still():
+def test_balanced_operations_cost_as_much_as_one_another():
+    """Where each has a size of its own they cost the same."""
+    net = nn.Sequential(
+        DiffStrideConv2d(3, 32, 3, strides=1.2, padding=1),
+        DiffStrideConv2d(32, 64, 3, strides=1.3, padding=1),
+        DiffStrideConv2d(64, 128, 3, strides=2, padding=1),
+    )
+    budget = MacBudget(net, torch.zeros(1, 3, 90, 90), 0.1, start="balanced")
+    sizes = [size for size, _ in budget.sizes().values()]
+    costs = [conv.weight.numel() * size**2 for conv, size in zip(net, sizes, strict=True)]
+    assert sizes[0] < 89
+    assert costs == pytest.approx([costs[0]] * 3, rel=0.05)
+
+
+def test_a_balanced_start_keeps_bounds_and_what_stands_still():
     net, x = made("resnet")
-    first, second, third, fourth = layers_of(net).values()
+    _, second, third, _ = layers_of(net).values()
     third.strides.requires_grad_(False)
     second.upper = 1.2
     still = third.strides.tolist()
-    budget = MacBudget(net, x, 0.6, steps=20, start="even")
+    budget = MacBudget(net, x, 0.6, steps=20, start="balanced")
     assert third.strides.tolist() == still
-    assert second.strides.tolist() == pytest.approx([1.2] * 2)
-    assert first.strides.tolist() == pytest.approx(fourth.strides.tolist(), rel=1e-3)
-    assert budget.cost() == pytest.approx(budget.target, rel=2e-4)
-
-
-def test_from_even_strides_the_way_is_longer():
-    moved = {}
-    for start in ("present", "even"):
-        net, x = made("converted")
-        budget = MacBudget(net, x, 1.0, steps=10**4, start=start)
-        # The target is reached, and the rate is still as it was at first.
-        budget.load_state_dict(budget.state_dict() | {"steps_done": 2000})
-        first = next(iter(layers_of(net).values()))
-        before = math.log(first.strides[0].item())
-        for layer in layers_of(net).values():
-            layer.strides.grad = torch.zeros_like(layer.strides)
-        first.strides.grad += 1.0
-        budget.step()
-        moved[start] = abs(math.log(first.strides[0].item()) - before)
-    assert moved["even"] / moved["present"] == pytest.approx(3, rel=0.1)
+    assert max(second.strides.tolist()) <= 1.2 + 1e-6
+    assert budget.cost() == pytest.approx(budget.target, rel=2e-3)
 
 
 @pytest.mark.parametrize(("samples", "target"), [(260, 0.5), (1024, 0.8), (200, 0.8)])
@@ -409,7 +413,7 @@ def test_the_optimizer_may_have_the_strides_or_not():
     assert ends[0] == ends[1] == ends[2]
 
 
-@pytest.mark.parametrize(("stop", "start"), [(4, "present"), (8, "present"), (4, "even")])
+@pytest.mark.parametrize(("stop", "start"), [(4, "present"), (8, "present"), (4, "balanced")])
 def test_a_training_that_goes_on_ends_as_one_that_was_never_broken(stop, start):
     """Before sizes settle, and behind that."""
     whole, x = made("converted")

@@ -119,10 +119,10 @@ def test_strides_are_drawn_by_the_seed():
     assert (config.strides, config.baseline) == ("random", False)
 
 
-def test_without_a_budget_nothing_settles_and_nothing_is_even():
-    words = {"settle_at": "0.3", "start": "even"}
+def test_without_a_budget_nothing_settles_and_nothing_is_balanced():
+    words = {"settle_at": "0.3", "start": "balanced"}
     config = parse({**words, "budget": "0.5"})
-    assert (config.settle_at, config.start) == (0.3, "even")
+    assert (config.settle_at, config.start) == (0.3, "balanced")
     assert parse({**words, "budget": "0"}) == parse({"budget": "0"})
 
 

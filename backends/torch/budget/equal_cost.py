@@ -8,10 +8,6 @@ import torch
 PRECISION, CORRECTIONS = 1e-4, 16
 # Largest correction of a stride, in its logarithm, and by how much too much it may change the cost.
 LARGEST, LEAP = 0.5, 1.2
-# The largest stride that is looked at, in its logarithm, and how often its range is halved.
-FURTHEST, HALVINGS = 16.0, 40
-# From how far beside that the way onto the surface is taken, where the cost leaps.
-BESIDE = 0.0, 0.05, -0.05
 
 Vector = torch.Tensor
 # Log strides to log cost, and to their bounds.
@@ -30,12 +26,20 @@ class EqualCost:
         A number for each stride; those with one number move alike.
     moving : Tensor of bool
         Which strides move at all.
+
+    Attributes
+    ----------
+    log_cost : callable
     """
 
     def __init__(self, log_cost: LogCost, bounds: Bounds, alike: Vector, moving: Vector) -> None:
-        self._log_cost, self._bounds = log_cost, bounds
+        self.log_cost, self._bounds = log_cost, bounds
         self._alike, self._moving = alike, moving
         self._count = int(alike.max()) + 1
+
+    def of(self, log_cost: LogCost) -> "EqualCost":
+        """Return the surface of another cost, for the same strides."""
+        return EqualCost(log_cost, self._bounds, self._alike, self._moving)
 
     def summed(self, each: Vector) -> Vector:
         """Sum over strides that move alike."""
@@ -86,37 +90,16 @@ class EqualCost:
             theta = moved
         return theta
 
-    def even(self, theta: Vector, goal: float) -> Vector:
-        """Move to where log cost is ``goal`` and what moves is all alike, but for its bounds.
-
-        Where the cost leaps just there, it is about alike.
-        """
-        origin = theta.where(~self._moving, 0.0)
-
-        def alike(each: float) -> Vector:
-            return self._moved(origin, theta.new_full((self._count,), each))
-
-        def error(theta: Vector) -> float:
-            with torch.no_grad():
-                return float(self._log_cost(theta)) - goal
-
-        least, most = 0.0, FURTHEST
-        for _ in range(HALVINGS):
-            middle = (least + most) / 2
-            least, most = (middle, most) if error(alike(middle)) > 0 else (least, middle)
-        found = [self.onto(alike(middle + one), goal) for one in BESIDE]
-        return min(found, key=lambda one: max(abs(error(one)), PRECISION))
-
     @torch.no_grad()
     def _rise(self, theta: Vector, moved: Vector) -> float:
         """By how much log cost is larger behind a move."""
-        return float(self._log_cost(moved) - self._log_cost(theta))
+        return float(self.log_cost(moved) - self.log_cost(theta))
 
     def _cost_and_normal(self, theta: Vector) -> tuple[torch.Tensor, Vector]:
         """Return log cost, and its gradient."""
         with torch.enable_grad():
             theta = theta.detach().requires_grad_()
-            log_cost = self._log_cost(theta)
+            log_cost = self.log_cost(theta)
             (normal,) = torch.autograd.grad(log_cost, theta)
         return log_cost.detach(), normal
 

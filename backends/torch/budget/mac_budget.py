@@ -12,17 +12,18 @@ from torch.utils._pytree import tree_map_only
 from spectral_stride import checks
 from spectral_stride.torch.adopt.places import Sample
 from spectral_stride.torch.budget.all_strides import AllStrides
+from spectral_stride.torch.budget.balanced import balanced
 from spectral_stride.torch.budget.counted import counted
 from spectral_stride.torch.budget.direction import Direction
 from spectral_stride.torch.budget.equal_cost import EqualCost
 from spectral_stride.torch.budget.latency import Latency, Table
 from spectral_stride.torch.budget.network_cost import NetworkCost, real
-from spectral_stride.torch.budget.schedule import FROM_EVEN, TRAVEL, Schedule
+from spectral_stride.torch.budget.schedule import Schedule
 from spectral_stride.torch.budget.settling import Settling
 from spectral_stride.torch.budget.whole_sizes import WITHIN
 
 COSTS = "macs", "memory"
-PRESENT, EVEN = STARTS = "present", "even"
+PRESENT, BALANCED = STARTS = "present", "balanced"
 
 
 class MacBudget:
@@ -54,17 +55,18 @@ class MacBudget:
         Multiply-accumulates as `torch.utils.flop_counter` counts them; bytes that autograd keeps
         for the backward pass; or times that were measured, ``{layer: {size: time}}``. Between its
         entries such a table is linear in the number of samples.
-    start : {"present", "even"}, optional
-        Where strides begin: where they are, or all alike and at the target at once, as far as their
-        bounds allow. Then it plays no part what they were. "even" is for networks that are trained
-        from their first weights on.
+    start : {"present", "balanced"}, optional
+        Where strides begin: where they are; or at the target at once, with sizes at which
+        operations cost as much as one another, as near to that as bounds allow. Then it plays no
+        part what the strides were. "balanced" is for networks that are trained from their first
+        weights on.
     shared : bool, optional
         Whether all axes of a layer move alike. Apart, height and width walk at random.
     settle_at : float, optional
         Share of the steps after which sizes settle.
     rate : float, optional
         Of the first step, in log strides: it falls to 0 as a cosine. By default 5.8 over the number
-        of steps, and 17.4 from even strides.
+        of steps.
 
     Attributes
     ----------
@@ -137,8 +139,8 @@ class MacBudget:
         # A part of a larger batch keeps the memory of all of it.
         self._sample = tree_map_only(torch.Tensor, torch.clone, sample)
         self._strides = AllStrides(self._model)
-        is_even = checks.one_of("start", start, STARTS) == EVEN
-        self._schedule = Schedule(steps, settle_at, rate, FROM_EVEN if is_even else TRAVEL)
+        start = checks.one_of("start", start, STARTS)
+        self._schedule = Schedule(steps, settle_at, rate)
         shared = checks.truth("shared", shared, True)
         self._table = None if isinstance(cost, str) else cost
         self._kind = "macs" if self._table is not None else checks.one_of("cost", cost, COSTS)
@@ -166,8 +168,9 @@ class MacBudget:
         # Once they are settled: whole sizes, and what they cost.
         self._whole: tuple[list[float], float] | None = None
         self.target = self._checked(target, moving)
-        if is_even:
-            self._log_strides = self._surface.even(self._log_strides, math.log(self.target))
+        if start == BALANCED:
+            goal = math.log(self.target)
+            self._log_strides = balanced(self._surface, self._network, self._log_strides, goal)
             self._start = self.target
             self._write()
 

@@ -32,6 +32,8 @@ class _Polynomials(NamedTuple):
     base: torch.Tensor
     linear: torch.Tensor
     square: torch.Tensor
+    # How many operations a row stands for.
+    many: torch.Tensor
 
     def at(self, moves: torch.Tensor) -> torch.Tensor:
         """Evaluate every row at moves of shape (..., axes)."""
@@ -44,8 +46,9 @@ class _Polynomials(NamedTuple):
         _, group = torch.unique(alike, dim=0, return_inverse=True)
         count = int(group.max()) + 1 if len(group) else 0
         base = self.base.new_zeros(count).index_add(0, group, self.base)
+        many = self.many.new_zeros(count).index_add(0, group, self.many)
         first = [int((group == one).nonzero()[0]) for one in range(count)]
-        return _Polynomials(base, self.linear[first], self.square[first])
+        return _Polynomials(base, self.linear[first], self.square[first], many)
 
 
 class NetworkCost:
@@ -99,7 +102,7 @@ class NetworkCost:
         u, v = moved.unbind(1)
         first, second = (ratios / moved).unbind(1)
         square = (second - first) / (v - u)
-        polynomials = base, (first - square * u).T, square.T
+        polynomials = base, (first - square * u).T, square.T, (base > 0).double()
         own = len(base) - 2 * len(self.calls)
         self._rows = _Polynomials(*(one[:own] for one in polynomials)).merged()
         self._of_calls = _Polynomials(*(one[own:] for one in polynomials))
@@ -205,6 +208,23 @@ class NetworkCost:
         return self._total(
             self._rows.at(moves).sum(-1), self._of_calls.at(moves), self._at_calls(sizes)
         )
+
+    def operations(self, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the operations take whose cost depends on sizes, and how many each number is of.
+
+        Resampling is none of them. A convolution that a layer takes along counts where the layer
+        leaves its sizes, as a strided one does.
+        """
+        rows, moves, at_calls = self._rows, sizes / self._now - 1, self._at_calls(sizes)
+        depends = torch.stack([rows.linear, rows.square]).ne(0).any(0).any(-1)
+        each, many = [rows.at(moves)[depends]], [rows.many[depends]]
+        behind, of_calls = self._of_calls.at(moves).chunk(2)[1], self._of_calls.many.chunk(2)[1]
+        for alike in self._alike:
+            shares = (at_calls[alike.leaves] / at_calls[alike.sees]).prod(-1)
+            convolves = of_calls[alike.numbers] > 0
+            each.append((behind[alike.numbers] * shares)[convolves])
+            many.append(of_calls[alike.numbers][convolves])
+        return torch.cat(each), torch.cat(many)
 
     def _total(
         self, cost: torch.Tensor, of_calls: torch.Tensor, at_calls: torch.Tensor

@@ -6,9 +6,8 @@ from spectral_stride import checks
 
 # Shares of the steps: until the target is reached, and until gradients move strides.
 REACHED, WAITED = 0.2, 0.1
-# The rate of the first step, in log strides, times the number of steps: from strides that somebody
-# picked, and from even ones, which are further from where they want to be.
-TRAVEL, FROM_EVEN = 5.8, 17.4
+# The rate of the first step, in log strides, times the number of steps.
+TRAVEL = 5.8
 # Without a number of steps: the rate of each, and after how many the target is reached.
 RATE, FIRST_STEPS = 0.005, 200
 
@@ -24,16 +23,12 @@ class Schedule:
         Share of the steps after which sizes settle.
     rate : float, optional
         Of the first step, in log strides.
-    travel : float, optional
-        The same times the number of steps, where there is no rate.
     """
 
-    def __init__(
-        self, steps: int | None, settle_at: float, rate: float | None, travel: float = TRAVEL
-    ) -> None:
+    def __init__(self, steps: int | None, settle_at: float, rate: float | None) -> None:
         self.steps = None if steps is None else checks.positive_integer("steps", steps)
         self._settle_at = _number("settle_at", settle_at, REACHED, 1.0)
-        by_default = travel / self.steps if self.steps else RATE
+        by_default = TRAVEL / self.steps if self.steps else RATE
         self._rate = by_default if rate is None else _number("rate", rate, 0.0, 1.0)
 
     def rate(self, done: int) -> float:

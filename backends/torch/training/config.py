@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ImageColor
 
 from spectral_stride import checks
-from spectral_stride.torch.budget.mac_budget import EVEN, PRESENT, STARTS
+from spectral_stride.torch.budget.mac_budget import BALANCED, PRESENT, STARTS
 from spectral_stride.torch.budget.schedule import REACHED
 from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS
 from spectral_stride.torch.training.networks import MODELS
@@ -263,8 +263,8 @@ class Config:
     start: str = option(
         PRESENT,
         Choice(STARTS),
-        f"Where a budget lets strides begin: {PRESENT} is at those of --strides; {EVEN} is at the "
-        "cost at once, all alike, whatever they were.",
+        f"Where a budget lets strides begin: {PRESENT} is at those of --strides; {BALANCED} is at "
+        "the cost at once, where every operation takes the same part of it, whatever they were.",
         panel=TRAINING,
         only=LEARNED_STRIDES,
         before=PRESENT,
