@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.speed import (
+    budgets,
     convolution,
     deployed,
     floor,
@@ -53,6 +54,7 @@ BENCHMARKS = {
     "growth": Benchmark(growth, ("cpu", "cuda"), _switch),
     "jitted": Benchmark(jitted, ("cpu",)),
     "deployed": Benchmark(deployed, ()),
+    "budgets": Benchmark(budgets, ()),
     "floor": Benchmark(floor, ("cuda",)),
 }
 

@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import (
+    budgets,
     convolution,
     deployed,
     floor,
@@ -40,7 +41,7 @@ IMAGES = {
 SPECTRAL = {peers.OURS, peers.FIXED, peers.BY_FFT}
 SCIPY = "scipy.signal.resample"
 # Where rounding decides on which side of a ReLU's corner a number lies, gradients jump.
-NETWORK = {"deployed": 1e-5, "network": 1e-3}
+NETWORK = {"deployed": 1e-5, "network": 1e-3, "budgets": 1e-3}
 LIMITS = {"float32": 2e-6, "bfloat16": 2e-2}
 
 
@@ -109,6 +110,19 @@ EXPECTED = {
             for network in (deployed.STRIDED, deployed.FROZEN)
             for runtime in ("onnxruntime", "torch")
         },
+    ),
+    "budgets": cases(
+        [(budgets.TINY_BATCH, 3, 32, 32)],
+        ["inside"],
+        {
+            f"{way} at {budgets.TINY[0][0]}, step"
+            for way in (budgets.STRIDED, budgets.FIXED, budgets.LEARNED)
+        },
+    )
+    | cases(
+        [(1, 3, 32, 32)],
+        ["inside"],
+        {f"{way} at {budgets.TINY[0][0]}, onnxruntime" for way in (budgets.STRIDED, budgets.FIXED)},
     ),
     "jitted": cases(jitted.TINY, layer.RAMPS, {*SPECTRAL, jitted.PLAIN}),
     "floor": cases(
