@@ -16,7 +16,7 @@ from spectral_stride.torch import freeze, resnet18
 QUESTION = "At equal multiply-accumulates, what do a training step and inference cost?"
 STRIDED, FIXED, LEARNED = "strided", "spectral", "learned"
 # Million multiply-accumulates, the images on which the strided network takes them, and sizes by
-# hand with which spectral pooling takes them on images of 32 x 32: behind the stem and stages 2 to 4.
+# hand with which spectral pooling takes them on 32 x 32: behind the stem and stages 2 to 4.
 Budget = tuple[str, int, tuple[int, ...]]
 FULL: tuple[Budget, ...] = (
     ("8.87 M", 32, (30, 14, 7, 3)),
