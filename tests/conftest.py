@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 from contextlib import suppress
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -96,15 +97,29 @@ def pytest_collection_finish():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Send a file whose tests share a fixture to one worker, which then makes it once."""
+    """Send tests that share what takes long to make to one worker, which then makes it once.
+
+    That is a fixture of a file, or the server from which processes are forked.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class BySharedFixture(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             path, _, _ = nodeid.partition("::")
+            if forks(config.rootpath / path):
+                return "processes"
             return path if shares_a_fixture(config.rootpath / path) else nodeid
 
     return BySharedFixture(config, log)
+
+
+FORKS = re.compile(r"^from tests\.(training|torch)(\.| import )(processes|ranks)\b", re.M)
+
+
+@cache
+def forks(path):
+    """Whether tests of a file start processes by `tests.training.processes`."""
+    return FORKS.search(path.read_text("utf-8")) is not None
 
 
 @cache

@@ -1,44 +1,37 @@
-"""Ranks of a distributed training, which are forked when one process has imported everything.
+"""Ranks of a distributed training: processes that are forked where everything is imported.
 
 To import takes longer than all that they do.
 """
 
 import os
-import subprocess
 import sys
-from pathlib import Path
+from contextlib import ExitStack
 
-ROOT = Path(__file__).parents[2]
+import torch
+
+from tests.training.processes import started
+
 RANKS = 2
-PREFIX = """
-import os
-import torch._dynamo  # an optimizer imports it otherwise, in each rank
-from torch.distributed import fsdp, optim
-"""
-# No thread has been started yet.
-FORK = f"""
-rank = next((one for one in range(1, {RANKS}) if os.fork() == 0), 0)
-"""
-# Now and then a thread of the process group aborts the interpreter's own way out.
-SUFFIX = f"""
-torch.distributed.barrier()
-sys.stdout.flush()
-if rank == 0:
-    for _ in range(1, {RANKS}):
-        assert os.wait()[1] == 0
-os._exit(0)
-"""
 
 
-def run(imports, code, *words):
+def run(code, *words, folder):
     """Run code in every rank, which finds its number in ``rank``; return what they print."""
-    done = subprocess.run(
-        [sys.executable, "-c", PREFIX + imports + FORK + code + SUFFIX, *map(str, words)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    with ExitStack() as stack:
+        ranks = []
+        for rank in range(RANKS):
+            place = folder / f"rank{rank}"
+            place.mkdir()
+            ranks.append(stack.enter_context(started(work, rank, code, *words, folder=place)))
+        codes = [one.wait() for one in ranks]
+        assert codes == [0] * RANKS, "\n".join(one.err for one in ranks)
+        return "".join(one.out for one in ranks)
+
+
+def work(rank, code, *words):
+    """Do what one rank does."""
+    sys.argv[1:] = map(str, words)
+    exec(code, {"__name__": __name__, "rank": rank})
+    torch.distributed.barrier()
+    sys.stdout.flush()
+    # Now and then a thread of the process group aborts the interpreter's own way out.
+    os._exit(0)

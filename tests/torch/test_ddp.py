@@ -7,7 +7,8 @@ from tests.libraries import unavailable
 from tests.torch import ranks
 from tests.torch.ranks import RANKS
 
-IMPORTS = """
+# What every rank runs: it saves what it saw, and the test compares.
+WORKER = """
 import sys
 from pathlib import Path
 
@@ -16,10 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from spectral_stride.torch import DiffStride, MacBudget, hold_sizes, param_groups
-"""
 
-# What every rank runs: it saves what it saw, and the test compares.
-WORKER = """
 ranks, folder, kind = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 torch.distributed.init_process_group(
     "nccl" if kind == "cuda" else "gloo",
@@ -123,7 +121,7 @@ def test_ranks_agree(tmp_path, kind):
         unavailable("PyTorch finds no CUDA device")
     if kind == "cuda" and devices < RANKS:
         pytest.skip(f"NCCL needs a device for each of {RANKS} ranks: got {devices}")
-    ranks.run(IMPORTS, WORKER, RANKS, tmp_path, kind)
+    ranks.run(WORKER, RANKS, tmp_path, kind, folder=tmp_path)
     loaded = [torch.load(tmp_path / f"{rank}.pt") for rank in range(RANKS)]
     (budgeted, share), *other_budgets = [budget for _, budget in loaded]
     assert all(torch.equal(budgeted, strides) for strides, _ in other_budgets)

@@ -2,7 +2,8 @@
 
 from tests.torch import ranks
 
-IMPORTS = """
+# What every rank runs: each compares what it sees with a plain network on the joined batch.
+WORKER = """
 import sys
 
 import torch
@@ -13,10 +14,7 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 from spectral_stride.torch import DiffStride, hold_sizes, param_groups, project_strides
-"""
 
-# What every rank runs: each compares what it sees with a plain network on the joined batch.
-WORKER = """
 ranks, store = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=ranks)
 mesh = init_device_mesh("cpu", (ranks,))
@@ -117,5 +115,5 @@ def test_it_trains_as_in_one_process(tmp_path):
     """
     kinds = ["fsdp2", "fsdp1", "zero"]
     store = (tmp_path / "store").as_uri()
-    shown = ranks.run(IMPORTS, WORKER, ranks.RANKS, store, *kinds)
+    shown = ranks.run(WORKER, ranks.RANKS, store, *kinds, folder=tmp_path)
     assert sorted(shown.split()) == sorted(kinds * ranks.RANKS)

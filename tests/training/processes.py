@@ -20,10 +20,13 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 CONTEXT = multiprocessing.get_context(METHOD)
 if METHOD == "forkserver":
-    # What the commands import when they begin, and what a training imports on its way.
+    # What the commands import when they begin, and what a training imports on its way, here or
+    # as one of several ranks.
     tool = "spectral_stride.torch.training"
     parts = "cli", "fit", "report.run_picture", "sweep.cluster", "sweep.run"
-    CONTEXT.set_forkserver_preload([*(f"{tool}.{part}" for part in parts), "torch._dynamo"])
+    later = "torch._dynamo", "torch.utils.tensorboard", "sklearn.datasets", "typer._adapters"
+    ranks = "torch.distributed.fsdp", "torch.distributed.optim"
+    CONTEXT.set_forkserver_preload([*(f"{tool}.{part}" for part in parts), *later, *ranks])
 
 
 class Process:
