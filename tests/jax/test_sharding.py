@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.libraries import load
 
 load("jax")
@@ -23,17 +21,9 @@ assert len(jax.devices()) == 8
 mesh = Mesh(np.array(jax.devices()), ("batch",))
 over_batch, everywhere = NamedSharding(mesh, P("batch")), NamedSharding(mesh, P())
 shape, strides = (16, 12, 10, 3), (2.2, 1.7)
-plan = core.make_plan(shape, strides, axes=(1, 2), smoothness=2.0, method=sys.argv[1])
 draw = np.random.default_rng(0).normal
 x = jnp.asarray(draw(size=shape), dtype="float32")
-g = jnp.asarray(draw(size=plan.out_shape), dtype="float32")
-
-
-resample = partial(diffstride, plan=plan)
-if sys.argv[2] == "mapped":
-    resample = jax.shard_map(
-        resample, mesh=mesh, in_specs=(P("batch"), P()), out_specs=P("batch")
-    )
+s = jnp.array(strides)
 
 
 def everything(resample, x, s, g):
@@ -41,39 +31,54 @@ def everything(resample, x, s, g):
     return y, *pullback(g)
 
 
-s = jnp.array(strides)
-expected = jax.jit(partial(everything, partial(diffstride, plan=plan)))(x, s, g)
-function = jax.jit(partial(everything, resample))
-arguments = [jax.device_put(x, over_batch), jax.device_put(s, everywhere)]
-arguments.append(jax.device_put(g, over_batch))
-text = function.lower(*arguments).compile().as_text()
-found = function(*arguments)
-for got, wanted in zip(found, expected, strict=True):
-    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
-y, dx, ds = found
-assert y.sharding.is_equivalent_to(over_batch, y.ndim), y.sharding
-assert dx.sharding.is_equivalent_to(over_batch, dx.ndim), dx.sharding
-for operation in ("all-gather", "all-to-all", "collective-permute"):
-    assert operation not in text, operation
-assert "all-reduce" in text  # of the strides' gradient: each device has seen a part of the batch
+def check(method, way):
+    plan = core.make_plan(shape, strides, axes=(1, 2), smoothness=2.0, method=method)
+    g = jnp.asarray(draw(size=plan.out_shape), dtype="float32")
+    alone = resample = partial(diffstride, plan=plan)
+    if way == "mapped":
+        resample = jax.shard_map(
+            resample, mesh=mesh, in_specs=(P("batch"), P()), out_specs=P("batch")
+        )
+    expected = jax.jit(partial(everything, alone))(x, s, g)
+    arguments = [jax.device_put(x, over_batch), jax.device_put(s, everywhere)]
+    arguments.append(jax.device_put(g, over_batch))
+    function = jax.jit(partial(everything, resample)).lower(*arguments).compile()
+    text = function.as_text()
+    found = function(*arguments)
+    for got, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+    y, dx, ds = found
+    assert y.sharding.is_equivalent_to(over_batch, y.ndim), y.sharding
+    assert dx.sharding.is_equivalent_to(over_batch, dx.ndim), dx.sharding
+    for operation in ("all-gather", "all-to-all", "collective-permute"):
+        assert operation not in text, operation
+    assert "all-reduce" in text  # of the strides' gradient: each device has a part of the batch
+
+
+for way in sys.argv[1:]:
+    check(*way.split("-"))
+    print(end=f"{way} ", flush=True)
 
 # The search above finds what it looks for.
-gathered = jax.jit(lambda x: x + 0, out_shardings=everywhere).lower(arguments[0]).compile()
+x = jax.device_put(x, over_batch)
+gathered = jax.jit(lambda x: x + 0, out_shardings=everywhere).lower(x).compile()
 assert "all-gather" in gathered.as_text()
 """
 
 
 # XLA gathers what an FFT is applied to, whatever it is sharded over (openxla/xla #24, jax #15680),
 # so the FFT form is mapped over the shards by hand.
-@pytest.mark.parametrize(("method", "way"), [("matmul", "plain"), ("fft", "mapped")])
-def test_batches_stay_on_their_devices(method, way):
+WAYS = "matmul-plain", "fft-mapped"
+
+
+def test_batches_stay_on_their_devices():
     """Over 8 devices value and both gradients are those of one, without an all-gather.
 
     In an interpreter of its own: the number of devices is set before JAX starts.
     """
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", EIGHT_DEVICES, method, way],
+        [sys.executable, "-W", "error", "-c", EIGHT_DEVICES, *WAYS],
         cwd=Path(__file__).parents[2],
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
@@ -81,3 +86,4 @@ def test_batches_stay_on_their_devices(method, way):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert tuple(done.stdout.split()) == WAYS
