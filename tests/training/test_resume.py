@@ -119,7 +119,10 @@ KINDS = {
 
 @pytest.mark.parametrize(("kind", "epochs"), [("recordings", (0, 2)), ("images", (1,))])
 def test_killed_while_workers_read_it_ends_as_if_it_had_not_been(kind, epochs, tmp_path):
-    """In the first, a middle and the last epoch: the order of samples is that of each epoch."""
+    """In the first, a middle and the last epoch: the order of samples is that of each epoch.
+
+    Where it is killed twice, the second time is after it went on.
+    """
     data = tmp_path / "data"
     KINDS[kind](data)
     words = ["train", "--data", data, "--width", "2", "--batch-size", "8", "--epochs", "3"]
@@ -129,14 +132,16 @@ def test_killed_while_workers_read_it_ends_as_if_it_had_not_been(kind, epochs, t
     result(read_by_workers, None, *words, "--out", whole, folder=tmp_path / "there")
     losses = [loss for _, loss in steps(whole)]
     assert len(set(losses)) == len(losses)
-    for epoch in epochs:
-        folder = tmp_path / str(epoch)
-        with started(read_by_workers, epoch, *words, "--out", folder, folder=tmp_path) as process:
+    folder = tmp_path / "run"
+    rest = ["train", "--resume", folder]
+    for number, epoch in enumerate(epochs):
+        begun = rest if number else [*words, "--out", folder]
+        with started(read_by_workers, epoch, *begun, folder=tmp_path) as process:
             assert process.wait() == -signal.SIGKILL
-        result(read_by_workers, None, "train", "--resume", folder, folder=tmp_path / "again")
-        assert steps(folder) == steps(whole)
-        expected, found = weights(whole), weights(folder)
-        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    result(read_by_workers, None, *rest, folder=tmp_path / "again")
+    assert steps(folder) == steps(whole)
+    expected, found = weights(whole), weights(folder)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_killed_before_the_test_it_is_tested(unbroken, tmp_path):
