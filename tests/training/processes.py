@@ -8,6 +8,7 @@ there is no fork, as on Windows, does a process import everything itself.
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from contextlib import contextmanager
@@ -133,6 +134,8 @@ def _begin(function, words, folder, variables, files):
     # their own, processes that read samples would outlive a training that is killed.
     multiprocessing.set_start_method(None, force=True)
     os.chdir(folder)
+    # As a terminal leaves it: what is started in the background ignores it, tests too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(os, "setsid"):
         os.setsid()  # as a terminal does it: a process and all that it starts are one group
     # A new process has none yet; this one knows that of the server.

@@ -254,10 +254,6 @@ def test_a_wrong_value_in_a_process_of_its_own():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
-@pytest.mark.skipif(
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
-    reason="whoever runs these tests has them ignore SIGINT, and so every process that they start",
-)
 def test_an_interrupt_is_one_line_and_code_130(tmp_path):
     out = tmp_path / "my [bold] run"
     small = ["--width", "1", "--limit", "32", "--batch-size", "16", "--epochs", "100000"]
