@@ -103,17 +103,17 @@ def pytest_xdist_make_scheduler(config, log):
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    class BySharedFixture(LoadScopeScheduling):
+    class ByWhatIsShared(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             path, _, _ = nodeid.partition("::")
             if forks(config.rootpath / path):
                 return "processes"
             return path if shares_a_fixture(config.rootpath / path) else nodeid
 
-    return BySharedFixture(config, log)
+    return ByWhatIsShared(config, log)
 
 
-FORKS = re.compile(r"^from tests\.(training|torch)(\.| import )(processes|ranks)\b", re.M)
+FORKS = re.compile(r"^from tests\.(training|torch)\b.*\b(processes|ranks)\b", re.M)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Time at equal multiply-accumulates, of the networks that ``accuracy/PLAN.md`` compares."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -78,13 +79,14 @@ def run(setting: Setting) -> list[Row]:
         for way, (image, build) in networks(budget, width).items():
             name = f"{way} at {budget[0]}"
             made = partial(built, build)
+            note = f"images of {image} x {image}"
             case = Case((batch, 3, image, image), "inside")
-            steps.append(module_peer(f"{name}, step", case, setting.device, made, made))
+            peer = module_peer(f"{name}, step", case, setting.device, made, made)
+            steps.append(replace(peer, note=note))
             if way != LEARNED:  # frozen it is the fixed one
                 x = torch.randn(1, 3, image, image)
                 live, shipped = served(way, build, x)
                 label = f"{name}, onnxruntime"
-                note = f"images of {image} x {image}"
                 inference.append(Running(label, "onnxruntime", shipped, live, x, note).peer())
         for peers, many in ((steps, batch), (inference, 1)):
             case = Case((many, 3, IMAGE, IMAGE), "inside")

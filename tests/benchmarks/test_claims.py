@@ -105,6 +105,41 @@ def test_a_claim_is_open_where_the_interval_says_so():
     assert by_hand == strided == smaller == at_all("not resolved")
 
 
+def test_the_search_and_the_balanced_start_have_rows():
+    lines = trainings()
+    for seed in SEEDS:
+        for number, budget in enumerate(claims.BUDGETS):
+            learned = {"budget": str(budget), "settle_at": "0.3", "hard": "True"}
+            accuracy = 0.64 - 0.05 * number
+            lines.append(line("spectral", claims.SEARCHED[number], seed, accuracy, budget))
+            lines += [
+                line("diffstride", places, seed, accuracy, budget, begin="balanced", **learned)
+                for places in ("1,1,2,2,2", "random")
+            ]
+    rows = claims.rows_of(lines)
+    for name in (claims.SEARCH, claims.BALANCED, claims.MORE_LAYERS):
+        assert [len(rows[name, number].accuracies) for number in range(3)] == [5] * 3
+    asked = claims.claims(rows, (claims.BALANCED, claims.MORE_LAYERS))
+    assert "each is level with the random search, or wins: " + at_all("yes") in asked
+    # The strides of other starts are what they were.
+    assert said_of(lines)[2] == at_all("yes")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"settle_at": "0.6", "begin": "balanced"},
+        {"settle_at": "0.3", "strides": "1,1,2,2,4"},
+        {"settle_at": "0.6", "strides": "random"},
+    ],
+    ids=str,
+)
+def test_a_training_that_no_row_has_is_refused(more):
+    other = line("diffstride", "1,1,3,2,3", 10, 0.6, 4e6, budget="4.46e6", folder="runs/7") | more
+    with pytest.raises(ValueError, match="no row of the plan has the training in 'runs/7'"):
+        claims.rows_of([other])
+
+
 def test_two_seeds_say_nothing():
     lines = [each for each in trainings() if each["strides"] != "random" or int(each["seed"]) < 12]
     few = at_all("too few seeds")

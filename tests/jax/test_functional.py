@@ -43,8 +43,8 @@ def close(got, wanted, atol=1e-12):
     np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=atol)
 
 
-# Either ramp and either method; their combinations are the core's, and the property suite's.
-@pytest.mark.parametrize(("method", "ramp"), [("matmul", "inside"), ("fft", "outside")])
+@FORMS
+@RAMPS
 def test_equals_the_core_on_numpy(method, ramp):
     """Value, dx, dstrides and tangent are the core's, also for clamped strides and on corners."""
     x, dx, ds = draw(*SHAPE), draw(*SHAPE) + 1, jnp.array((0.3, -2.0))

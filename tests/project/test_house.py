@@ -350,7 +350,7 @@ def test_the_rule_allows(path, source):
     assert complaints(PurePosixPath(path), source) == []
 
 
-def assert_loads_itself_alone(adapter: str, allowed: str) -> None:
+def assert_loads_itself_alone(module: str, allowed: str) -> None:
     """In a fresh interpreter it loads no package that ``allowed`` has not, as names to import.
 
     The standard library is aside.
@@ -361,7 +361,7 @@ def loaded():
     return {{name.partition(".")[0] for name in sys.modules}} - sys.stdlib_module_names
 import {allowed}
 before = loaded()
-import {adapter}
+import {module}
 print(*loaded() - before)
 """
     done = subprocess.run(

@@ -20,6 +20,7 @@ from spectral_stride.torch import (
     convert,
     freeze,
     hold_sizes,
+    release_sizes,
     resnet18,
 )
 from spectral_stride.torch.budget import settling
@@ -256,7 +257,7 @@ def test_training_ends_at_the_target(name, target):
 def test_balanced_sizes_are_the_usual_ones():
     """Half the sizes, twice the channels, a little smaller for what resampling takes."""
     net = resnet18(width=4, strides=(2.5, 1, 1.1, 3, 1.4))
-    budget = MacBudget(net, torch.zeros(1, 3, 32, 32), 2e6, steps=20, start="balanced")
+    budget = MacBudget(net, torch.zeros(1, 3, 32, 32), 2e6, steps=20, begin="balanced")
     stem, *stages = [size for size, _ in budget.sizes().values()]
     assert 20 < stem < 32
     assert [stem / stages[0], *(one / two for one, two in pairwise(stages))] == pytest.approx(
@@ -264,22 +265,67 @@ def test_balanced_sizes_are_the_usual_ones():
     )
 
 
+@pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("name", ["resnet", "converted", "decoder", "audio", "long"])
-def test_from_a_balanced_start_it_plays_no_part_what_strides_were(name):
+def test_balanced_sizes_have_nothing_of_what_strides_were(name, shared):
+    """Height and width have the same stride then, too."""
     begun = []
-    for spread in (1.0, 1.5):
+    target = 0.7 * MacBudget(made(name)[0], made(name)[1], 1.0).target
+    for spread in (1.0, 1.4):
         net, x = made(name)
         for number, layer in enumerate(layers_of(net).values()):
-            layer.strides.data.mul_(spread ** (number % 2)).clamp_(max=3.9)
-        target = 0.8 * MacBudget(made(name)[0], x, 1.0).target
-        budget = MacBudget(net, x, target, steps=20, start="balanced")
-        begun.append(
-            torch.cat([layer.strides.detach().clone() for layer in layers_of(net).values()])
-        )
-        assert trained(net, budget, 2) == pytest.approx([budget.target] * 2, rel=2e-3)
-        trained(net, budget, 18)
-        assert 0.98 <= flops(net, x) / budget.target <= 1.005
+            apart = spread ** torch.tensor([1.0, -number])
+            layer.strides.data.mul_(apart[: layer.strides.numel()]).clamp_(1.0, 3.9)
+        before = [layer.strides.detach().clone() for layer in layers_of(net).values()]
+        budget = MacBudget(net, x, target, steps=20, begin="balanced", shared=shared)
+        strides = torch.cat([layer.strides.detach() for layer in layers_of(net).values()])
+        assert not torch.allclose(strides, torch.cat(before), rtol=0.02)
+        assert budget.cost() == pytest.approx(budget.target, rel=2e-3)
+        begun.append(strides)
     torch.testing.assert_close(*begun, rtol=0.02, atol=0)
+
+
+def test_from_a_balanced_start_training_stays_at_the_target():
+    net, x = made("converted")
+    budget = MacBudget(net, x, 0.5, steps=20, begin="balanced")
+    assert trained(net, budget, 10) == pytest.approx([budget.target] * 10, rel=2e-3)
+    trained(net, budget, 10)
+    assert 0.98 <= flops(net, x) / budget.target <= 1.005
+
+
+def test_what_is_balanced_are_multiply_accumulates_whatever_the_cost_is():
+    """So equal sizes come of equal targets, in bytes or in seconds."""
+    net, x = made("resnet")
+    sizes = MacBudget(net, x, 0.6, begin="balanced").sizes()
+    layers = list(sizes)
+    steep = {name: {4: 0.1, 8: 1.0, 16: 10.0, 32: 100.0} for name in layers}
+    for cost in ("memory", steep):
+        net, x = made("resnet")
+        budget = MacBudget(net, x, 0.5, cost=cost, begin="balanced")
+        assert budget.cost() == pytest.approx(budget.target, rel=2e-3)
+        stem, *stages = [size for size, _ in budget.sizes().values()]
+        assert [one / two for one, two in pairwise([stem, *stages])] == pytest.approx(
+            [2.0] * 3, rel=0.1
+        )
+
+
+def test_where_no_operation_depends_on_sizes_nothing_is_balanced():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), DiffStride(2.0), DiffStride(2.0))
+    x = torch.zeros(1, 3, 64, 64)
+    budget = MacBudget(net, x, 0.95, begin="balanced")
+    assert budget.cost() == pytest.approx(budget.target, rel=2e-3)
+    assert all(map(math.isfinite, budget.state_dict()["log_strides"]))
+
+
+def test_sizes_that_are_held_are_balanced():
+    net, x = made("resnet")
+    net(x)
+    hold_sizes(net)
+    before = flops(net, x)
+    MacBudget(net, x, 0.6, begin="balanced")
+    held = flops(net, x)
+    release_sizes(net)
+    assert flops(net, x) == held != before
 
 
 def test_balanced_operations_cost_as_much_as_one_another():
@@ -289,7 +335,7 @@ def test_balanced_operations_cost_as_much_as_one_another():
         DiffStrideConv2d(32, 64, 3, strides=1.3, padding=1),
         DiffStrideConv2d(64, 128, 3, strides=2, padding=1),
     )
-    budget = MacBudget(net, torch.zeros(1, 3, 90, 90), 0.1, start="balanced")
+    budget = MacBudget(net, torch.zeros(1, 3, 90, 90), 0.1, begin="balanced")
     sizes = [size for size, _ in budget.sizes().values()]
     costs = [conv.weight.numel() * size**2 for conv, size in zip(net, sizes, strict=True)]
     assert sizes[0] < 89
@@ -302,7 +348,7 @@ def test_a_balanced_start_keeps_bounds_and_what_stands_still():
     third.strides.requires_grad_(False)
     second.upper = 1.2
     still = third.strides.tolist()
-    budget = MacBudget(net, x, 0.6, steps=20, start="balanced")
+    budget = MacBudget(net, x, 0.6, steps=20, begin="balanced")
     assert third.strides.tolist() == still
     assert max(second.strides.tolist()) <= 1.2 + 1e-6
     assert budget.cost() == pytest.approx(budget.target, rel=2e-3)
@@ -413,18 +459,18 @@ def test_the_optimizer_may_have_the_strides_or_not():
     assert ends[0] == ends[1] == ends[2]
 
 
-@pytest.mark.parametrize(("stop", "start"), [(4, "present"), (8, "present"), (4, "balanced")])
-def test_a_training_that_goes_on_ends_as_one_that_was_never_broken(stop, start):
+@pytest.mark.parametrize(("stop", "begin"), [(4, "present"), (8, "present"), (4, "balanced")])
+def test_a_training_that_goes_on_ends_as_one_that_was_never_broken(stop, begin):
     """Before sizes settle, and behind that."""
     whole, x = made("converted")
-    budget = MacBudget(whole, x, 0.4, steps=10, start=start)
+    budget = MacBudget(whole, x, 0.4, steps=10, begin=begin)
     for step in range(10):
         if step == stop:
             state, weights = copy.deepcopy(budget.state_dict()), copy.deepcopy(whole.state_dict())
         trained(whole, budget, 1, seed=step)
     broken, x = made("converted")
     broken.load_state_dict(weights)
-    again = MacBudget(broken, x, 0.4, steps=10, start=start)
+    again = MacBudget(broken, x, 0.4, steps=10, begin=begin)
     again.load_state_dict(state)
     for step in range(stop, 10):
         trained(broken, again, 1, seed=step)
@@ -629,7 +675,7 @@ def test_what_is_wrong_is_said_and_nothing_has_changed():
     assert "steps: got 0" in refused(net, x, 0.5, steps=0)
     assert "settle_at: got 0.1" in refused(net, x, 0.5, settle_at=0.1)
     assert "rate: got 0" in refused(net, x, 0.5, rate=0)
-    assert "start: got 'equal'" in refused(net, x, 0.5, start="equal")
+    assert "begin: got 'equal'" in refused(net, x, 0.5, begin="equal")
     assert "cost: got 'flops'" in refused(net, x, 0.5, cost="flops")
     assert "cost: got a table for 'there'" in refused(net, x, 0.5, cost={"there": {1: 2, 2: 3}})
     one = {"0.resampling": {4: 1.0}}

@@ -450,13 +450,12 @@ def test_residual_network_trains_and_infers_in_one_graph_each():
         assert [node.args[2] for node in nodes] == [learns] * 3
 
 
+# None stands for the vectors that there are. Which these are inductor finds out by compiling for
+# each kind, which takes longer than all of the rest.
+@pytest.mark.parametrize("vectors", [False, pytest.param(None, marks=pytest.mark.long)])
 @pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs g++")
-def test_the_default_compiler():
-    """Inductor: values and gradients in training, values in inference.
-
-    Its loops do one number at a time here. Which vectors there are it finds out by compiling for
-    each kind, which takes longer than all of the rest.
-    """
+def test_the_default_compiler(vectors):
+    """Inductor: values and gradients in training, values in inference."""
     net = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1, bias=False),
         DiffStride((2.2, 1.7), ramp="inside"),
@@ -464,7 +463,7 @@ def test_the_default_compiler():
     )
     hold_sizes(net)
     x = draw(2, 3, 16, 18)
-    with torch._inductor.config.patch({"cpp.vec_isa_ok": False}):
+    with torch._inductor.config.patch({"cpp.vec_isa_ok": vectors}):
         compiled = torch.compile(net, fullgraph=True)
         assert_same_steps(compiled, net, x, 2)
         net.eval()

@@ -74,13 +74,13 @@ def test_broken_off_and_resumed_it_ends_the_same(finished, tmp_path):
 
 def test_what_the_command_says_reaches_the_data_and_the_budget(tmp_path):
     config = parse(
-        {**WORDS, "limit": "0", "hold_out": "0.2", "settle_at": "0.3", "start": "balanced"}
+        {**WORDS, "limit": "0", "hold_out": "0.2", "settle_at": "0.3", "begin": "balanced"}
     )
     data = make_data(config)
     assert len(data.test_set) == 90  # of the 449 that train
     trainer = _trainer(config, data, 10**6, tmp_path, "cpu", False, print)
     (callback,) = (one for one in trainer.callbacks if isinstance(one, BudgetCallback))
-    assert callback._options == {"start": "balanced", "settle_at": 0.3}
+    assert callback._options == {"begin": "balanced", "settle_at": 0.3}
 
 
 def test_a_budget_takes_the_penalty_s_place():

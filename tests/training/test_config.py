@@ -120,9 +120,9 @@ def test_strides_are_drawn_by_the_seed():
 
 
 def test_without_a_budget_nothing_settles_and_nothing_is_balanced():
-    words = {"settle_at": "0.3", "start": "balanced"}
+    words = {"settle_at": "0.3", "begin": "balanced"}
     config = parse({**words, "budget": "0.5"})
-    assert (config.settle_at, config.start) == (0.3, "balanced")
+    assert (config.settle_at, config.begin) == (0.3, "balanced")
     assert parse({**words, "budget": "0"}) == parse({"budget": "0"})
 
 
@@ -139,7 +139,7 @@ def test_what_is_for_learned_strides_has_no_effect_on_others():
         "hard",
         "penalty",
         "budget",
-        "start",
+        "begin",
         "settle_at",
         "stride_lr",
     )

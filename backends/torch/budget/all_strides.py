@@ -95,6 +95,11 @@ class AllStrides:
             if not together:
                 layer.strides.requires_grad_(False)
                 layer.strides.grad = None
+        self.hold_anew()
+
+    def hold_anew(self) -> None:
+        """Let layers that hold their sizes hold those of their present strides."""
+        for layer in self.layers.values():
             if layer.holds_sizes:
                 layer.hold_sizes()
 

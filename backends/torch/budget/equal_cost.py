@@ -29,17 +29,18 @@ class EqualCost:
 
     Attributes
     ----------
-    log_cost : callable
+    log_cost, bounds : callable
+        As they were given.
     """
 
     def __init__(self, log_cost: LogCost, bounds: Bounds, alike: Vector, moving: Vector) -> None:
-        self.log_cost, self._bounds = log_cost, bounds
+        self.log_cost, self.bounds = log_cost, bounds
         self._alike, self._moving = alike, moving
         self._count = int(alike.max()) + 1
 
     def of(self, log_cost: LogCost) -> "EqualCost":
         """Return the surface of another cost, for the same strides."""
-        return EqualCost(log_cost, self._bounds, self._alike, self._moving)
+        return EqualCost(log_cost, self.bounds, self._alike, self._moving)
 
     def summed(self, each: Vector) -> Vector:
         """Sum over strides that move alike."""
@@ -48,6 +49,10 @@ class EqualCost:
     def averaged(self, each: Vector) -> Vector:
         """Average over strides that move alike."""
         return self.summed(each) / self.summed(torch.ones_like(each)).clamp(min=1)
+
+    def evened(self, theta: Vector) -> Vector:
+        """Give strides that move alike their average, where they move."""
+        return theta.where(~self._moving, self.averaged(theta)[self._alike])
 
     def along(self, theta: Vector, move: Vector) -> Vector:
         """Move by the part of ``move``, one number for what moves alike, that changes no cost."""
@@ -105,11 +110,11 @@ class EqualCost:
 
     def _free(self, theta: Vector, move: Vector) -> Vector:
         """Tell which strides a move takes nowhere out of their bounds."""
-        low, high = self._bounds(theta)
+        low, high = self.bounds(theta)
         return self._moving & ~((theta <= low) & (move < 0)) & ~((theta >= high) & (move > 0))
 
     def _moved(self, theta: Vector, move: Vector) -> Vector:
         """Move, and stay within the bounds."""
         moved = theta + move[self._alike]
-        low, high = self._bounds(moved)
+        low, high = self.bounds(moved)
         return torch.where(self._moving, torch.minimum(torch.maximum(moved, low), high), theta)

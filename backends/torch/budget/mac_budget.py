@@ -23,7 +23,7 @@ from spectral_stride.torch.budget.settling import Settling
 from spectral_stride.torch.budget.whole_sizes import WITHIN
 
 COSTS = "macs", "memory"
-PRESENT, BALANCED = STARTS = "present", "balanced"
+PRESENT, BALANCED = BEGINNINGS = "present", "balanced"
 
 
 class MacBudget:
@@ -55,11 +55,12 @@ class MacBudget:
         Multiply-accumulates as `torch.utils.flop_counter` counts them; bytes that autograd keeps
         for the backward pass; or times that were measured, ``{layer: {size: time}}``. Between its
         entries such a table is linear in the number of samples.
-    start : {"present", "balanced"}, optional
+    begin : {"present", "balanced"}, optional
         Where strides begin: where they are; or at the target at once, with sizes at which
-        operations cost as much as one another, as near to that as bounds allow. Then it plays no
-        part what the strides were. "balanced" is for networks that are trained from their first
-        weights on.
+        operations take about as many multiply-accumulates as one another, as near to that as bounds
+        allow, and height and width alike. Then it plays no part what the strides were, but that a
+        share of the present cost is one of theirs. "balanced" is for networks that are trained from
+        their first weights on.
     shared : bool, optional
         Whether all axes of a layer move alike. Apart, height and width walk at random.
     settle_at : float, optional
@@ -130,7 +131,7 @@ class MacBudget:
         *,
         steps: int | None = None,
         cost: str | Table = "macs",
-        start: str = PRESENT,
+        begin: str = PRESENT,
         shared: bool = True,
         settle_at: float = 0.6,
         rate: float | None = None,
@@ -139,7 +140,7 @@ class MacBudget:
         # A part of a larger batch keeps the memory of all of it.
         self._sample = tree_map_only(torch.Tensor, torch.clone, sample)
         self._strides = AllStrides(self._model)
-        start = checks.one_of("start", start, STARTS)
+        begin = checks.one_of("begin", begin, BEGINNINGS)
         self._schedule = Schedule(steps, settle_at, rate)
         shared = checks.truth("shared", shared, True)
         self._table = None if isinstance(cost, str) else cost
@@ -164,15 +165,12 @@ class MacBudget:
         self._log_strides = real(self._origin).log()
         self._direction = Direction(len(self._surface.summed(self._log_strides)))
         self.steps_done = 0
-        self._start = float(self._at(self._log_strides))
+        self._first_cost = float(self._at(self._log_strides))
         # Once they are settled: whole sizes, and what they cost.
         self._whole: tuple[list[float], float] | None = None
         self.target = self._checked(target, moving)
-        if start == BALANCED:
-            goal = math.log(self.target)
-            self._log_strides = balanced(self._surface, self._network, self._log_strides, goal)
-            self._start = self.target
-            self._write()
+        if begin == BALANCED:
+            self._balance(moving)
 
     @property
     def settled(self) -> bool:
@@ -243,7 +241,7 @@ class MacBudget:
         return {
             "steps_done": self.steps_done,
             "target": self.target,
-            "start": self._start,
+            "start": self._first_cost,
             "log_strides": self._log_strides.tolist(),
             "whole": self._whole,
             "origin": self._origin,
@@ -273,7 +271,7 @@ class MacBudget:
             self._origin = list(state["origin"])
             self._strides.write(self._origin)
             self._probe()
-        self.steps_done, self.target, self._start = (
+        self.steps_done, self.target, self._first_cost = (
             state[name] for name in ("steps_done", "target", "start")
         )
         self._log_strides = real(state["log_strides"])
@@ -296,6 +294,21 @@ class MacBudget:
         if self._table is not None:
             self._cost = Latency(self._table, self._network.axes, self._network.calls)
 
+    def _balance(self, moving: torch.Tensor) -> None:
+        """Begin at the target, where operations cost about the same."""
+        network = self._network
+        if self._kind != "macs":
+            network = NetworkCost(self._model, self._sample, "macs")
+        surface = EqualCost(
+            self._surface.log_cost, self._surface.bounds, self._strides.numbered(True), moving
+        )
+        goal = math.log(self.target)
+        theta = balanced(surface, network, self._log_strides, goal)
+        self._log_strides = self._surface.onto(theta, goal)
+        self._first_cost = self.target
+        self._write()
+        self._strides.hold_anew()
+
     def _write(self) -> None:
         self._strides.write(self._log_strides.exp().tolist())
 
@@ -312,11 +325,11 @@ class MacBudget:
         bounds = self._strides.own_bounds()
         low, high = (torch.where(moving, bound, theta) for bound in bounds)
         # Without strides the network may cost less than now: what keeps its size is not resampled.
-        most, least = max(float(self._at(low)), self._start), float(self._at(high))
+        most, least = max(float(self._at(low)), self._first_cost), float(self._at(high))
         if self._cost is self._network:
             # As counted: what a network pads to costs more than its real sizes say.
             least = max(least, self._network.least_cost)
-        present = self._start
+        present = self._first_cost
         if self._cost is self._network:
             copied = copy.deepcopy(self._model)
             present = float(sum(counted(copied, self._sample, self._kind)))
@@ -332,7 +345,7 @@ class MacBudget:
 
     def _goal(self) -> float:
         """Log cost of now: it goes to the target's linearly."""
-        start, end = math.log(self._start), math.log(self.target)
+        start, end = math.log(self._first_cost), math.log(self.target)
         return start + self._schedule.way(self.steps_done) * (end - start)
 
 

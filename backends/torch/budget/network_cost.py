@@ -32,8 +32,8 @@ class _Polynomials(NamedTuple):
     base: torch.Tensor
     linear: torch.Tensor
     square: torch.Tensor
-    # How many operations a row stands for.
-    many: torch.Tensor
+    # The sum of the roots of the bases of all operations that a row stands for.
+    roots: torch.Tensor
 
     def at(self, moves: torch.Tensor) -> torch.Tensor:
         """Evaluate every row at moves of shape (..., axes)."""
@@ -46,9 +46,9 @@ class _Polynomials(NamedTuple):
         _, group = torch.unique(alike, dim=0, return_inverse=True)
         count = int(group.max()) + 1 if len(group) else 0
         base = self.base.new_zeros(count).index_add(0, group, self.base)
-        many = self.many.new_zeros(count).index_add(0, group, self.many)
+        roots = self.roots.new_zeros(count).index_add(0, group, self.roots)
         first = [int((group == one).nonzero()[0]) for one in range(count)]
-        return _Polynomials(base, self.linear[first], self.square[first], many)
+        return _Polynomials(base, self.linear[first], self.square[first], roots)
 
 
 class NetworkCost:
@@ -102,7 +102,7 @@ class NetworkCost:
         u, v = moved.unbind(1)
         first, second = (ratios / moved).unbind(1)
         square = (second - first) / (v - u)
-        polynomials = base, (first - square * u).T, square.T, (base > 0).double()
+        polynomials = base, (first - square * u).T, square.T, base.sqrt()
         own = len(base) - 2 * len(self.calls)
         self._rows = _Polynomials(*(one[:own] for one in polynomials)).merged()
         self._of_calls = _Polynomials(*(one[own:] for one in polynomials))
@@ -210,21 +210,29 @@ class NetworkCost:
         )
 
     def operations(self, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the operations take whose cost depends on sizes, and how many each number is of.
+        """Sum what the operations take whose cost depends on sizes; and the roots of that.
 
         Resampling is none of them. A convolution that a layer takes along counts where the layer
         leaves its sizes, as a strided one does.
         """
-        rows, moves, at_calls = self._rows, sizes / self._now - 1, self._at_calls(sizes)
-        depends = torch.stack([rows.linear, rows.square]).ne(0).any(0).any(-1)
-        each, many = [rows.at(moves)[depends]], [rows.many[depends]]
-        behind, of_calls = self._of_calls.at(moves).chunk(2)[1], self._of_calls.many.chunk(2)[1]
+        moves, at_calls = sizes / self._now - 1, self._at_calls(sizes)
+        depends = torch.stack([self._rows.linear, self._rows.square]).ne(0).any(0).any(-1)
+        each, base, roots = (
+            [one[depends]] for one in (self._rows.at(moves), self._rows.base, self._rows.roots)
+        )
+        behind, base_behind, roots_behind = (
+            one.chunk(2)[1]
+            for one in (self._of_calls.at(moves), self._of_calls.base, self._of_calls.roots)
+        )
         for alike in self._alike:
             shares = (at_calls[alike.leaves] / at_calls[alike.sees]).prod(-1)
-            convolves = of_calls[alike.numbers] > 0
+            convolves = base_behind[alike.numbers] > 0
             each.append((behind[alike.numbers] * shares)[convolves])
-            many.append(of_calls[alike.numbers][convolves])
-        return torch.cat(each), torch.cat(many)
+            base.append(base_behind[alike.numbers][convolves])
+            roots.append(roots_behind[alike.numbers][convolves])
+        # Below the sizes at which it was found a polynomial may be negative.
+        costs = torch.cat(each).clamp(min=1.0)
+        return costs.sum(), (torch.cat(roots) * (costs / torch.cat(base)).sqrt()).sum()
 
     def _total(
         self, cost: torch.Tensor, of_calls: torch.Tensor, at_calls: torch.Tensor

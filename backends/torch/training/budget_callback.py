@@ -7,7 +7,7 @@ from lightning.fabric.utilities import move_data_to_device
 
 from spectral_stride import checks
 from spectral_stride.torch.adopt.places import Sample
-from spectral_stride.torch.budget.mac_budget import MacBudget
+from spectral_stride.torch.budget.mac_budget import PRESENT, MacBudget
 
 
 class BudgetCallback(lightning.Callback):
@@ -73,9 +73,12 @@ class BudgetCallback(lightning.Callback):
             checks.refuse(ValueError, "sample", "none", "what the module is called on", remedy)
         sample = move_data_to_device(sample, pl_module.device)
         steps = self._steps or int(trainer.estimated_stepping_batches)
-        # With a state comes its own target, which need not be a share of what is left by now.
-        target = 1.0 if self._state else self._target
-        self.budget = MacBudget(pl_module, sample, target, steps=steps, **self._options)
+        target, options = self._target, self._options
+        if self._state:
+            # With it come its own target, which need not be a share of what is left by now, and
+            # its own strides.
+            target, options = 1.0, options | {"begin": PRESENT}
+        self.budget = MacBudget(pl_module, sample, target, steps=steps, **options)
         if self._state:
             self.budget.load_state_dict(self._state)
         self._step = trainer.global_step

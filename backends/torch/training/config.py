@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ImageColor
 
 from spectral_stride import checks
-from spectral_stride.torch.budget.mac_budget import BALANCED, PRESENT, STARTS
+from spectral_stride.torch.budget.mac_budget import BALANCED, BEGINNINGS, PRESENT
 from spectral_stride.torch.budget.schedule import REACHED
 from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS
 from spectral_stride.torch.training.networks import MODELS
@@ -260,11 +260,12 @@ class Config:
         before=0.0,
         demo=0.5,
     )
-    start: str = option(
+    begin: str = option(
         PRESENT,
-        Choice(STARTS),
-        f"Where a budget lets strides begin: {PRESENT} is at those of --strides; {BALANCED} is at "
-        "the cost at once, where every operation takes the same part of it, whatever they were.",
+        Choice(BEGINNINGS),
+        f"Where a budget lets strides begin: {PRESENT} is at --strides; {BALANCED} is at the cost "
+        "at once, with sizes at which all operations cost about the same, and --strides only says "
+        "of what cost a share is one. Without a budget it does nothing.",
         panel=TRAINING,
         only=LEARNED_STRIDES,
         before=PRESENT,
@@ -400,7 +401,7 @@ BESIDE = {"baseline": "strided", "spectral": "spectral"}
 # What a training has no use for where its strides are not learned.
 LEARNED_ONLY = tuple(name for name, one in OPTIONS.items() if one.only == LEARNED_STRIDES)
 # What a budget is told, under the names that `MacBudget` has for it.
-BUDGETED = "start", "settle_at"
+BUDGETED = "begin", "settle_at"
 
 
 def has_effect(name: str, downsampling: str) -> bool:
@@ -444,7 +445,10 @@ def shown_value(value: Any) -> str:
 
 def starts_poorly(config: Config) -> bool:
     """Whether the strides are those that the demo starts from on purpose."""
-    return config.data == DIGITS and config.strides == MODELS[config.model].poor_strides
+    at_strides = config.begin == PRESENT
+    return (
+        at_strides and config.data == DIGITS and config.strides == MODELS[config.model].poor_strides
+    )
 
 
 def _quotient(word: str) -> float:
