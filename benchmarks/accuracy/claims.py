@@ -231,7 +231,7 @@ def claims(
 
 def draw(rows: dict[tuple[str, int], Row], path: Path) -> None:
     """Draw accuracy over cost: means and standard deviations over seeds."""
-    figure = Figure(figsize=(5.5, 3.6), layout="constrained")
+    figure = Figure(figsize=(5.5, 4.4), layout="constrained")
     axes = figure.subplots()
     shown = {
         SMALLER: "strided convolutions, smaller images",
@@ -261,7 +261,7 @@ def draw(rows: dict[tuple[str, int], Row], path: Path) -> None:
     axes.minorticks_off()
     axes.set_xlabel("million multiply-accumulates of an image")
     axes.set_ylabel("test accuracy in %")
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
 
 
