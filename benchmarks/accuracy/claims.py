@@ -235,7 +235,7 @@ def draw(rows: dict[tuple[str, int], Row], path: Path) -> None:
     axes = figure.subplots()
     shown = {
         SMALLER: "strided convolutions, smaller images",
-        SEARCH: "spectral pooling, best of eight sizes",
+        MAXPOOL: "maximum pooling",
         HAND: "spectral pooling, sizes by hand",
         BALANCED: "learned from a balanced start",
         GOOD: "learned from usual strides",
