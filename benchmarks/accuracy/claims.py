@@ -234,7 +234,7 @@ def draw(rows: dict[tuple[str, int], Row], path: Path) -> None:
     figure = Figure(figsize=(5.5, 4.4), layout="constrained")
     axes = figure.subplots()
     shown = {
-        SMALLER: "strided convolutions, smaller images",
+        STRIDED: "strided convolutions",
         MAXPOOL: "maximum pooling",
         HAND: "spectral pooling, sizes by hand",
         BALANCED: "learned from a balanced start",
