@@ -463,7 +463,9 @@ def test_the_default_compiler(vectors):
     )
     hold_sizes(net)
     x = draw(2, 3, 16, 18)
-    with torch._inductor.config.patch({"cpp.vec_isa_ok": vectors}):
+    # What an earlier source was compiled to would hide what this one is.
+    fresh = {"cpp.vec_isa_ok": vectors, "fx_graph_cache": False}
+    with torch._inductor.config.patch(fresh):
         compiled = torch.compile(net, fullgraph=True)
         assert_same_steps(compiled, net, x, 2)
         net.eval()
