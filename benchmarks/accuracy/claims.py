@@ -1,8 +1,9 @@
-"""What the table of PLAN.md says: its rows, their differences and its claims, from raw results.
+"""What the tables of PLAN.md say: their rows, differences and claims, from raw results.
 
 ::
 
     python -m benchmarks.accuracy.claims report/trainings.csv --picture headline.png
+    python -m benchmarks.accuracy.claims report/trainings.csv --plan audio
 
 It reads files that `spectral-stride report` writes, one line a training, and nothing else.
 """
@@ -11,7 +12,7 @@ import argparse
 import csv
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -21,9 +22,7 @@ from spectral_stride.torch.training.report.paired import FEWEST, mean_and_interv
 from spectral_stride.torch.training.report.plots import COLOURS
 
 Line = dict[str, str]
-
-BUDGETS = (8.87e6, 4.46e6, 2.22e6)
-# A row may cost so much more than its budget; what costs less than the second is marked.
+# A row costs at most so much more than its budget; what costs less than the second is marked.
 MOST, LEAST = 1.005, 0.95
 YES, NO, OPEN, FEW = "yes", "no", "not resolved", "too few seeds"
 # Points: how far the interval of a level row reaches at most, and what strided rows are to lose by.
@@ -38,15 +37,150 @@ MORE_LAYERS = "learned, balanced start, a layer in stage 1"
 DEFAULT, SOFT = "learned, poor start, moving for 60 %", "learned, poor start, soft ramp"
 PENALTY, FIXED = "learned, the paper's penalty", "spectral, sizes that the poor start found"
 
-BY_HAND = ("32/30,1,30/14,2,7/3", "32/21,1,21/10,2,5/2", "32/14,1,14/6,2,3/2")
-# What eight trainings for each budget found best on held-out images.
-SEARCHED = ("32/21,1,21/16,16/8,8/4", "32/29,1,29/7,7/4,4/2", "32/19,1,19/4,4/2,1")
-POOR_STRIDES = "1,1,3,2,3"
-STARTS = {POOR_STRIDES: POOR, "1,1,2,2,2": GOOD, "random": RANDOM}
-BALANCED_STARTS = {"1,1,2,2,2": BALANCED, "random": MORE_LAYERS}
-PENALTIES = ("0.01", "0.03", "0.1")
-SIZES = {"0": 0, "21": 1, "16": 2}
-POOLED_SIZES = {"26": 0, "18": 1, "12": 2}
+
+@dataclass(frozen=True)
+class Plan:
+    """One table of the plan: by which options a training belongs to a row.
+
+    Attributes
+    ----------
+    budgets : tuple of float
+        Multiply-accumulates of its columns.
+    fixed : dict
+        Of each row without learning its downsampling, and strides and image size at each budget;
+        None where the row has none.
+    learned : dict
+        Of each row that learns to a budget: strides, begin, settle_at, hard.
+    penalties : tuple of str
+        Beside the budgets, of the row that the paper's penalty has.
+    compared : dict
+        Starts whose claims are judged together, by what they are called.
+    """
+
+    budgets: tuple[float, ...]
+    fixed: dict[str, tuple[str, tuple[tuple[str, str] | None, ...]]]
+    learned: dict[str, tuple[str, str, float, bool]]
+    penalties: tuple[str, ...] = ()
+    compared: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def places_of(self, line: Line) -> list[tuple[str, int]]:
+        """Find the rows, and the number of its budget in each, to which a training belongs."""
+        if line["downsampling"] != "diffstride":
+            asked = line["strides"], line["size"]
+            return [
+                (name, settings.index(asked))
+                for name, (kind, settings) in self.fixed.items()
+                if kind == line["downsampling"] and asked in settings
+            ]
+        # The earliest trainings could begin at their strides alone.
+        begin = line.get("begin") or "present"
+        way = line["strides"], begin, float(line["settle_at"]), line["hard"] == "True"
+        if float(line["penalty"]):
+            known = line["penalty"] in self.penalties and line["strides"] == self.learned[POOR][0]
+            return [(PENALTY, self.penalties.index(line["penalty"]))] if known else []
+        return [
+            (name, self.budgets.index(float(line["budget"])))
+            for name, asked in self.learned.items()
+            if asked == way and float(line["budget"]) in self.budgets
+        ]
+
+
+def _learned(usual: str, poor: str) -> dict[str, tuple[str, str, float, bool]]:
+    """Return the learned rows that each table has."""
+    return {
+        GOOD: (usual, "present", 0.3, True),
+        POOR: (poor, "present", 0.3, True),
+        BALANCED: (usual, "balanced", 0.3, True),
+    }
+
+
+def _at_full_size(*strides: str) -> tuple[tuple[str, str], ...]:
+    """Return strides at each budget, for images as they are."""
+    return tuple((each, "0") for each in strides)
+
+
+def _smaller(strides: str, *sizes: str) -> tuple[tuple[str, str], ...]:
+    """Return image sizes at each budget, for the same strides."""
+    return tuple((strides, size) for size in sizes)
+
+
+USUAL, POOR_STRIDES = "1,1,2,2,2", "1,1,3,2,3"
+_THREE_STARTS = {"the good, the poor and the balanced start": (GOOD, POOR, BALANCED)}
+PLANS = {
+    "resnet18": Plan(
+        budgets=(8.87e6, 4.46e6, 2.22e6),
+        fixed={
+            STRIDED: ("strided", _at_full_size(USUAL, "1,1,4,2,2", "2,1,2,2,2")),
+            SMALLER: ("strided", _smaller(USUAL, "0", "21", "16")),
+            BLURPOOL: ("blurpool", _smaller(USUAL, "26", "18", "12")),
+            MAXPOOL: ("maxpool", (*_smaller(USUAL, "26", "18"), ("1,2,4,2,2", "0"))),
+            HAND: (
+                "spectral",
+                _at_full_size("32/30,1,30/14,2,7/3", "32/21,1,21/10,2,5/2", "32/14,1,14/6,2,3/2"),
+            ),
+            # What eight trainings for each budget found best on held-out images.
+            SEARCH: (
+                "spectral",
+                _at_full_size(
+                    "32/21,1,21/16,16/8,8/4", "32/29,1,29/7,7/4,4/2", "32/19,1,19/4,4/2,1"
+                ),
+            ),
+        },
+        learned=_learned(USUAL, POOR_STRIDES)
+        | {
+            RANDOM: ("random", "present", 0.3, True),
+            MORE_LAYERS: ("random", "balanced", 0.3, True),
+            DEFAULT: (POOR_STRIDES, "present", 0.6, True),
+            SOFT: (POOR_STRIDES, "present", 0.6, False),
+        },
+        penalties=("0.01", "0.03", "0.1"),
+        compared={
+            "the good, the poor and the random starts": (POOR, GOOD, RANDOM),
+            "two networks from the balanced start, without a layer in stage 1 and with one": (
+                BALANCED,
+                MORE_LAYERS,
+            ),
+        },
+    ),
+    "resnet56": Plan(
+        budgets=(7.96e6, 4.35e6, 1.99e6),
+        fixed={
+            STRIDED: ("strided", _at_full_size("1,1,2,2", "1,1,4,2", "2,1,2,2")),
+            SMALLER: ("strided", _smaller("1,1,2,2", "0", "23", "16")),
+            MAXPOOL: ("maxpool", _smaller("1,1,2,2", "30", "22", "15")),
+            HAND: (
+                "spectral",
+                _at_full_size("32/30,1,2,15/7", "32/23,1,23/11,11/5", "32/15,1,15/8,8/3"),
+            ),
+        },
+        learned=_learned("1,1,2,2", "1,3,2,3"),
+        compared=_THREE_STARTS,
+    ),
+    "audio": Plan(
+        budgets=(5.93e6, 3.00e6, 1.82e6),
+        fixed={
+            STRIDED: ("strided", _at_full_size("2,2,1,1,1,2", "2,2,1,2,1,2", "2,2,2,2,1,2")),
+            MAXPOOL: ("maxpool", _at_full_size("2,1,2,2,1,2", "2,2,2,2,1,2", "4,3,1,2,1,2")),
+            HAND: ("spectral", _at_full_size("2,2,1,2,1,2", "3.6,2,1,2,1,2", "6,3,1,2,1,2")),
+        },
+        learned=_learned("2,2,1,2,1,2", "1,1,3,2,1,3"),
+        compared=_THREE_STARTS,
+    ),
+    "digits": Plan(
+        budgets=(8.73e6, 4.40e6, 2.24e6),
+        fixed={
+            STRIDED: ("strided", _at_full_size(USUAL, "1,1,4,2,2", "2,1,2,2,2")),
+            SMALLER: ("strided", _smaller(USUAL, "0", "21", "16")),
+            MAXPOOL: ("maxpool", (*_smaller(USUAL, "26", "18"), ("1,2,4,2,2", "0"))),
+            HAND: (
+                "spectral",
+                _at_full_size("32/30,1,30/14,2,7/3", "32/22,1,2,11/5,5/2", "32/15,1,15/7,7/3,3/2"),
+            ),
+        },
+        learned=_learned(USUAL, POOR_STRIDES),
+        compared=_THREE_STARTS,
+    ),
+}
 
 
 @dataclass
@@ -73,53 +207,41 @@ class Row:
         return statistics.mean(self.costs.values())
 
 
-def places_of(line: Line) -> list[tuple[str, int]]:
-    """Find the rows, and the number of its budget in each, to which a training belongs."""
-    kind, strides, size = line["downsampling"], line["strides"], line["size"]
-    if kind == "strided":
-        if strides == "1,1,2,2,2":
-            return [(SMALLER, SIZES[size]), *([(STRIDED, 0)] if size == "0" else [])]
-        return [(STRIDED, 1 if strides == "1,1,4,2,2" else 2)]
-    if kind in ("blurpool", "maxpool"):
-        name = BLURPOOL if kind == "blurpool" else MAXPOOL
-        return [(name, POOLED_SIZES.get(size, 2))]
-    if kind == "spectral":
-        if strides in BY_HAND:
-            return [(HAND, BY_HAND.index(strides))]
-        if strides in SEARCHED:
-            return [(SEARCH, SEARCHED.index(strides))]
-        return [(FIXED, _nearest(float(line["macs"])))]
-    if float(line["penalty"]):
-        return [(PENALTY, PENALTIES.index(line["penalty"]))]
-    budget = _nearest(float(line["budget"]))
-    # Earlier trainings could begin at their strides alone.
-    begins_balanced = line.get("begin") == "balanced"
-    if float(line["settle_at"]) == 0.3:
-        starts = BALANCED_STARTS if begins_balanced else STARTS
-        if strides in starts:
-            return [(starts[strides], budget)]
-    elif strides == POOR_STRIDES and not begins_balanced:
-        return [(DEFAULT if line["hard"] == "True" else SOFT, budget)]
-    raise ValueError(f"no row of the plan has the training in {line.get('folder')!r}")
+Rows = dict[tuple[str, int], Row]
 
 
-def _nearest(cost: float) -> int:
-    """Find the budget that is nearest to a cost."""
-    return min(range(len(BUDGETS)), key=lambda number: abs(BUDGETS[number] - cost))
+def rows_of(lines: Sequence[Line], plan: Plan) -> Rows:
+    """Sort trainings into the rows of a plan.
 
+    Fixed sizes that no row names are those that the poor start found with the same seed, or are
+    refused.
+    """
+    rows: Rows = {}
+    found: dict[tuple[str, str], int] = {}
+    unknown = []
 
-def rows_of(lines: Sequence[Line]) -> dict[tuple[str, int], Row]:
-    """Sort trainings into the rows of the plan."""
-    rows: dict[tuple[str, int], Row] = {}
+    def take(line: Line, place: tuple[str, int]) -> None:
+        row, seed = rows.setdefault(place, Row({}, {})), int(line["seed"])
+        if seed in row.accuracies:
+            raise ValueError(f"{place} has seed {seed} twice")
+        row.accuracies[seed] = 100 * float(line["accuracy"])
+        row.costs[seed] = float(line["macs"])
+
     for line in lines:
-        for place in places_of(line):
-            row = rows.setdefault(place, Row({}, {}))
-            seed = int(line["seed"])
-            if seed in row.accuracies:
-                raise ValueError(f"{place} has seed {seed} twice")
-            row.accuracies[seed] = 100 * float(line["accuracy"])
-            row.costs[seed] = float(line["macs"])
-    return rows
+        places = plan.places_of(line)
+        for place in places:
+            take(line, place)
+            if place[0] == POOR:
+                found[line["seed"], line["final_sizes"]] = place[1]
+        if not places:
+            unknown.append(line)
+    for line in unknown:
+        again = line["seed"], line.get("final_sizes", "")
+        if line["downsampling"] != "spectral" or again not in found:
+            raise ValueError(f"no row of the plan has the training in {line.get('folder')!r}")
+        take(line, (FIXED, found[again]))
+    order = [*plan.fixed, FIXED, *plan.learned, PENALTY]
+    return dict(sorted(rows.items(), key=lambda each: (order.index(each[0][0]), each[0][1])))
 
 
 def difference(first: Row, second: Row) -> tuple[float, float, float] | None:
@@ -142,7 +264,12 @@ def verdict(low: float, high: float) -> str:
     return "level" if max(-low, high) <= LEVEL else OPEN
 
 
-def accuracy_table(rows: dict[tuple[str, int], Row]) -> str:
+def _in_millions(budgets: Sequence[float]) -> list[str]:
+    """Write budgets."""
+    return [f"{budget / 1e6:.2f} M" for budget in budgets]
+
+
+def accuracy_table(rows: Rows, budgets: Sequence[float]) -> str:
     """Write accuracies and costs of all rows, a column a budget."""
     names = list(dict.fromkeys(name for name, _ in rows))
 
@@ -150,16 +277,16 @@ def accuracy_table(rows: dict[tuple[str, int], Row]) -> str:
         row = rows.get((name, number))
         if row is None:
             return "-"
-        share = row.cost / BUDGETS[number]
+        share = row.cost / budgets[number]
         mark = f", {100 * share:.0f} % of it" if not LEAST <= share <= MOST else ""
         spread = f"{row.mean:.2f} ± {row.deviation:.2f}"
         return f"{spread} ({len(row.accuracies)}) at {row.cost / 1e6:.2f} M{mark}"
 
-    lines = [[name, *[cell(name, number) for number in range(len(BUDGETS))]] for name in names]
-    return table(["", *[f"{budget / 1e6:.2f} M" for budget in BUDGETS]], lines)
+    lines = [[name, *[cell(name, number) for number in range(len(budgets))]] for name in names]
+    return table(["", *_in_millions(budgets)], lines)
 
 
-def difference_table(rows: dict[tuple[str, int], Row], firsts: Sequence[str]) -> str:
+def difference_table(rows: Rows, budgets: Sequence[float], firsts: Sequence[str]) -> str:
     """Write what each of some rows is above every other one, at each budget: each pair once."""
     names = list(dict.fromkeys(name for name, _ in rows))
     lines = []
@@ -168,7 +295,7 @@ def difference_table(rows: dict[tuple[str, int], Row], firsts: Sequence[str]) ->
             if second in firsts[:place]:
                 continue
             cells = []
-            for number in range(len(BUDGETS)):
+            for number in range(len(budgets)):
                 pair = rows.get((first, number)), rows.get((second, number))
                 if first == second or pair[0] is None or pair[1] is None:
                     cells.append("-")
@@ -179,13 +306,14 @@ def difference_table(rows: dict[tuple[str, int], Row], firsts: Sequence[str]) ->
                     cells.append(FEW)
             if any(cell != "-" for cell in cells):
                 lines.append([f"{first} less {second}", *cells])
-    return table(["", *[f"{budget / 1e6:.2f} M" for budget in BUDGETS]], lines)
+    return table(["", *_in_millions(budgets)], lines)
 
 
-def claims(
-    rows: dict[tuple[str, int], Row], starts: Sequence[str] = (POOR, GOOD, RANDOM)
-) -> list[str]:
-    """Say of each claim of the plan at which budgets it holds for all of some starts."""
+def claims(rows: Rows, budgets: Sequence[float], starts: Sequence[str]) -> list[str]:
+    """Say of each claim of the plan at which budgets it holds for all of some starts.
+
+    Claims on rows that a plan does not have are left out.
+    """
 
     def near(number: int) -> str:
         some = [rows[name, number] for name in starts]
@@ -215,21 +343,22 @@ def claims(
         "each is level with the random search, or wins": compared(SEARCH, at_least),
         f"each is {GAIN:g} points above strided convolutions": compared(STRIDED, above(GAIN)),
         "each is above smaller images": compared(SMALLER, above(0.0)),
+        "each is level with maximum pooling, or wins": compared(MAXPOOL, at_least),
     }
     said = []
     for claim, holds in asked.items():
         answers = []
-        for number, budget in enumerate(BUDGETS):
+        for number, budget in enumerate(_in_millions(budgets)):
             try:
-                answer = holds(number)
+                answers.append(f"{budget}: {holds(number)}")
             except KeyError:
-                answer = "not trained"
-            answers.append(f"{budget / 1e6:.2f} M: {answer}")
-        said.append(f"{claim}: {'; '.join(answers)}")
+                answers.append(f"{budget}: not trained")
+        if not all(answer.endswith("not trained") for answer in answers):
+            said.append(f"{claim}: {'; '.join(answers)}")
     return said
 
 
-def draw(rows: dict[tuple[str, int], Row], path: Path) -> None:
+def draw(rows: Rows, budgets: Sequence[float], path: Path) -> None:
     """Draw accuracy over cost: means and standard deviations over seeds."""
     figure = Figure(figsize=(5.5, 4.4), layout="constrained")
     axes = figure.subplots()
@@ -243,7 +372,7 @@ def draw(rows: dict[tuple[str, int], Row], path: Path) -> None:
         RANDOM: "learned from random strides",
     }
     for colour, (name, label) in zip(COLOURS, shown.items(), strict=False):
-        some = [rows[name, n] for n in range(len(BUDGETS)) if (name, n) in rows]
+        some = [rows[name, n] for n in range(len(budgets)) if (name, n) in rows]
         if some:
             axes.errorbar(
                 [row.cost / 1e6 for row in some],
@@ -256,7 +385,7 @@ def draw(rows: dict[tuple[str, int], Row], path: Path) -> None:
                 label=label,
             )
     axes.set_xscale("log")
-    ticks = [budget / 1e6 for budget in BUDGETS]
+    ticks = [budget / 1e6 for budget in budgets]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel("million multiply-accumulates of an image")
@@ -269,23 +398,24 @@ def main(words: list[str] | None = None) -> None:
     """Print the tables and the claims, and draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("trainings", type=Path, nargs="+", help="trainings.csv of reports")
+    parser.add_argument("--plan", choices=PLANS, default="resnet18", help="which table of PLAN.md")
     parser.add_argument("--picture", type=Path, help="PNG file for accuracy over cost")
     asked = parser.parse_args(words)
+    plan = PLANS[asked.plan]
     lines: list[Line] = []
     for path in asked.trainings:
         with path.open(newline="") as file:
             lines += csv.DictReader(file)
-    rows = rows_of(lines)
-    print(accuracy_table(rows) + "\n")
-    print(difference_table(rows, (BALANCED, MORE_LAYERS, GOOD, POOR, RANDOM)) + "\n")
-    print("Of the good, the poor and the random starts:\n")
-    for line in claims(rows):
-        print(f"* {line}")
-    print("\nOf two networks from the balanced start, without a layer in stage 1 and with one:\n")
-    for line in claims(rows, (BALANCED, MORE_LAYERS)):
-        print(f"* {line}")
+    rows = rows_of(lines, plan)
+    firsts = [name for name in (BALANCED, MORE_LAYERS, GOOD, POOR, RANDOM) if name in plan.learned]
+    print(accuracy_table(rows, plan.budgets) + "\n")
+    print(difference_table(rows, plan.budgets, firsts))
+    for name, starts in plan.compared.items():
+        print(f"\nOf {name}:\n")
+        for line in claims(rows, plan.budgets, starts):
+            print(f"* {line}")
     if asked.picture:
-        draw(rows, asked.picture)
+        draw(rows, plan.budgets, asked.picture)
 
 
 if __name__ == "__main__":

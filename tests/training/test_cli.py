@@ -110,6 +110,16 @@ def test_options_of_learned_strides_without_any_are_named(asked, capsys):
     assert len(asked) == 2
 
 
+def test_options_of_a_budget_without_one_are_named(asked, capsys):
+    assert main(["train", "--budget", "0", "--begin", "balanced", "--settle-at", "0.3"]) == 0
+    said = capsys.readouterr().err
+    assert said == "without effect, as there is no budget: --begin, --settle-at\n"
+    assert main(["train", "--begin", "balanced", "--settle-at", "0.3"]) == 0  # the demo's budget
+    assert main(["train", "--budget", "0", "--ramp", "inside"]) == 0
+    assert capsys.readouterr().err == ""
+    assert len(asked) == 3
+
+
 WRONG = {
     "--data": ["mnist"],
     "--model": ["resnet19"],

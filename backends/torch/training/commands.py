@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 import spectral_stride
-from spectral_stride.torch.training.config import DIGITS, OPTIONS, RUN, has_effect
+from spectral_stride.torch.training.config import BUDGETED, DIGITS, OPTIONS, RUN, has_effect
 from spectral_stride.torch.training.files import write_whole
 from spectral_stride.torch.training.options import Choice, Integer, Option, flag_of
 from spectral_stride.torch.training.recipes import RECIPES
@@ -121,8 +121,10 @@ def train(context: typer.Context, *, out: Out = None, resume: Resume = None, **w
         refuse("--resume", f"{others} too", "no other option", "write --resume FOLDER alone")
     config = parse({name: word for name, word in words.items() if name in given})
     idle = [name for name in given if name in OPTIONS and not has_effect(name, config.downsampling)]
+    why = f"the strides of --downsampling {config.downsampling} are not learned"
+    if not idle and not config.budget:
+        idle, why = [name for name in given if name in BUDGETED], "there is no budget"
     if idle:
-        why = f"the strides of --downsampling {config.downsampling} are not learned"
         typer.echo(f"without effect, as {why}: {', '.join(map(flag_of, idle))}", err=True)
     # Only now: Lightning takes seconds to import, and a wrong value has been refused by here.
     from spectral_stride.torch.training.fit import run_job
