@@ -38,7 +38,8 @@ def trainings(gain=0.05, starts=("1,1,3,2,3", "1,1,2,2,2", "random")):
             base = 0.6 - 0.05 * number + noise
             size = ("0", "21", "16")[number]
             lines.append(line("strided", "1,1,2,2,2", seed, base, budget, size=size))
-            lines.append(line("spectral", fixed(claims.HAND, number), seed, base + 0.05, 0.97 * budget))
+            hand = fixed(claims.HAND, number)
+            lines.append(line("spectral", hand, seed, base + 0.05, 0.97 * budget))
             if number:
                 strides = ("", "1,1,4,2,2", "2,1,2,2,2")[number]
                 lines.append(line("strided", strides, seed, base, budget))
