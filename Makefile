@@ -13,6 +13,11 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP   := $(BIN)/python .ci/install.py -c constraints.txt
 
+# Python keeps what it has compiled in .venv, and also where the environment forbids it to: else each of
+# the tests' many processes compiles PyTorch anew.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup run test quick fix lint types tests test-long core-tests test-gpu bench bench-gpu pins
