@@ -286,27 +286,32 @@ def accuracy_table(rows: Rows, budgets: Sequence[float]) -> str:
     return table(["", *_in_millions(budgets)], lines)
 
 
-def difference_table(rows: Rows, budgets: Sequence[float], firsts: Sequence[str]) -> str:
-    """Write what each of some rows is above every other one, at each budget: each pair once."""
-    names = list(dict.fromkeys(name for name, _ in rows))
+def difference_table(rows: Rows, budgets: Sequence[float], pairs: Sequence[tuple[str, str]]) -> str:
+    """Write what the first row of each pair is above the second, at each budget."""
     lines = []
-    for place, first in enumerate(firsts):
-        for second in names:
-            if second in firsts[:place]:
-                continue
-            cells = []
-            for number in range(len(budgets)):
-                pair = rows.get((first, number)), rows.get((second, number))
-                if first == second or pair[0] is None or pair[1] is None:
-                    cells.append("-")
-                elif found := difference(pair[0], pair[1]):
-                    mean, low, high = found
-                    cells.append(f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] {verdict(low, high)}")
-                else:
-                    cells.append(FEW)
-            if any(cell != "-" for cell in cells):
-                lines.append([f"{first} less {second}", *cells])
+    for first, second in pairs:
+        cells = []
+        for number in range(len(budgets)):
+            pair = rows.get((first, number)), rows.get((second, number))
+            if pair[0] is None or pair[1] is None:
+                cells.append("-")
+            elif found := difference(pair[0], pair[1]):
+                mean, low, high = found
+                cells.append(f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] {verdict(low, high)}")
+            else:
+                cells.append(FEW)
+        if any(cell != "-" for cell in cells):
+            lines.append([f"{first} less {second}", *cells])
     return table(["", *_in_millions(budgets)], lines)
+
+
+def pairs_of(plan: Plan) -> list[tuple[str, str]]:
+    """Say which rows of a plan are compared: starts with what is fixed, and some with others."""
+    starts = [name for name in (BALANCED, MORE_LAYERS, GOOD, POOR, RANDOM) if name in plan.learned]
+    pairs = [(start, fixed) for start in starts for fixed in (*plan.fixed, FIXED)]
+    pairs += [(FIXED, fixed) for fixed in plan.fixed]
+    pairs += [(HAND, MAXPOOL), (BALANCED, GOOD), (BALANCED, POOR), (GOOD, POOR)]
+    return [*pairs, (POOR, DEFAULT), (DEFAULT, SOFT), (POOR, PENALTY)]
 
 
 def claims(rows: Rows, budgets: Sequence[float], starts: Sequence[str]) -> list[str]:
@@ -407,9 +412,8 @@ def main(words: list[str] | None = None) -> None:
         with path.open(newline="") as file:
             lines += csv.DictReader(file)
     rows = rows_of(lines, plan)
-    firsts = [name for name in (BALANCED, MORE_LAYERS, GOOD, POOR, RANDOM) if name in plan.learned]
     print(accuracy_table(rows, plan.budgets) + "\n")
-    print(difference_table(rows, plan.budgets, firsts))
+    print(difference_table(rows, plan.budgets, pairs_of(plan)))
     for name, starts in plan.compared.items():
         print(f"\nOf {name}:\n")
         for line in claims(rows, plan.budgets, starts):

@@ -184,7 +184,9 @@ def test_two_seeds_say_nothing():
     few = at_all("too few seeds")
     assert said_of(lines) == [few] * 4
     rows = claims.rows_of(lines, PLAN)
-    assert "too few seeds" in claims.difference_table(rows, PLAN.budgets, (claims.RANDOM,))
+    assert "too few seeds" in claims.difference_table(
+        rows, PLAN.budgets, [(claims.RANDOM, claims.HAND)]
+    )
 
 
 def test_a_training_that_is_there_twice_is_refused():
