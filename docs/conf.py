@@ -87,7 +87,10 @@ else:
     intersphinx_mapping = {}
     # Without those lists such names have nothing to lead to.
     nitpick_ignore_regex = [
-        (r"py:.*", r"(collections|cupy|flax|hypothesis|jax|numpy|pytest|torch|typing)(\..*)?"),
+        (
+            r"py:.*",
+            r"(collections|cupy|flax|hypothesis|jax|numpy|optax|pytest|torch|typing)(\..*)?",
+        ),
     ]
 
 # --- Gallery --------------------------------------------------------------------------------------

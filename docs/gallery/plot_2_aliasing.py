@@ -2,9 +2,9 @@
 What plain strides add to an image
 ==================================
 
-A strided convolution keeps every second sample, and leaves out the others. Waves that are too fast for
-what is left come back as slow ones. That is called *aliasing*. The picture for it is a target whose rings
-lie closer the further out they are.
+A strided convolution keeps every second sample, and leaves out the others. Waves that are too
+fast for what is left come back as slow ones. That is called *aliasing*. The picture for it is a
+target whose rings lie closer the further out they are.
 """
 
 import matplotlib.pyplot as plt
@@ -21,8 +21,9 @@ distance = across[:, None] ** 2 + across[None, :] ** 2
 x = np.cos(0.9 * np.pi * distance / size)
 
 # %%
-# Three ways to 64 x 64 samples. *Spectral pooling* is a fixed stride with a hard end: all bins that the
-# output can hold pass, and nothing learns. ``diffstride`` has a ramp there, so that its stride can learn.
+# Three ways to 64 x 64 samples. *Spectral pooling* is a fixed stride with a hard end: all bins
+# that the output can hold pass, and nothing learns. ``diffstride`` has a ramp there, so that its
+# stride can learn.
 
 ways = {
     "every third sample": x[::3, ::3],
@@ -39,9 +40,9 @@ for axis, (name, picture) in zip(axes.flat, pictures.items(), strict=True):
 plt.show()
 
 # %%
-# Where every third sample is kept, targets stand in places where the image has none. Both others turn
-# to grey there, which is right: what is too fine for the output has no other mean.
+# Where every third sample is kept, targets stand in places where the image has none. Both others
+# turn to grey there, which is right: what is too fine for the output has no other mean.
 #
-# So the gain over plain strides comes from the spectrum, with a learned stride or without one. Where you
-# know a good size, ``spectral_pool`` is enough (:doc:`/README` has the comparison). Learning is for where
-# you do not.
+# So the gain over plain strides comes from the spectrum, with a learned stride or without one.
+# Where you know a good size, ``spectral_pool`` is enough (:doc:`/README` has the comparison).
+# Learning is for where you do not.

@@ -2,8 +2,8 @@
 "Inside" and "outside": where the ramp lies
 ===========================================
 
-The *cutoff* is c = N/(2 s), for N samples and the stride s: the highest bin that N/s samples can hold,
-also called their Nyquist bin. The option ``ramp`` says on which side of it the mask falls.
+The *cutoff* is c = N/(2 s), for N samples and the stride s: the highest bin that N/s samples can
+hold, also called their Nyquist bin. The option ``ramp`` says on which side of it the mask falls.
 """
 
 import matplotlib.pyplot as plt
@@ -26,12 +26,12 @@ axis.legend(fontsize="small")
 plt.show()
 
 # %%
-# "Inside", the default, falls below the cutoff and is at 0 one half of a bin behind it. So N/s samples hold
-# all that passes, and the output has the size that a strided convolution gives. A few of the bins that it
-# could hold are weakened.
+# "Inside", the default, falls below the cutoff and is at 0 one half of a bin behind it. So N/s
+# samples hold all that passes, and the output has the size that a strided convolution gives. A
+# few of the bins that it could hold are weakened.
 #
-# "Outside" is as published. It passes all bins up to the cutoff in full and falls behind it, so that the
-# output needs more samples. How many more depends on the size:
+# "Outside" is as published. It passes all bins up to the cutoff in full and falls behind it, so
+# that the output needs more samples. How many more depends on the size:
 
 sizes = np.arange(4, 65)
 figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
@@ -44,8 +44,8 @@ axis.legend(fontsize="small")
 plt.show()
 
 # %%
-# At stride 2 "outside" leaves nothing out of up to 19 samples, and of 21: small maps keep their size, and the layers
-# behind them cost as much as before (:doc:`/docs/costs`).
+# At stride 2 "outside" leaves nothing out of up to 19 samples, and of 21: small maps keep their
+# size, and the layers behind them cost as much as before (:doc:`/docs/costs`).
 
 assert ss.make_plan((64,), (2.0,), ramp="outside").out_shape == (40,)
 kept = [n for n in range(4, 65) if ss.make_plan((n,), (2.0,), ramp="outside").out_shape == (n,)]

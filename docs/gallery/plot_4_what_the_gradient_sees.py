@@ -2,8 +2,8 @@
 What the gradient sees
 ======================
 
-A stride can learn because a small change of it changes the output a little. This page shows which part
-of the output that is, and where the slope jumps.
+A stride can learn because a small change of it changes the output a little. This page shows which
+part of the output that is, and where the slope jumps.
 """
 
 import matplotlib.pyplot as plt
@@ -16,8 +16,8 @@ import spectral_stride as ss
 # -------------
 #
 # Let the stride grow a little. The mask moves down, but only on its ramp. The bins before it pass
-# in full as before, and those behind it are blocked as before. So the gradient of the stride reads those
-# few bins, about as many as the ramp is wide, and nothing else.
+# in full as before, and those behind it are blocked as before. So the gradient of the stride
+# reads those few bins, about as many as the ramp is wide, and nothing else.
 
 size, stride, step = 64, 2.5, 0.05
 bins = np.arange(size // 2 + 1)
@@ -37,9 +37,9 @@ assert 0 < np.count_nonzero(before - after) <= 6
 # A slope with corners
 # --------------------
 #
-# Take a signal, and call its loss the mean square of what the layer leaves of it. The plan keeps the
-# output at 32 samples here, so that nothing changes but the mask. `vjp` gives the output and the
-# *pullback*: from the gradient of a loss to the output it computes that to the stride.
+# Take a signal, and call its loss the mean square of what the layer leaves of it. The plan keeps
+# the output at 32 samples here, so that nothing changes but the mask. `vjp` gives the output and
+# the *pullback*: from the gradient of a loss to the output it computes that to the stride.
 
 x = np.random.default_rng(0).normal(size=size)
 plan = ss.make_plan(x.shape, (2.0,))
@@ -58,18 +58,21 @@ above.plot(strides, losses)
 above.set(ylabel="loss")
 below.plot(strides, slopes, label="the gradient that the layer gives")
 middles, differences = (strides[1:] + strides[:-1]) / 2, np.diff(losses) / np.diff(strides)
-below.plot(middles, differences, ".", color="tab:orange", markersize=3, label="measured differences")
+below.plot(
+    middles, differences, ".", color="tab:orange", markersize=3, label="measured differences"
+)
 below.set(xlabel="stride", ylabel="its slope")
 below.legend(fontsize="small")
 plt.show()
 
 # %%
-# The loss is one curve without a gap. Its slope jumps wherever a bin steps onto the ramp or off it.
-# Such a place is a *corner*: the slopes to its left and right differ. There the gradient is the one to the
-# right, that is, towards larger strides. Whole-number strides, where people begin, are often corners.
+# The loss is one curve without a gap. Its slope jumps wherever a bin steps onto the ramp or off
+# it. Such a place is a *corner*: the slopes to its left and right differ. There the gradient is
+# the one to the right, that is, towards larger strides. With ``ramp="outside"`` whole-number
+# strides, where people begin, are corners wherever N/s is even.
 #
-# The jumps depend on single bins of one signal. That is why gradients of strides are noisy, and why they
-# are averaged over many images before a stride moves far (:doc:`/docs/budget`).
+# The jumps depend on single bins of one signal. That is why gradients of strides are noisy, and
+# why they are averaged over many images before a stride moves far (:doc:`/docs/budget`).
 
 away = np.abs(slopes[:-1] - slopes[1:]) < 1e-2
 assert np.allclose(differences[away], slopes[:-1][away], atol=1e-2)

@@ -2,8 +2,8 @@
 What a learned stride looks like
 ================================
 
-Two sets of signals, one smooth and one with fine detail. A layer shrinks each, and another one enlarges
-it again. Both strides begin at 2. What should they become?
+Two sets of signals, one smooth and one with fine detail. A layer shrinks each, and another one
+enlarges it again. Both strides begin at 2. What should they become?
 """
 
 import matplotlib.pyplot as plt
@@ -27,8 +27,9 @@ def signals(highest):
 
 
 # %%
-# The loss has two parts. One is the mean square error of what comes back. The other is a *price* on the
-# share of samples that are kept, 1/s. Without a price a stride would go to 1: to keep all is never wrong.
+# The loss has two parts. One is the mean square error of what comes back. The other is a *price*
+# on the share of samples that are kept, 1/s. Without a price a stride would go to 1: to keep all
+# is never wrong.
 
 
 def train(x, steps=250, price=0.5):
@@ -51,19 +52,22 @@ figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
 for highest, history in histories.items():
     (line,) = axis.plot(history, label=f"waves up to bin {highest}")
     limit = size / (2 * highest)
-    axis.axhline(limit, color=line.get_color(), linestyle=":", label=f"stride {limit}: cutoff {highest}")
+    axis.axhline(
+        limit, color=line.get_color(), linestyle=":", label=f"stride {limit}: cutoff {highest}"
+    )
 axis.set(xlabel="step", ylabel="stride")
 axis.legend(fontsize="small")
 plt.show()
 
 # %%
-# The smooth signals need few samples: their stride grows until the ramp reaches their highest wave. The
-# others need many, and their stride falls. Each ends below the stride whose cutoff is the highest wave,
-# because the ramp lies below the cutoff and weakens what it covers.
+# The smooth signals need few samples: their stride grows until the ramp reaches their highest
+# wave. The others need many, and their stride falls. Each ends below the stride whose cutoff is
+# the highest wave, because the ramp lies below the cutoff and weakens what it covers.
 #
-# This is a toy. It has one right answer, and a price that was chosen so that one sees it. In a network
-# the right stride is not known, and a price has to be found by trying. A budget needs none
-# (:doc:`/docs/budget`), and on images sizes picked by a simple rule do as well (:doc:`/README`).
+# This is a toy. It has one right answer, and a price that was chosen so that one sees it. In a
+# network the right stride is not known, and a price has to be found by trying. A budget needs
+# none (:doc:`/docs/budget`), and on images sizes picked by a simple rule do as well
+# (:doc:`/README`).
 
 smooth, detailed = histories[8][-1], histories[40][-1]
 assert 5 < smooth < 8
