@@ -1,7 +1,7 @@
 """How Sphinx makes the site: `make docs`.
 
-The source folder is the repository itself. So pages keep the relative links that they have on GitHub,
-to code, to measurements and to each other, and no page is written twice.
+The source folder is the repository itself. So pages keep the relative links that they have on
+GitHub, to code, to measurements and to each other, and no page is written twice.
 """
 
 import importlib.util
@@ -73,9 +73,9 @@ numpydoc_show_class_members = False
 numpydoc_show_inherited_class_members = False
 numpydoc_class_members_toctree = False
 
-# The site builds without a net, so that it builds anywhere and the same way each time. Links to other
-# projects' pages need their lists of names, which come over the net: ask for them with this variable.
-# (Lists that are checked in would be megabytes, and stale with each of their releases.)
+# The site builds without a net, so that it builds anywhere and the same way each time. Links to
+# other projects' pages need their lists of names, which come over the net: ask for them with this
+# variable. (Lists that are checked in would be megabytes, and stale with each of their releases.)
 if os.environ.get("SPECTRAL_STRIDE_DOCS_ONLINE"):
     intersphinx_mapping = {
         "python": ("https://docs.python.org/3", None),
@@ -86,12 +86,7 @@ if os.environ.get("SPECTRAL_STRIDE_DOCS_ONLINE"):
 else:
     intersphinx_mapping = {}
     # Without those lists such names have nothing to lead to.
-    nitpick_ignore_regex = [
-        (
-            r"py:.*",
-            r"(collections|cupy|flax|hypothesis|jax|numpy|optax|pytest|torch|typing)(\..*)?",
-        ),
-    ]
+    nitpick_ignore_regex = [(r"py:.*", r"(cupy|jax|numpy|optax|torch)(\..*)?")]
 
 # --- Gallery --------------------------------------------------------------------------------------
 
@@ -113,7 +108,9 @@ sphinx_gallery_conf = {
 html_theme = "furo"
 html_title = "spectral_stride"
 html_static_path = ["site/static"]
-html_css_files = ["wide.css"]
+html_css_files = ["site.css"]
+# Docstrings hold code in plain text, whose quotation marks are to stay what they are.
+smartquotes = False
 # The first page lies in a folder; this leads there from the top.
 html_extra_path = ["site/top"]
 html_show_sourcelink = False
