@@ -93,7 +93,7 @@ bench-gpu: $(READY)  ## The same on a CUDA device, with a copy of the same bytes
 # is read anew (-E): a page that is not read gives no warning, and a second call would pass. Scripts of the gallery run
 # again when they have changed.
 docs: $(VENV)/.docs  ## Build the pages in docs/ as a site, without the net; a warning is an error
-	@echo "==> Building the site: sphinx-build"
+	@echo "==> Building the site: sphinx (about a minute)"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -E -W -n -c docs -d $(VENV)/doctrees . site
 	@echo "==> Open site/index.html"
 
