@@ -20,8 +20,8 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test quick fix lint types tests test-long core-tests test-gpu bench bench-gpu pins
-.PHONY: clean distclean check-python
+.PHONY: help setup run test quick fix lint types tests test-long core-tests test-gpu bench bench-gpu docs
+.PHONY: pins clean distclean check-python
 
 help:  ## Show this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -89,6 +89,19 @@ bench-gpu: $(READY)  ## The same on a CUDA device, with a copy of the same bytes
 	@echo "==> Measuring speed on CUDA: python -m benchmarks.speed --device cuda $(ARGS)"
 	@$(BIN)/python -m benchmarks.speed --device cuda $(ARGS)
 
+# What builds pages is installed here and not by `make setup`, which would take longer for it. Every page
+# is read anew (-E): a page that is not read gives no warning, and a second call would pass. Scripts of the gallery run
+# again when they have changed.
+docs: $(VENV)/.docs  ## Build the pages in docs/ as a site, without the net; a warning is an error
+	@echo "==> Building the site: sphinx (about a minute)"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -E -W -n -c docs -d $(VENV)/doctrees . site
+	@echo "==> Open site/index.html"
+
+$(VENV)/.docs: $(READY)
+	@echo "==> Installing what builds the site"
+	@$(PIP) --no-build-isolation -e '.[docs]'
+	@touch $@
+
 # In parts, so that it shows how far it is. The build backend comes from the pins too: nothing is
 # installed that constraints.txt does not name.
 $(READY): pyproject.toml constraints.txt | check-python
@@ -116,7 +129,7 @@ pins: check-python  ## Resolve all dependencies anew and rewrite constraints.txt
 	@$(PYTHON) -m venv --clear .pins
 	@grep '^torch==' constraints.txt >.pins/torch.txt
 	@.pins/bin/python .ci/install.py -c .pins/torch.txt torch
-	@.pins/bin/python .ci/install.py -c .pins/torch.txt colorama -e '.[cupy,dev]'
+	@.pins/bin/python .ci/install.py -c .pins/torch.txt colorama -e '.[cupy,dev,docs]'
 	@grep '^#' constraints.txt >.pins/constraints.txt
 	@.pins/bin/python -m pip freeze --all --exclude-editable \
 		| sed -e '/^pip==/d' -e 's/+.*//' | LC_ALL=C sort -f >>.pins/constraints.txt
@@ -124,9 +137,9 @@ pins: check-python  ## Resolve all dependencies anew and rewrite constraints.txt
 	@rm -rf .pins
 	@echo "==> constraints.txt is new: run make test before you commit it"
 
-clean:  ## Remove caches and built packages
-	@echo "==> Removing caches and built packages"
-	@rm -rf dist .coverage .coverage.* .hypothesis .jax_cache .mypy_cache .pytest_cache .ruff_cache
+clean:  ## Remove caches, built packages and the site
+	@echo "==> Removing caches, built packages and the site"
+	@rm -rf dist site docs/generated .coverage .coverage.* .hypothesis .jax_cache .mypy_cache .pytest_cache .ruff_cache
 	@find spectral_stride backends tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove .venv as well

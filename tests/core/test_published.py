@@ -319,3 +319,57 @@ def test_differs_an_axis_of_one_sample_is_left_alone():
     assert row.status == "error"
     x = np.ones((2, 3, 1, 1), dtype="float32")
     np.testing.assert_array_equal(ss.diffstride(x, (row.sx,), **row.options), x)
+
+
+def measured():
+    """How far the published numbers are from ours, in the words of docs/differences.md."""
+    found = []
+    apart = []
+    for size in (16, 14, 15, 7):
+        image = case(f"ds2/H{size}_W{size}_sy2_sx2_R4_crop0")
+        x = image.x.astype("float64")
+        options = {"smoothness": image.R, "ramp": "outside", "norm": "backward", "crop": False}
+        ours = ss.diffstride(x, (2.0, 2.0), **options)
+        apart.append(distance(ours, published_image(x, (2.0, 2.0), image.R, image.W)))
+    even, odd = apart[:2], apart[2:]
+    found.append(f"{min(even):.2f} to {max(even):.2f} of the largest entry apart on 16 and 14")
+    found.append(f"{odd[0]:.2f} and {odd[1]:.2f} on 15 and 7")
+    row = case("ds1/H1_W17_sy1_sx1_R6_crop0")
+    found.append(f"{row.out.shape[3]} samples in place of {row.W}")
+    row = case("ds1/H1_W64_sy1_sx3.1_R4_crop1")
+    found.append(f"by {row.out.mean() / row.x.mean():.2f} from 64 samples onto {row.out.shape[3]}")
+    row = case("ds1/H1_W17_sy1_sx1_R6_crop1")
+    found.append(f"1 becomes {row.stride_eff[1]:.2f} on 17 samples with smoothness 6")
+    slopes = []
+    for smoothness in (2, 4):
+        row = case(f"ds1/H1_W12_sy1_sx7.5_R{smoothness}_crop0")
+        _, pullback = ss.vjp(row.x, (row.sx,), crop=False, **row.options)
+        slopes.append(float(pullback(row.g)[1][0]))
+    found.append("0 in place of {:.2f} and {:.2f} (smoothness 2 and 4)".format(*slopes))
+    row = case("ds1edge/H1_W16_sy1_sx1_R17_crop1")
+    far = distance(ss.diffstride(row.x, (1.0,), **row.options), row.out)
+    found.append(f"with smoothness 17 on 16 samples outputs are {far:.2f} of the largest entry")
+    return found
+
+
+def test_the_page_says_how_large_the_differences_are():
+    page = (DATA.parents[1] / "docs" / "differences.md").read_text(encoding="utf-8")
+    for words in measured():
+        assert words in page, words
+
+
+def test_the_page_says_how_near_we_are():
+    """The agreement that docs/differences.md tells, on all cases that it counts."""
+    page = (DATA.parents[1] / "docs" / "differences.md").read_text(encoding="utf-8")
+    chosen = rows()
+    assert f"Held against {len(chosen)} cases" in page
+    assert "further from it\nthan a millionth of its largest entry" in page
+    assert "than 3 millionths" in page
+    for row in chosen:
+        y, pullback = ss.vjp(
+            row.x, np.asarray([row.sx], dtype="float32"), **row.options, **row.canvas
+        )
+        dx, ds = pullback(row.g)
+        assert max(distance(y, row.out), distance(dx, row.gx)) < 1e-6
+        slope = row.stride_grad[1]
+        assert abs(ds[0] - slope) < 3e-6 * max(1, abs(slope))

@@ -1,4 +1,4 @@
-"""The operator in HIPS autograd: reverse and forward mode, of every order in the input."""
+"""The operator in HIPS autograd: reverse mode, and forward mode of every order in the input."""
 
 from autograd.extend import defjvp, defvjp, primitive
 

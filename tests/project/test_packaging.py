@@ -23,10 +23,10 @@ ADAPTERS = sorted(
 
 
 def files_under(folder: Path) -> list[Path]:
-    """Every file in ``folder``, caches aside, without following links."""
+    """Every file in ``folder``, caches and pages of the site aside, without following links."""
     found = []
     for path in sorted(folder.iterdir()):
-        if path.is_symlink() or path.name == "__pycache__":
+        if path.is_symlink() or path.name == "__pycache__" or path == ROOT / "docs" / "generated":
             continue
         found += files_under(path) if path.is_dir() else [path]
     return found
@@ -97,8 +97,8 @@ def test_the_wheel_built_from_the_sdist_is_the_wheel_built_from_the_checkout(
 
 def test_the_sdist_holds_what_building_and_checking_need(unpacked_sdist):
     packed = {path.relative_to(unpacked_sdist).as_posix() for path in files_under(unpacked_sdist)}
-    names = ["CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"]
-    expected = {*names, "constraints.txt", "pyproject.toml"}
+    names = ["CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md"]
+    expected = {*names, "CITATION.cff", "constraints.txt", "pyproject.toml"}
     for folder in (".ci", "spectral_stride", "backends", "tests", "benchmarks", "docs"):
         files = files_under(ROOT / folder)
         expected |= {path.relative_to(ROOT).as_posix() for path in files}
@@ -131,6 +131,7 @@ def test_the_metadata_asks_for_the_core_alone_and_offers_the_extras(metadata):
         "cuda",
         "cupy",
         "dev",
+        "docs",
         "export",
         "jax",
         "test",

@@ -82,8 +82,9 @@ def mel_filters(sample_rate: int, window_size: int, bands: int) -> torch.Tensor:
 class LogMel(Constants):
     """Log-compressed mel spectrogram of waveforms.
 
-    y[t, b] = log(1 + p[t, b] / 1e-6), with p the power |STFT|^2 of frame t through the mel filter
-    of band b. Power 1e-6 counts as silence, so that zeros, with which convolutions pad, are silent.
+    y[t, b] = log(1 + p[t, b] / 1e-6), with p the power abs(STFT)^2 of frame t through the mel
+    filter of band b. Power 1e-6 counts as silence, so that zeros, with which convolutions pad, are
+    silent.
 
     Parameters
     ----------
