@@ -170,8 +170,7 @@ PLANS = {
         budgets=(8.73e6, 4.40e6, 2.24e6),
         fixed={
             STRIDED: ("strided", _at_full_size(USUAL, "1,1,4,2,2", "2,1,2,2,2")),
-            SMALLER: ("strided", _smaller(USUAL, "0", "21", "16")),
-            MAXPOOL: ("maxpool", (*_smaller(USUAL, "26", "18"), ("1,2,4,2,2", "0"))),
+            MAXPOOL: ("maxpool", (None, None, ("1,2,4,2,2", "0"))),
             HAND: (
                 "spectral",
                 _at_full_size("32/30,1,30/14,2,7/3", "32/22,1,2,11/5,5/2", "32/15,1,15/7,7/3,3/2"),
