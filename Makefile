@@ -139,7 +139,7 @@ pins: check-python  ## Resolve all dependencies anew and rewrite constraints.txt
 
 clean:  ## Remove caches, built packages and the site
 	@echo "==> Removing caches, built packages and the site"
-	@rm -rf dist site docs/generated .coverage .coverage.* .hypothesis .jax_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf dist site docs/generated $(VENV)/pycache .coverage .coverage.* .hypothesis .jax_cache .mypy_cache .pytest_cache .ruff_cache
 	@find spectral_stride backends tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove .venv as well

@@ -44,6 +44,10 @@ class Plan:
 
     Attributes
     ----------
+    model : str
+        The network.
+    hold_out : float
+        Share of the training samples that test: a choice's trainings have another one.
     budgets : tuple of float
         Multiply-accumulates of its columns.
     fixed : dict
@@ -57,6 +61,8 @@ class Plan:
         Starts whose claims are judged together, by what they are called.
     """
 
+    model: str
+    hold_out: float
     budgets: tuple[float, ...]
     fixed: dict[str, tuple[str, tuple[tuple[str, str] | None, ...]]]
     learned: dict[str, tuple[str, str, float, bool]]
@@ -65,6 +71,8 @@ class Plan:
 
     def places_of(self, line: Line) -> list[tuple[str, int]]:
         """Find the rows, and the number of its budget in each, to which a training belongs."""
+        if line["model"] != self.model or float(line["hold_out"]) != self.hold_out:
+            return []
         if line["downsampling"] != "diffstride":
             asked = line["strides"], line["size"]
             return [
@@ -76,7 +84,8 @@ class Plan:
         begin = line.get("begin") or "present"
         way = line["strides"], begin, float(line["settle_at"]), line["hard"] == "True"
         if float(line["penalty"]):
-            known = line["penalty"] in self.penalties and line["strides"] == self.learned[POOR][0]
+            paper = line["strides"] == self.learned[POOR][0] and line["hard"] == "False"
+            known = paper and line["penalty"] in self.penalties
             return [(PENALTY, self.penalties.index(line["penalty"]))] if known else []
         return [
             (name, self.budgets.index(float(line["budget"])))
@@ -108,6 +117,8 @@ USUAL, POOR_STRIDES = "1,1,2,2,2", "1,1,3,2,3"
 _THREE_STARTS = {"the good, the poor and the balanced start": (GOOD, POOR, BALANCED)}
 PLANS = {
     "resnet18": Plan(
+        model="resnet18",
+        hold_out=0.0,
         budgets=(8.87e6, 4.46e6, 2.22e6),
         fixed={
             STRIDED: ("strided", _at_full_size(USUAL, "1,1,4,2,2", "2,1,2,2,2")),
@@ -143,6 +154,8 @@ PLANS = {
         },
     ),
     "resnet56": Plan(
+        model="resnet56",
+        hold_out=0.0,
         budgets=(7.96e6, 4.35e6, 1.99e6),
         fixed={
             STRIDED: ("strided", _at_full_size("1,1,2,2", "1,1,4,2", "2,1,2,2")),
@@ -157,6 +170,8 @@ PLANS = {
         compared=_THREE_STARTS,
     ),
     "audio": Plan(
+        model="audio",
+        hold_out=0.5,
         budgets=(5.93e6, 3.00e6, 1.82e6),
         fixed={
             STRIDED: ("strided", _at_full_size("2,2,1,1,1,2", "2,2,1,2,1,2", "2,2,2,2,1,2")),
@@ -167,6 +182,8 @@ PLANS = {
         compared=_THREE_STARTS,
     ),
     "digits": Plan(
+        model="resnet18",
+        hold_out=0.0,
         budgets=(8.73e6, 4.40e6, 2.24e6),
         fixed={
             STRIDED: ("strided", _at_full_size(USUAL, "1,1,4,2,2", "2,1,2,2,2")),
@@ -216,7 +233,7 @@ def rows_of(lines: Sequence[Line], plan: Plan) -> Rows:
     refused.
     """
     rows: Rows = {}
-    found: dict[tuple[str, str], int] = {}
+    found: dict[tuple[str, str], set[int]] = {}
     unknown = []
 
     def take(line: Line, place: tuple[str, int]) -> None:
@@ -231,14 +248,18 @@ def rows_of(lines: Sequence[Line], plan: Plan) -> Rows:
         for place in places:
             take(line, place)
             if place[0] == POOR:
-                found[line["seed"], line["final_sizes"]] = place[1]
+                found.setdefault((line["seed"], line["final_sizes"]), set()).add(place[1])
         if not places:
             unknown.append(line)
     for line in unknown:
-        again = line["seed"], line.get("final_sizes", "")
-        if line["downsampling"] != "spectral" or again not in found:
-            raise ValueError(f"no row of the plan has the training in {line.get('folder')!r}")
-        take(line, (FIXED, found[again]))
+        numbers = found.get((line["seed"], line["final_sizes"]), set())
+        if line["downsampling"] != "spectral" or not numbers:
+            raise ValueError(
+                f"no row of the plan has the training in {line.get('folder')!r}, and the poor "
+                f"start did not find its sizes with seed {line['seed']}"
+            )
+        for number in sorted(numbers):
+            take(line, (FIXED, number))
     order = [*plan.fixed, FIXED, *plan.learned, PENALTY]
     return dict(sorted(rows.items(), key=lambda each: (order.index(each[0][0]), each[0][1])))
 
@@ -278,8 +299,8 @@ def accuracy_table(rows: Rows, budgets: Sequence[float]) -> str:
             return "-"
         share = row.cost / budgets[number]
         mark = f", {100 * share:.0f} % of it" if not LEAST <= share <= MOST else ""
-        spread = f"{row.mean:.2f} ± {row.deviation:.2f}"
-        return f"{spread} ({len(row.accuracies)}) at {row.cost / 1e6:.2f} M{mark}"
+        spread = f" ± {row.deviation:.2f}" if len(row.accuracies) > 1 else ""
+        return f"{row.mean:.2f}{spread} ({len(row.accuracies)}) at {row.cost / 1e6:.2f} M{mark}"
 
     lines = [[name, *[cell(name, number) for number in range(len(budgets))]] for name in names]
     return table(["", *_in_millions(budgets)], lines)

@@ -23,7 +23,8 @@ def fixed(row, number):
 
 def line(kind, strides, seed, accuracy, macs, **more):
     told = {"size": "0", "penalty": "0.0", "budget": "0.0", "settle_at": "0.6", "hard": "False"}
-    told |= {"downsampling": kind, "strides": strides, "seed": str(seed), "final_sizes": ""}
+    told |= {"downsampling": kind, "strides": strides, "seed": str(seed), "final_sizes": "28,9,4"}
+    told |= {"model": "resnet18", "hold_out": "0.0"}
     return told | {"accuracy": str(accuracy), "macs": str(macs)} | more
 
 
@@ -146,6 +147,9 @@ def test_the_search_and_the_balanced_start_have_rows():
         {"penalty": "0.2"},
         {"downsampling": "spectral"},
         {"downsampling": "strided"},
+        {"settle_at": "0.3", "hard": "True", "model": "resnet56"},
+        {"settle_at": "0.3", "hard": "True", "hold_out": "0.1"},
+        {"penalty": "0.03", "hard": "True"},
         {"downsampling": "maxpool", "strides": "1,1,2,2,2", "size": "12"},
     ],
     ids=str,
