@@ -6,7 +6,9 @@ from functools import partial
 from types import SimpleNamespace
 
 import lightning
+import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -78,9 +80,33 @@ def test_what_the_command_says_reaches_the_data_and_the_budget(tmp_path):
     )
     data = make_data(config)
     assert len(data.test_set) == 90  # of the 449 that train
-    trainer = _trainer(config, data, 10**6, tmp_path, "cpu", False, print)
+    trainer = _trainer(config, data, 10**6, 0, tmp_path, "cpu", False, print)
     (callback,) = (one for one in trainer.callbacks if isinstance(one, BudgetCallback))
     assert callback._options == {"begin": "balanced", "settle_at": 0.3}
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recordings")
+    for name in ("no", "yes"):
+        (folder / name).mkdir()
+        for index in range(10):
+            wave = np.random.default_rng(index).uniform(-0.5, 0.5, 8000)
+            soundfile.write(folder / name / f"{index}.wav", wave, 8000)
+    return {"data": str(folder), "model": "audio", "width": "4", "epochs": "5", "batch_size": "8"}
+
+
+@pytest.mark.parametrize("budget", ["3M", "0.4"])
+def test_a_network_with_a_spectrogram_costs_what_its_table_says(recordings, tmp_path, budget):
+    """The table counts the FFTs of the spectrogram too."""
+    result = run(parse({**recordings, "budget": budget}), tmp_path)
+    asked = 3e6 if budget == "3M" else 0.4 * result.before.macs
+    assert 0.98 <= result.after.macs / asked <= 1.005
+
+
+def test_a_budget_that_the_spectrogram_leaves_no_room_for_says_so(recordings, tmp_path):
+    with pytest.raises(RefusedError, match=r"--budget, without 193,007 of FFTs: got 6993.0; allow"):
+        run(parse({**recordings, "budget": "0.2M"}), tmp_path)
 
 
 def test_a_budget_takes_the_penalty_s_place():

@@ -18,7 +18,7 @@ from spectral_stride.torch import (
 )
 from spectral_stride.torch.models.downsampling import DOWNSAMPLINGS, Downsampling, Shrink
 from spectral_stride.torch.models.network import Network
-from spectral_stride.torch.training.macs import multiply_accumulates, survey
+from spectral_stride.torch.training.macs import multiply_accumulates, of_transforms, survey
 
 
 def test_a_convolution_and_a_linear_layer():
@@ -37,6 +37,14 @@ def test_an_fft_is_not_free():
     count = multiply_accumulates(layer, (3, 1024))
     # Half of 2.5 N log2 N, to 1024 bins and back to 512 samples.
     assert count == 3 * (1.25 * 1024 * 10 + 1.25 * 512 * 9)
+
+
+def test_what_of_it_is_that_of_ffts():
+    by_fft = DiffStride(2.0, method="fft")
+    assert of_transforms(by_fft, (1, 32, 32)) == multiply_accumulates(by_fft, (1, 32, 32)) > 0
+    assert of_transforms(DiffStride(2.0, method="matmul"), (1, 32, 32)) == 0
+    net = audio_net(4, width=2)
+    assert of_transforms(net, (8000,)) == round(101 * 2.5 * 200 * math.log2(200)) // 2  # frames
 
 
 def test_the_count_is_per_image_whatever_the_batch():

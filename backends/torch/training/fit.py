@@ -40,7 +40,7 @@ from spectral_stride.torch.training.lightning_ui import (
     interruptible,
     quiet_lightning,
 )
-from spectral_stride.torch.training.macs import Survey, survey
+from spectral_stride.torch.training.macs import Survey, of_transforms, survey
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.options import IMAGES, flag_of
 from spectral_stride.torch.training.refusal import RefusedError, refuse, refuse_other_reading
@@ -98,20 +98,31 @@ class Result:
 
 
 class _Budget(BudgetCallback):
-    """A budget from the command line, where what it refuses is the user's to put right."""
+    """A budget from the command line, where what it refuses is the user's to put right.
+
+    The run's table counts FFTs, as in the spectrogram of the audio network. `MacBudget` takes them
+    as free. So they are left out of what it is told.
+    """
+
+    def __init__(self, cost: float, transforms: int, sample: torch.Tensor, **options: Any) -> None:
+        super().__init__(cost - transforms, sample, **options)
+        self._transforms = transforms
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Make the budget, or say which one can be had."""
+        without = f", without {self._transforms:,} of FFTs" if self._transforms else ""
         try:
             super().on_train_start(trainer, pl_module)
         except ValueError as error:
-            raise RefusedError(f"--budget: {str(error).removeprefix('target: ')}") from error
+            said = str(error).removeprefix("target: ")
+            raise RefusedError(f"--budget{without}: {said}") from error
 
 
 def _trainer(
     config: Config,
     data: TrainingData,
     macs: int,
+    transforms: int,
     folder: Path,
     device: str,
     progress: bool,
@@ -130,7 +141,7 @@ def _trainer(
         # A share is that of the multiply-accumulates that the run's table shows.
         cost = config.budget * macs if config.budget <= 1 else config.budget
         options = {name: getattr(config, name) for name in BUDGETED}
-        callbacks.append(_Budget(cost, sample, steps=steps, **options))
+        callbacks.append(_Budget(cost, transforms, sample, steps=steps, **options))
     return lightning.Trainer(
         accelerator=device,
         devices=config.devices,
@@ -200,7 +211,8 @@ def train_one(
     with quiet_lightning():
         lightning.seed_everything(config.seed, verbose=False)
         module, before = _build(config, data)
-        trainer = _trainer(config, data, before.macs, folder, device, progress, tell)
+        transforms = of_transforms(module.model, data.sample_shape) if config.budget else 0
+        trainer = _trainer(config, data, before.macs, transforms, folder, device, progress, tell)
         start = checkpoint if checkpoint.exists() else None
         if start is not None:
             keep_metrics(trainer, read_checkpoint(start)["global_step"])

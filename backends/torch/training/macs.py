@@ -96,9 +96,31 @@ def multiply_accumulates(model: nn.Module, sample_shape: Sequence[int]) -> int:
     -------
     int
     """
+    return _per_sample(model, sample_shape, _FFT_FLOPS)
+
+
+def of_transforms(model: nn.Module, sample_shape: Sequence[int]) -> int:
+    """Count what of `multiply_accumulates` is that of FFTs, which are free for PyTorch's counter.
+
+    Parameters
+    ----------
+    model, sample_shape
+        As for `multiply_accumulates`.
+
+    Returns
+    -------
+    int
+    """
+    return multiply_accumulates(model, sample_shape) - _per_sample(model, sample_shape, {})
+
+
+def _per_sample(
+    model: nn.Module, sample_shape: Sequence[int], formulas: dict[Any, Callable[..., int]]
+) -> int:
+    """Count the multiply-accumulates of a sample more, with formulas beside those of PyTorch."""
 
     def flops(count: int) -> int:
-        with FlopCounterMode(display=False, custom_mapping=_FFT_FLOPS) as counter:
+        with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
             model(_zeros(model, count, sample_shape))
         total: int = counter.get_total_flops()
         return total
