@@ -436,7 +436,7 @@ def main(words: list[str] | None = None) -> None:
     print(difference_table(rows, plan.budgets, pairs_of(plan)))
     for name, starts in plan.compared.items():
         print(f"\nOf {name}:\n")
-        for line in claims(rows, plan.budgets, starts):
+        for line in claims(rows, plan.budgets, starts) or ["not all of them were trained"]:
             print(f"* {line}")
     if asked.picture:
         draw(rows, plan.budgets, asked.picture)
