@@ -90,18 +90,22 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write a file: all of it or nothing, whenever the process or the machine stops.
 
     What was there before stays until the new content is on the disk. What an earlier process has
-    left of its own attempt is written over; a link is replaced, not followed.
+    left of its own attempt is written over; a link is replaced, not followed. An error of the
+    system names the file, which a full disk does not.
     """
     part = path.with_name(path.name + PART)
-    part.unlink(missing_ok=True)
     try:
+        part.unlink(missing_ok=True)
         with part.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     # Now its name too: a machine that stops may forget it. (Windows opens no folders, and some
     # file systems know no such wish; they are no worse off than before.)
