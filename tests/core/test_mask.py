@@ -134,10 +134,13 @@ def test_a_hard_edge_is_between_two_bins(ramp, c, kept):
 
 @pytest.mark.parametrize("ramp", ["outside", "inside"])
 @pytest.mark.parametrize("smoothness", [0.5, 1.7, 2.5, 4.0])
-@pytest.mark.parametrize("size", [12, 40])
+@pytest.mark.parametrize("size", [10, 12, 40])
 def test_a_stride_moves_the_bins_on_its_ramp_alone(size, smoothness, ramp):
-    """On the whole canvas, where the bins beyond the ramp are too: dm_k/ds of every bin."""
-    for stride in np.arange(21, 144, 6) / 16:
+    """On the whole canvas, where the bins beyond the ramp are too: dm_k/ds of every bin.
+
+    From stride 1 on, where the ramp of a short axis is N/4 wide, to N/2, where it is one bin wide.
+    """
+    for stride in [1.0, *np.arange(21, 144, 6) / 16, size / 2]:
         slopes = oracles.mask_slope(size, stride, smoothness, ramp)
         for k in range(1, size // 2):
             wave = np.cos(2 * np.pi * k * np.arange(size) / size)
