@@ -20,7 +20,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test quick fix lint types tests test-long core-tests test-gpu bench bench-gpu docs
+.PHONY: help setup run test quick fix lint types tests test-long core-tests test-gpu mutants bench bench-gpu docs
 .PHONY: pins clean distclean check-python
 
 help:  ## Show this list
@@ -81,6 +81,18 @@ test-gpu: $(READY)  ## Run what needs a CUDA device (CuPy, PyTorch, JAX); there 
 	@echo "==> Running the tests that need a CUDA device, hypothesis profile $(PROFILE): pytest"
 	@HYPOTHESIS_PROFILE=$(PROFILE) SPECTRAL_STRIDE_REQUIRE_ALL=1 $(BIN)/pytest -m gpu tests
 
+# A result is kept in mutants/ until its function, or the choice of tests, has changed. Not on Windows: mutmut forks.
+mutants: $(VENV)/.mutants  ## Change the core's lines one by one: does a test fail? (hours; goes on where it was)
+	@echo "==> Running the nearest tests on every mutant without a result: mutmut run $(ARGS)"
+	@HYPOTHESIS_PROFILE=mutants OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(WORKERS) $(ARGS)
+	@echo "==> Those that no test noticed; tests/survivors.md says why each may live"
+	@$(BIN)/mutmut results
+
+$(VENV)/.mutants: $(READY)
+	@echo "==> Installing what makes mutants"
+	@$(PIP) --no-build-isolation -e '.[mutants]'
+	@touch $@
+
 bench: $(READY)  ## Measure speed beside its peers on the CPU (under 10 minutes; ARGS="--only layer")
 	@echo "==> Measuring speed, peers in turns: python -m benchmarks.speed $(ARGS)"
 	@$(BIN)/python -m benchmarks.speed $(ARGS)
@@ -129,7 +141,7 @@ pins: check-python  ## Resolve all dependencies anew and rewrite constraints.txt
 	@$(PYTHON) -m venv --clear .pins
 	@grep '^torch==' constraints.txt >.pins/torch.txt
 	@.pins/bin/python .ci/install.py -c .pins/torch.txt torch
-	@.pins/bin/python .ci/install.py -c .pins/torch.txt colorama -e '.[cupy,dev,docs]'
+	@.pins/bin/python .ci/install.py -c .pins/torch.txt colorama -e '.[cupy,dev,docs,mutants]'
 	@grep '^#' constraints.txt >.pins/constraints.txt
 	@.pins/bin/python -m pip freeze --all --exclude-editable \
 		| sed -e '/^pip==/d' -e 's/+.*//' | LC_ALL=C sort -f >>.pins/constraints.txt
@@ -142,6 +154,6 @@ clean:  ## Remove caches, built packages and the site
 	@rm -rf dist site docs/generated $(VENV)/pycache .coverage .coverage.* .hypothesis .jax_cache .mypy_cache .pytest_cache .ruff_cache
 	@find spectral_stride backends tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-distclean: clean  ## Remove .venv as well
-	@echo "==> Removing $(VENV)"
-	@rm -rf $(VENV)
+distclean: clean  ## Remove .venv as well, and what is known of mutants
+	@echo "==> Removing $(VENV) and mutants"
+	@rm -rf $(VENV) mutants
