@@ -120,6 +120,7 @@ def diffstride(
     return _resample(x, cast(vector, working_dtype(jnp, x.dtype)), None, plan)
 
 
+@checks.known_options
 def spectral_pool(
     x: ArrayLike,
     out_sizes: Sequence[int],
@@ -167,6 +168,7 @@ def spectral_pool(
     return y
 
 
+@checks.known_options
 def spectral_resize(
     x: ArrayLike,
     sizes: Sequence[int],

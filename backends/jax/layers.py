@@ -417,7 +417,7 @@ class SpectralUp(HasUpSettings, _Layer):
             if where != _transform():
                 seen = [(), ()]
             axes, sizes = settings.like_layer(y.ndim, type(like).__name__, *seen)
-        elif hasattr(like, "shape"):
+        elif isinstance(getattr(like, "shape", None), tuple):
             axes, sizes = settings.like_array(y.shape, like.shape)
         else:
             allowed = "a DiffStride or SpectralPool, or an array"

@@ -10,6 +10,7 @@ from spectral_stride import checks
 from spectral_stride.torch.adopt.places import Sample, check_not_empty, evaluating, run
 
 
+@checks.known_options
 def recalibrate(network: nn.Module, batches: Iterable[Sample]) -> int:
     """Estimate the statistics of every batch norm anew, as means over batches.
 
