@@ -48,7 +48,10 @@ def as_array(x: Any) -> jax.Array:
         remedy = "convert it first: jnp.asarray(x)"
         checks.refuse(TypeError, "x", type(x).__name__, "a jax.Array or a numpy.ndarray", remedy)
     check_every_entry("x", x)
-    return jnp.asarray(x)
+    try:
+        return jnp.asarray(x)
+    except TypeError:  # NumPy's arrays of words, dates and objects are none for JAX
+        checks.dtype("x", getattr(x, "dtype", type(x).__name__), checks.DTYPES)
 
 
 def diffstride(

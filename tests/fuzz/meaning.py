@@ -54,7 +54,7 @@ def dtype_of(array):
 
 def is_array(value):
     """Whether any array library made it. A table of pandas is no array, but can be read as one."""
-    return hasattr(value, "dtype") and hasattr(value, "shape")
+    return hasattr(value, "dtype") and isinstance(value.shape, tuple)
 
 
 def real(value):

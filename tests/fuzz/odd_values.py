@@ -99,13 +99,13 @@ def _changes(value):
         return [str(value), [value], str(value).upper(), not value, str(value).encode()]
     if isinstance(value, int | float):
         if not abs(value) < 1e9:
-            return [str(value)[:9], -value, [value]]
+            return ["1e400", -value, [value]]
         near = [-value, value + 1, 0, str(value), [value], np.float64(value), np.asarray(value)]
         return [*near, value * 1e9, value / 3, float(value), complex(value), (value, value)]
     if isinstance(value, list | tuple):
         entries = list(value)
         near = [entries, tuple(entries), entries + entries, entries[1:], [*entries, *entries[:1]]]
-        near += [iter(entries), dict.fromkeys(range(len(entries))), str(entries), [entries]]
+        near += [iter(entries), dict.fromkeys(range(len(entries))), "2.0, 2.0", [entries]]
         if not all(isinstance(one, int | float) for one in entries):
             return [*near, (*entries, 2.0), [*entries, "2"], [*entries, None]]
         near += [np.asarray(entries), np.asarray(entries, dtype=object), entries[::-1]]
@@ -115,7 +115,7 @@ def _changes(value):
         if entries:
             near += [entries[0], [-entries[0], *entries[1:]], [entries[0] + 0.5, *entries[1:]]]
         return near
-    return [None, [value], str(value)]
+    return [None, [value], type(value).__name__]
 
 
 # Other right values of some arguments, as long as the others go with them.

@@ -31,11 +31,14 @@ class Target:
         counts what it has done: "calls", "refused", "values".
     share : float
         Of the time.
+    shrinks : bool
+        Whether a smaller case is looked for. Of one number that all follows from, none is smaller.
     """
 
     name: str
     try_one: Callable[[st.DataObject, Counter], None]
     share: float = 1.0
+    shrinks: bool = True
     counts: Counter = field(default_factory=Counter)
     seconds: float = 0.0
     fault: str = ""
@@ -51,7 +54,7 @@ class Target:
             database=None,
             derandomize=False,
             deadline=None,
-            phases=[Phase.generate, Phase.shrink],
+            phases=[Phase.generate, Phase.shrink] if self.shrinks else [Phase.generate],
             suppress_health_check=list(HealthCheck),
             report_multiple_bugs=False,
             print_blob=False,

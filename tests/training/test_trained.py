@@ -102,6 +102,16 @@ def test_the_folder_says_what_it_was_trained_on(images):
     assert said["transform"]["sample_shape"] == [3, 16, 16]
 
 
+@pytest.mark.parametrize(
+    "name", ["config.json", "samples.json", "diffstride", "diffstride/checkpoints/last.ckpt"]
+)
+def test_nothing_outside_of_the_folder_is_loaded(run, tmp_path, name):
+    (run / name).rename(tmp_path / "away")
+    (run / name).symlink_to(tmp_path / "away")
+    with pytest.raises(RefusedError, match="a link that leads out of the folder|is a link that"):
+        load_run(run)
+
+
 def test_an_older_run_loads_with_a_note(run, images):
     (run / "samples.json").unlink()
     with pytest.warns(UserWarning, match=r"trained before the names of classes were kept") as seen:
