@@ -29,9 +29,7 @@ def device(x: Array) -> Any:
 
 def is_array(x: Any) -> bool:
     """Whether a library that is known, or follows the standard, made ``x``."""
-    return type(x) in NAMESPACES or (
-        array_api_compat.is_array_api_obj(x) and not names_arrays(x)
-    )
+    return type(x) in NAMESPACES or (array_api_compat.is_array_api_obj(x) and not names_arrays(x))
 
 
 def names_arrays(x: Any) -> bool:

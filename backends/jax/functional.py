@@ -50,7 +50,7 @@ def as_array(x: Any) -> jax.Array:
     check_every_entry("x", x)
     try:
         return jnp.asarray(x)
-    except TypeError:  # NumPy's arrays of words, dates and objects are none for JAX
+    except (TypeError, OverflowError):  # JAX has no words, dates, objects and larger integers
         checks.dtype("x", getattr(x, "dtype", type(x).__name__), checks.DTYPES)
 
 

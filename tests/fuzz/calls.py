@@ -1,4 +1,4 @@
-"""Calls of every public function: right ones against the exact oracle, wrong ones held to the form.
+"""Calls of every public function: right ones against the oracle, wrong ones held to the form.
 
 A call is drawn right, and then an argument or two may be put in the place of others. What it means
 then is read a second time, by `meaning`: so it is known beforehand whether a result may come, and
@@ -41,7 +41,7 @@ class AsideError(Exception):
 
 
 class UnreadError(Exception):
-    """Whether a call is right depends on what nobody reads, such as the values of traced strides."""
+    """Whether a call is right depends on what is not read, such as strides beside a plan."""
 
 
 @dataclass(frozen=True)
@@ -496,11 +496,18 @@ def claims_of_layers(layers, given, found):
     for strides in layers:
         size /= math.prod(strides)
         total += size
-    kinds = {meaning.dtype_of(one) for one in meaning.entries(given["strides_per_layer"])
-             if meaning.is_array(one)}
+    kinds = {
+        meaning.dtype_of(one)
+        for one in meaning.entries(given["strides_per_layer"])
+        if meaning.is_array(one)
+    }
     eps = 1e-2 if kinds & {"float16", "bfloat16"} else 1e-5 if "float32" in kinds else 1e-12
-    yield Claim("the cost", np.asarray(to_numpy(found) if meaning.is_array(found) else found),
-                float(total), eps * float(total))
+    yield Claim(
+        "the cost",
+        np.asarray(to_numpy(found) if meaning.is_array(found) else found),
+        float(total),
+        eps * float(total),
+    )
 
 
 # --- How they are called -------------------------------------------------------------------------
@@ -572,27 +579,53 @@ class Function:
     claims: Callable[..., Any]
 
 
-PLANS = Function("make_plan", right_planning, read_planning, plainly("make_plan"),
-                 claims_of_planning)
-RESAMPLES = Function("diffstride", right_resampling, read_resampling, plainly("diffstride"),
-                     claims_of_resampling)
+PLANS = Function(
+    "make_plan", right_planning, read_planning, plainly("make_plan"), claims_of_planning
+)
+RESAMPLES = Function(
+    "diffstride", right_resampling, read_resampling, plainly("diffstride"), claims_of_resampling
+)
 PULLS = Function("vjp", right_pullback, read_pullback, with_pullback, claims_of_pullback)
 PUSHES = Function("jvp", right_tangents, read_tangents, plainly("jvp"), claims_of_tangents)
-POOLS = Function("spectral_pool", right_sizes("out_sizes", 1), read_sizes("out_sizes", True),
-                 plainly("spectral_pool"), claims_of_sizes)
-RESIZES = Function("spectral_resize", right_sizes("sizes", 3), read_sizes("sizes", False),
-                   plainly("spectral_resize"), claims_of_sizes)
+POOLS = Function(
+    "spectral_pool",
+    right_sizes("out_sizes", 1),
+    read_sizes("out_sizes", True),
+    plainly("spectral_pool"),
+    claims_of_sizes,
+)
+RESIZES = Function(
+    "spectral_resize",
+    right_sizes("sizes", 3),
+    read_sizes("sizes", False),
+    plainly("spectral_resize"),
+    claims_of_sizes,
+)
 MASKS = Function("soft_mask", right_mask, read_mask, plainly("soft_mask"), claims_of_mask)
-BOUNDS = Function("stride_bounds", right_bounds, read_bounds, plainly("stride_bounds"),
-                  claims_of_bounds)
+BOUNDS = Function(
+    "stride_bounds", right_bounds, read_bounds, plainly("stride_bounds"), claims_of_bounds
+)
 COSTS = Function("complexity", right_layers, read_layers, plainly("complexity"), claims_of_layers)
 CORE = (PLANS, RESAMPLES, PULLS, PUSHES, POOLS, RESIZES, MASKS, BOUNDS, COSTS)
 # Of an adapter the gradients are those of its framework.
-DIFFERENTIATED = Function("diffstride", right_pullback, read_resampling, with_gradients,
-                          claims_of_pullback)
+DIFFERENTIATED = Function(
+    "diffstride", right_pullback, read_resampling, with_gradients, claims_of_pullback
+)
 ADAPTED = (DIFFERENTIATED, POOLS, RESIZES)
-KEYS = ("axes", "smoothness", "ramp", "norm", "crop", "multiple_of", "out_sizes", "method", "hard",
-        "plan", "stride", "size")
+KEYS = (
+    "axes",
+    "smoothness",
+    "ramp",
+    "norm",
+    "crop",
+    "multiple_of",
+    "out_sizes",
+    "method",
+    "hard",
+    "plan",
+    "stride",
+    "size",
+)
 
 
 def spoiled(rng, library, given, drawn):
@@ -619,9 +652,9 @@ def _still(value):
         return type(value)(map(_still, value))
     if isinstance(value, np.ndarray) and value.dtype != object:
         return value.dtype, value.shape, value.tobytes()
-    if isinstance(value, known.load("torch").Tensor) and not value.is_meta:
-        if str(value.layout) == "torch.strided":
-            return value.dtype, tuple(value.shape), value.detach().numpy().tobytes()
+    is_tensor = isinstance(value, known.load("torch").Tensor)
+    if is_tensor and not value.is_meta and str(value.layout) == "torch.strided":
+        return value.dtype, tuple(value.shape), value.detach().numpy().tobytes()
     return id(value)
 
 
@@ -704,13 +737,25 @@ def libraries():
         (Library("jax", "jax", 1.0, ss, core), CORE),
         (Library("dask", "dask", 1.0, ss, core), CORE),
         (
-            Library("spectral_stride.torch", "torch", 2.0, adapters[0], (torch.Tensor,),
-                    gradients=by_torch),
+            Library(
+                "spectral_stride.torch",
+                "torch",
+                2.0,
+                adapters[0],
+                (torch.Tensor,),
+                gradients=by_torch,
+            ),
             ADAPTED,
         ),
         (
-            Library("spectral_stride.jax", "jax", 1.0, adapters[1], (jax.Array, np.ndarray),
-                    gradients=by_jax),
+            Library(
+                "spectral_stride.jax",
+                "jax",
+                1.0,
+                adapters[1],
+                (jax.Array, np.ndarray),
+                gradients=by_jax,
+            ),
             ADAPTED,
         ),
     ]

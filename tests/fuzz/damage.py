@@ -20,7 +20,9 @@ def some_bytes(rng, content):
     for _ in range(rng.choice((1, 1, 2, 3))):
         place, other = rng.randrange(len(content) + 1), rng.randrange(len(content) + 1)
         first, last = min(place, other), max(place, other)
-        how = rng.choice(("flip", "flip", "flip", "cut", "lose", "repeat", "number", "noise", "all"))
+        how = rng.choice(
+            ("flip", "flip", "flip", "cut", "lose", "repeat", "number", "noise", "all")
+        )
         if how == "cut":
             content = content[:place]
         elif how == "lose":

@@ -114,9 +114,10 @@ def numbers(value):
     if not is_array(value):
         need(isinstance(value, Sequence) and not isinstance(value, TEXT))
         return tuple(map(real, value))
-    need(is_whole(value) and "float" in dtype_of(value) or "int" in dtype_of(value))
+    need((is_whole(value) and "float" in dtype_of(value)) or "int" in dtype_of(value))
     need(len(value.shape) == 1 and str(getattr(value, "device", "")) != "meta")
     found = value.compute() if hasattr(value, "compute") else value
+    found = found.detach() if hasattr(found, "detach") else found
     return tuple(float(found[place]) for place in range(found.shape[0]))
 
 

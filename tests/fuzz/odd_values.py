@@ -1,4 +1,4 @@
-"""What stands in the place of an argument: near misses of it, arrays of other libraries, nonsense."""
+"""What stands in the place of an argument: near misses, arrays of other libraries, nonsense."""
 
 import collections
 import copy
@@ -112,7 +112,7 @@ def _changes(value):
         near += [set(entries), frozenset(entries)]
         firsts = [None, True, 10**400, 0, float("nan"), "2", np.asarray(2), np.float32(2), 2**53]
         near += [[one, *entries[1:]] for one in firsts]
-        if entries:
+        if entries and abs(entries[0]) < 1e9:
             near += [entries[0], [-entries[0], *entries[1:]], [entries[0] + 0.5, *entries[1:]]]
         return near
     return [None, [value], type(value).__name__]

@@ -1,4 +1,4 @@
-"""How targets are run for a time: by turns, on inputs that Hypothesis draws, and told in a table."""
+"""How targets are run for a time: by turns, on what Hypothesis draws, and told in a table."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 # Cases that are drawn in one go, from one seed: few, so that a line to paste finds its fault soon.
-TURN = 100
+TURN = 20
 
 
 class Fault(AssertionError):  # noqa: N818  # what it is, in one word
@@ -69,22 +69,29 @@ class Target:
         self.seconds += time.perf_counter() - begun
 
 
-def run(targets: list[Target], seconds: float, seed: int, count: int = TURN) -> list[Target]:
+def run(
+    targets: list[Target], seconds: float, seed: int, turns: int | None = None, count: int = TURN
+) -> list[Target]:
     """Run targets by turns until the time is over, those with a large share more often.
 
-    Each has one turn at least. One that has shown a fault gets no further turn. Returns those.
+    Each has one turn at least; ``turns`` says how many each has, whatever the time. One that has
+    shown a fault gets no further turn. Returns those.
     """
     end = time.monotonic() + seconds
-    waiting = list(targets)
-    turns = 0
-    while waiting and (time.monotonic() < end or any(not one.seconds for one in waiting)):
+    had = dict.fromkeys((one.name for one in targets), 0)
+
+    def wants_more(one):
+        late = had[one.name] >= turns if turns else had[one.name] and time.monotonic() > end
+        return not one.fault and not late
+
+    while waiting := [one for one in targets if wants_more(one)]:
         target = min(waiting, key=lambda one: one.seconds / one.share)
-        target.take_turn(seed + turns, count)
+        target.take_turn(seed, count)
         if target.fault:
-            waiting.remove(target)
-            again = f"make fuzz ARGS='--only \"{target.name}\" --seed {seed + turns} --turns 1'"
+            again = f"make fuzz ARGS='--only \"{target.name}\" --seed {seed} --turns 1'"
             print(f"FAULT in {target.name}: {target.fault}\nOnce more: {again}\n", flush=True)
-        turns += 1
+        had[target.name] += 1
+        seed += 1
     return [one for one in targets if one.fault]
 
 
@@ -94,8 +101,13 @@ def table(targets: list[Target]) -> str:
     heads = ("calls", "refused", "values", "calls/s")
     lines = [f"{'':{width}}" + "".join(f"{head:>12}" for head in heads)]
     rows = [(one.name, one.counts, one.seconds) for one in targets]
-    rows.append(("all", sum((one.counts for one in targets), Counter()), math.fsum(
-        one.seconds for one in targets)))
+    rows.append(
+        (
+            "all",
+            sum((one.counts for one in targets), Counter()),
+            math.fsum(one.seconds for one in targets),
+        )
+    )
     for name, counts, seconds in rows:
         numbers = [counts["calls"], counts["refused"], counts["values"]]
         rate = counts["calls"] / seconds if seconds else 0.0

@@ -169,9 +169,7 @@ def move_away(path, outside):
         "diffstride/metrics.csv",
     ],
 )
-def test_a_training_goes_on_from_nothing_outside_of_its_folder(
-    broken_off, tmp_path, capsys, name
-):
+def test_a_training_goes_on_from_nothing_outside_of_its_folder(broken_off, tmp_path, capsys, name):
     """Nor is anything written there."""
     outside = tmp_path / "outside"
     move_away(broken_off / name, outside)

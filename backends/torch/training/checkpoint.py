@@ -127,7 +127,9 @@ class _Restored(lightning.Callback):
         )
         _check_form(found.state_dict(), like.state_dict(), "the schedule")
         if found.last_epoch != trainer.global_step:
-            raise ValueError(f"a schedule at step {shown(found.last_epoch)} of {trainer.global_step}")
+            raise ValueError(
+                f"a schedule at step {shown(found.last_epoch)} of {trainer.global_step}"
+            )
         self.done = True
 
 
