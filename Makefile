@@ -4,6 +4,7 @@
 PYTHON  ?= python3
 WORKERS ?= 2
 PROFILE ?= ci
+SECONDS ?= 300
 
 # Tests that are marked long wait for `make test-long`; the profile nightly leaves out none.
 CHOSEN := $(if $(filter nightly,$(PROFILE)),,-m 'not long')
@@ -20,7 +21,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test quick fix lint types tests test-long core-tests test-gpu mutants bench bench-gpu docs
+.PHONY: help setup run test quick fix lint types tests test-long fuzz core-tests test-gpu mutants bench bench-gpu docs
 .PHONY: pins clean distclean check-python
 
 help:  ## Show this list
@@ -66,6 +67,10 @@ tests: $(READY)  ## Run the tests (PROFILE=dev|ci|nightly, WORKERS=2) and the co
 test-long: $(READY)  ## Run the tests that the others leave out: those marked long
 	@echo "==> Running the tests that are marked long on $(WORKERS) workers: pytest -m long"
 	@HYPOTHESIS_PROFILE=$(PROFILE) OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) -m long tests
+
+fuzz: $(READY)  ## Call functions and read files at random for some time (SECONDS=300, ARGS="--seed 1")
+	@echo "==> Fuzzing for $(SECONDS) seconds and more: python -m tests.fuzz --seconds $(SECONDS) $(ARGS)"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
 # What compiles, and dask with its large arrays, takes as long as all the rest: it waits for `make test`.
 core-tests: $(READY)

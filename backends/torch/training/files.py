@@ -43,7 +43,7 @@ def opened(path: Path, within: Path | None = None, most: int | None = None) -> I
     UnreadableError
         Also for what goes wrong in the block while the file is read.
     """
-    if within is not None and not _leads_into(path, within):
+    if within is not None and not leads_into(path, within):
         raise UnreadableError("a link that leads out of the folder")
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _AT_ONCE)) as file:
@@ -57,7 +57,7 @@ def opened(path: Path, within: Path | None = None, most: int | None = None) -> I
         raise UnreadableError(f"{type(error).__name__}: {error.strerror or error}") from error
 
 
-def _leads_into(path: Path, folder: Path) -> bool:
+def leads_into(path: Path, folder: Path) -> bool:
     """Whether a path is in a folder once all links have been followed."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
