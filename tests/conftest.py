@@ -68,7 +68,15 @@ def xp(request):
 # Coverage is asked of the core, and to watch doubles the time of a test. These rooms test the core
 # and its command. What a slow library or a mutant does there, one property of each library shows.
 WATCHED = tuple(
-    Path(__file__).parent / room for room in ("core", "fast", "testing", "training/test_cli.py")
+    Path(__file__).parent / room
+    for room in (
+        "core",
+        "fast",
+        "testing",
+        "training/test_cli.py",
+        "torch/test_graph_node.py",
+        "torch/test_layers.py",
+    )
 )
 SLOW = (
     "jax",
@@ -82,6 +90,13 @@ SLOW = (
     "larger_than_memory",
 )
 SHOWN_BY = "inputs_are_never_written_to"
+
+
+def pytest_configure(config):
+    """Let a worker watch once: pytest-cov 7 first starts a master there, which no mark pauses."""
+    plugin = config.pluginmanager.getplugin("_cov")
+    if hasattr(config, "workerinput") and plugin and plugin.cov_controller:
+        plugin.cov_controller.cov.stop()
 
 
 def pytest_collection_modifyitems(items):
