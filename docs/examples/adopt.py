@@ -165,9 +165,16 @@ def main(words: list[str] | None = None) -> list[Row]:
         parser.error(str(error))
     images = Images(data, asked.size)
 
-    net = train(resnet(data, asked.width), images, asked.epochs)
+    net = resnet(data, asked.width)
+    with torch.random.fork_rng():
+        half = macs(net, images) / 2
+        try:  # what cannot be reached is said before anything is trained
+            untrained = convert(net, sample(images), exclude=asked.exclude)
+            MacBudget(untrained, sample(images), half, steps=1)
+        except ValueError as error:
+            parser.error(str(error))
+    train(net, images, asked.epochs)
     rows = [row("strided", net, images)]
-    half = rows[0].macs / 2
 
     # Two rivals that are trained as long as what is converted: at full cost, and at half of it.
     longer = train(copy.deepcopy(net), images, asked.epochs)

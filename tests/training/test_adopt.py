@@ -36,6 +36,16 @@ def test_the_example_takes_all_steps_within_the_budget(capsys):
     assert float(printed.rpartition("differ from PyTorch's by ")[2].split()[0]) < 1e-4
 
 
+def test_what_cannot_be_halved_is_said_before_anything_is_trained(capsys, monkeypatch):
+    trained = []
+    monkeypatch.setitem(EXAMPLE["main"].__globals__, "train", trained.append)
+    with pytest.raises(SystemExit):
+        EXAMPLE["main"]([*TINY.split(), "--exclude", "resnet.embedder", "resnet.encoder"])
+    *_, line = capsys.readouterr().err.splitlines()
+    assert "error: exclude: got 'resnet.embedder'" in line
+    assert not trained
+
+
 def test_latencies_are_told_beside_the_first():
     calls = []
     ratios = EXAMPLE["latencies"]([(calls.append, "first"), (calls.append, "second")], 2)
