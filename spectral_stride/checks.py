@@ -487,7 +487,7 @@ def known_sizes(name: str, shape: tuple[Any, ...]) -> None:
 
 def one_chunk(name: str, x: Any, axes: Sequence[int]) -> None:
     """Refuse a chunked array that is split along an axis whose spectrum is to be taken."""
-    split = [axis for axis in axes if len(x.chunks[axis]) > 1] if hasattr(x, "chunks") else []
+    split = [axis for axis in axes if len(x.chunks[axis]) > 1] if hasattr(x, "rechunk") else []
     if split:
         refuse(
             ValueError,
@@ -505,6 +505,28 @@ def half_fft(got: object, error: Exception) -> NoReturn:
         "allowed: 'fft' for float32 and float64, and 'matmul' or 'auto' for every dtype; "
         "instead: write method='auto', or convert x to float32"
     ) from error
+
+
+def own_spec(name: str, library: str) -> NoReturn:
+    """Refuse an array that says itself how it is computed, where masks and matrices cannot."""
+    refuse(
+        ValueError,
+        name,
+        f"an array with a Spec of its own ({library})",
+        f"arrays with the Spec that {library} is configured for, as masks and matrices have it",
+        f"write {library}.config.set({{'spec.allowed_mem': '1GB'}}), and make {name} without spec=",
+    )
+
+
+def no_fft(library: str) -> NoReturn:
+    """Refuse the FFT on arrays of a library that has none."""
+    refuse(
+        TypeError,
+        "method",
+        f"'fft' for an array of {library}, which has no FFT",
+        "'auto' and 'matmul' for that library",
+        "write method='auto', which takes matrices there on axes of any length",
+    )
 
 
 def out_size(axis: int, got: int, least: int, most: int, why: str, also: str = "") -> int:

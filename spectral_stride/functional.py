@@ -5,6 +5,7 @@ All but `complexity`, which is about a network and no array. The maths behind th
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Real
 from typing import Any, Unpack
 
@@ -479,10 +480,10 @@ def spectral_pool(
     >>> spectral_pool(x, (4,)).round(6) + 0.0
     array([ 1.,  0., -1.,  0.])
     """
-    namespace_of("x", x)
+    xp = namespace_of("x", x)
     plan = pool_plan(tuple(x.shape), out_sizes, axes=axes, norm=norm, method=method)
     checks.one_chunk("x", x, plan.axes)
-    return apply(hard_crop(x, plan), x)
+    return apply(hard_crop(x, possible(plan, xp)), x)
 
 
 def spectral_resize(
@@ -552,10 +553,10 @@ def spectral_resize(
     >>> spectral_resize(y, (4,)).round(3) + 0.0
     array([ 1.,  0., -1.,  0.])
     """
-    namespace_of("x", x)
+    xp = namespace_of("x", x)
     plan = resize_plan(tuple(x.shape), sizes, axes=axes, norm=norm, method=method)
     checks.one_chunk("x", x, plan.axes)
-    return apply(hard_crop(x, plan), x)
+    return apply(hard_crop(x, possible(plan, xp)), x)
 
 
 def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "inside") -> Array:
@@ -682,7 +683,19 @@ def prepare(
         checks.plan_fits(plan.shape, plan.axes, shape)
     checks.one_chunk("x", x, plan.axes)
     vector = stride_vector(xp, x, "strides", strides, plan)
-    return xp, vector, plan
+    return xp, vector, possible(plan, xp)
+
+
+def possible(plan: Plan, xp: Namespace) -> Plan:
+    """Return the plan in forms that a library has: without an FFT "auto" takes matrices alone.
+
+    The standard has the FFT as an extension, which a library may leave out.
+    """
+    if hasattr(xp, "fft"):
+        return plan
+    if plan.method == "fft":
+        checks.no_fft(xp.__name__)
+    return replace(plan, method="matmul", methods=("matmul",) * len(plan.axes))
 
 
 def stride_vector(xp: Namespace, x: Array, name: str, values: Any, plan: Plan) -> Array:

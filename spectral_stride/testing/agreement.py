@@ -68,16 +68,22 @@ def check_agreement(
     Returns
     -------
     Report
-        A row for each pair and dtype, "one and other in dtype": the largest difference over what is
+        A row for each pair and dtype that both have, "one and other in dtype": the largest difference over what is
         allowed, and for a pair that disagrees the first case that it was seen on.
     """
     pairs = list(combinations(implementations, 2))
-    keys = [(one.name, other.name, dtype) for one, other in pairs for dtype in DTYPES]
+    keys = [
+        (one.name, other.name, dtype)
+        for one, other in pairs
+        for dtype in DTYPES
+        if dtype in one.dtypes and dtype in other.dtypes
+    ]
     largest, counts = dict.fromkeys(keys, 0.0), dict.fromkeys(keys, 0)
     failures: dict[tuple[str, str, str], str] = {}
 
     def compare(case: Case, some: Sequence[Implementation]) -> None:
         limits = _limits(case)
+        some = [one for one in some if case.dtype in one.dtypes]
         outcomes = {one.name: _outcome(one, case) for one in some}
         for one, other in combinations(some, 2):
             key = one.name, other.name, case.dtype

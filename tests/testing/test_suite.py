@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from hypothesis import settings
 
 from spectral_stride.testing import PROPERTIES
 from spectral_stride.testing.agreement import check_agreement
-from spectral_stride.testing.known import KNOWN, UnavailableError, planned
-from spectral_stride.testing.suite import run
+from spectral_stride.testing.known import KNOWN, WITHOUT_FFT, UnavailableError, core_on, planned
+from spectral_stride.testing.suite import Row, run
 from tests.libraries import block_fast, load, unavailable
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,15 @@ EVERYONE = [
     pytest.param(known, id=known.name, marks=[pytest.mark.gpu] if known.is_gpu else [])
     for known in KNOWN
 ]
+
+
+# What is not run of a library, and why: onnxruntime has no cosine in float64.
+NOT_RUN = {
+    "ndonnx": {
+        "stride_gradient_is_a_central_difference_away_from_corners",
+        "stride_gradient_is_a_one_sided_difference_below_the_upper_bound",
+    }
+}
 
 
 def load_or_skip(known):
@@ -45,9 +55,22 @@ def test_every_implementation_has_every_property(known, prop, monkeypatch):
     implementation = load_or_skip(known)
     row = run(implementation, prop, examples, settings().derandomize)
     assert not row.failure, row.failure
+    if prop.name in NOT_RUN.get(known.name, ()):
+        assert row == Row(prop.name, not_run="float64 is not among its dtypes")
+        return
     assert not row.not_run, row.not_run
     assert row.cases >= len(implementation.always)
     assert row.largest <= 1
+
+
+@pytest.mark.parametrize(
+    "name", ["both_methods_agree_and_auto_is_one_of_them", "both_methods_resize_alike"]
+)
+def test_who_lacks_an_fft_has_to_refuse_it(name):
+    """NumPy does not, and would be found if it said that it had none."""
+    (prop,) = (one for one in PROPERTIES if one.name == name)
+    row = run(replace(core_on("numpy"), methods=WITHOUT_FFT), prop, 2)
+    assert "refusal of method='fft' (nothing was refused) is 0, and should be 1" in row.failure
 
 
 def assert_agreement(implementations, examples, record_property):

@@ -1,0 +1,47 @@
+"""ndonnx traces the core into an ONNX model whose strides are an input; onnxruntime runs it."""
+
+import numpy as np
+import pytest
+
+import spectral_stride as ss
+from tests.libraries import load
+
+ndx = load("ndonnx")
+onnxruntime = load("onnxruntime")
+
+
+def draw(*shape):
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype("float32")
+
+
+def session(inputs, outputs):
+    """What has been traced, in onnxruntime."""
+    return onnxruntime.InferenceSession(ndx.build(inputs, outputs).SerializeToString())
+
+
+@pytest.mark.parametrize("options", [{}, {"ramp": "outside", "norm": "backward"}], ids=str)
+def test_one_model_serves_every_stride_of_its_plan_and_every_batch(options):
+    """Values and both gradients are NumPy's, at strides that the model was not traced with."""
+    plan = ss.make_plan((1, 1, 12, 13), (2.0, 2.5), **options)
+    x = ndx.argument(shape=("batch", 3, 12, 13), dtype=ndx.float32)
+    g = ndx.argument(shape=("batch", 3, *plan.out_sizes), dtype=ndx.float32)
+    strides = ndx.argument(shape=(2,), dtype=ndx.float32)
+    y, pullback = ss.vjp(x, strides, plan=plan)
+    dx, dstrides = pullback(g)
+    run = session({"x": x, "strides": strides, "g": g}, {"y": y, "dx": dx, "dstrides": dstrides})
+    for batch, chosen in ((2, (2.0, 2.5)), (5, (2.25, 3.5))):
+        values, back = draw(batch, 3, 12, 13), draw(batch, 3, *plan.out_sizes)
+        feed = {"x": values, "strides": np.asarray(chosen, "float32"), "g": back}
+        wanted, wanted_pullback = ss.vjp(values.astype("float64"), chosen, plan=plan)
+        for found, expected in zip(
+            run.run(None, feed), [wanted, *wanted_pullback(back.astype("float64"))], strict=True
+        ):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_strides_without_a_plan_are_refused():
+    """Sizes follow strides, which a model that is traced does not know yet."""
+    x = ndx.argument(shape=(3, 12), dtype=ndx.float32)
+    strides = ndx.argument(shape=(1,), dtype=ndx.float32)
+    with pytest.raises(TypeError, match="whose values cannot be read now.*instead: make the plan"):
+        ss.diffstride(x, strides)
