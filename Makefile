@@ -4,6 +4,7 @@
 PYTHON  ?= python3
 WORKERS ?= 2
 PROFILE ?= ci
+SECONDS ?= 300
 
 # Tests that are marked long wait for `make test-long`; the profile nightly leaves out none.
 CHOSEN := $(if $(filter nightly,$(PROFILE)),,-m 'not long')
@@ -20,7 +21,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test quick fix lint types tests test-long core-tests test-gpu bench bench-gpu docs
+.PHONY: help setup run test quick fix lint types tests test-long fuzz core-tests test-gpu mutants bench bench-gpu docs
 .PHONY: pins clean distclean check-python
 
 help:  ## Show this list
@@ -67,6 +68,10 @@ test-long: $(READY)  ## Run the tests that the others leave out: those marked lo
 	@echo "==> Running the tests that are marked long on $(WORKERS) workers: pytest -m long"
 	@HYPOTHESIS_PROFILE=$(PROFILE) OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) -m long tests
 
+fuzz: $(READY)  ## Call functions and read files at random for some time (SECONDS=300, ARGS="--seed 1")
+	@echo "==> Fuzzing for $(SECONDS) seconds and more: python -m tests.fuzz --seconds $(SECONDS) $(ARGS)"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
 # What compiles, and dask with its large arrays, takes as long as all the rest: it waits for `make test`.
 core-tests: $(READY)
 	@echo "==> Running the tests of the core, without JAX, compilers and dask, and of the house: pytest"
@@ -80,6 +85,18 @@ test-gpu: $(READY)  ## Run what needs a CUDA device (CuPy, PyTorch, JAX); there 
 	@$(PIP) --no-build-isolation -e '.[cuda,test]'
 	@echo "==> Running the tests that need a CUDA device, hypothesis profile $(PROFILE): pytest"
 	@HYPOTHESIS_PROFILE=$(PROFILE) SPECTRAL_STRIDE_REQUIRE_ALL=1 $(BIN)/pytest -m gpu tests
+
+# A result is kept in mutants/ until its function, or the choice of tests, has changed. Not on Windows: mutmut forks.
+mutants: $(VENV)/.mutants  ## Change the core's lines one by one: does a test fail? (hours; goes on where it was)
+	@echo "==> Running the nearest tests on every mutant without a result: mutmut run $(ARGS)"
+	@HYPOTHESIS_PROFILE=mutants OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(WORKERS) $(ARGS)
+	@echo "==> Those that no test noticed; tests/survivors.md says why each may live"
+	@$(BIN)/mutmut results
+
+$(VENV)/.mutants: $(READY)
+	@echo "==> Installing what makes mutants"
+	@$(PIP) --no-build-isolation -e '.[mutants]'
+	@touch $@
 
 bench: $(READY)  ## Measure speed beside its peers on the CPU (under 10 minutes; ARGS="--only layer")
 	@echo "==> Measuring speed, peers in turns: python -m benchmarks.speed $(ARGS)"
@@ -129,7 +146,7 @@ pins: check-python  ## Resolve all dependencies anew and rewrite constraints.txt
 	@$(PYTHON) -m venv --clear .pins
 	@grep '^torch==' constraints.txt >.pins/torch.txt
 	@.pins/bin/python .ci/install.py -c .pins/torch.txt torch
-	@.pins/bin/python .ci/install.py -c .pins/torch.txt colorama -e '.[cupy,dev,docs]'
+	@.pins/bin/python .ci/install.py -c .pins/torch.txt colorama -e '.[cupy,dev,docs,mutants]'
 	@grep '^#' constraints.txt >.pins/constraints.txt
 	@.pins/bin/python -m pip freeze --all --exclude-editable \
 		| sed -e '/^pip==/d' -e 's/+.*//' | LC_ALL=C sort -f >>.pins/constraints.txt
@@ -142,6 +159,6 @@ clean:  ## Remove caches, built packages and the site
 	@rm -rf dist site docs/generated $(VENV)/pycache .coverage .coverage.* .hypothesis .jax_cache .mypy_cache .pytest_cache .ruff_cache
 	@find spectral_stride backends tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-distclean: clean  ## Remove .venv as well
-	@echo "==> Removing $(VENV)"
-	@rm -rf $(VENV)
+distclean: clean  ## Remove .venv as well, and what is known of mutants
+	@echo "==> Removing $(VENV) and mutants"
+	@rm -rf $(VENV) mutants

@@ -1,5 +1,6 @@
 """What arrives from outside: arrays of any library, checked and brought to working precision."""
 
+from types import ModuleType
 from typing import Any
 
 import array_api_compat
@@ -28,7 +29,12 @@ def device(x: Array) -> Any:
 
 def is_array(x: Any) -> bool:
     """Whether a library that is known, or follows the standard, made ``x``."""
-    return type(x) in NAMESPACES or array_api_compat.is_array_api_obj(x)
+    return type(x) in NAMESPACES or (array_api_compat.is_array_api_obj(x) and not names_arrays(x))
+
+
+def names_arrays(x: Any) -> bool:
+    """Whether ``x`` is a class or a module: of arrays they have the attributes, and no values."""
+    return isinstance(x, type | ModuleType)
 
 
 def is_numpy(x: Any) -> bool:

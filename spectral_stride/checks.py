@@ -95,7 +95,8 @@ def known_options(function: Callable[P, R]) -> Callable[P, R]:
                 free = [name for name in free if name not in options]
                 near = get_close_matches(option, free, 1)
                 remedy = f"write {near[0]}=..." if near else "leave it out"
-                refuse(TypeError, f"{who}{option}", shown(value), ", ".join(free), remedy)
+                allowed = ", ".join(free) or "no more options"
+                refuse(TypeError, f"{who}{option}", shown(value), allowed, remedy)
         return function(*arguments, **options)
 
     return checked
@@ -156,7 +157,7 @@ def positive_integer(
     name: str, value: Any, remedy: str | None = None, *, most: int = LARGEST_SIZE
 ) -> int:
     """Return ``value`` as an int, or refuse what is no integer from 1 to ``most``."""
-    number = None if isinstance(value, bool) else as_integer(value)
+    number = as_integer(value)
     if number is None or not 1 <= number <= most:
         allowed = "an integer of at least 1" + f", at most {most}" * ((number or 0) > most)
         refuse(ValueError, name, shown(value), allowed, remedy or f"write {name}=1")
@@ -164,7 +165,12 @@ def positive_integer(
 
 
 def as_integer(value: Any) -> int | None:
-    """Return an integer as an int, and None for what is none."""
+    """Return an integer as an int, and None for what is none, such as a truth value.
+
+    PyTorch's counts as an integer where Python asks for one.
+    """
+    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
+        return None
     try:
         return operator.index(value)
     except Exception:  # of an array each library has an error of its own
@@ -187,7 +193,7 @@ def integers(values: Any) -> tuple[int, ...] | None:
     if given is None:
         return None
     for one in given:
-        number = None if isinstance(one, bool) else as_integer(one)
+        number = as_integer(one)
         if number is None:
             return None
         found.append(number)

@@ -18,6 +18,7 @@ from spectral_stride.arrays import (
 )
 
 
+@checks.known_options
 def complexity(strides_per_layer: Iterable[Any]) -> Any:
     """Return the paper's cost of a network: the sum of its layers' relative feature-map sizes.
 

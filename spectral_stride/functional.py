@@ -42,6 +42,7 @@ from spectral_stride.plan import (
 )
 
 
+@checks.known_options
 def stride_bounds(
     size: int, *, smoothness: float = 4.0, ramp: str = "inside"
 ) -> tuple[float, float]:
@@ -305,8 +306,8 @@ def vjp(
         As `diffstride` returns it.
     pullback : callable
         ``pullback(g)`` takes a cotangent of y's shape and returns ``(dx, dstrides)``: of x's shape
-        and dtype, and of shape (len(axes),) in the dtype of a ``strides`` array (else in x's, at
-        least float32).
+        and dtype, and of shape (len(axes),) in the dtype of a ``strides`` array of x's library
+        (else in x's, at least float32).
 
     Raises
     ------
@@ -343,7 +344,8 @@ def vjp(
     op = resampling(s, plan)
     y, q = forward(op, x)
     kind, dtype = x.dtype, s.dtype  # x itself is not kept
-    if is_array(strides) and xp.isdtype(strides.dtype, "real floating"):
+    is_own = is_array(strides) and array_namespace(strides) is xp
+    if is_own and xp.isdtype(strides.dtype, "real floating"):
         dtype = strides.dtype
 
     def pullback(g: Array) -> tuple[Array, Array]:
@@ -424,6 +426,7 @@ def jvp(
     return y, xp.zeros_like(y) if dy is None else dy
 
 
+@checks.known_options
 def spectral_pool(
     x: Array,
     out_sizes: Sequence[int],
@@ -486,6 +489,7 @@ def spectral_pool(
     return apply(hard_crop(x, possible(plan, xp)), x)
 
 
+@checks.known_options
 def spectral_resize(
     x: Array,
     sizes: Sequence[int],
@@ -559,6 +563,7 @@ def spectral_resize(
     return apply(hard_crop(x, possible(plan, xp)), x)
 
 
+@checks.known_options
 def soft_mask(size: int, stride: Any, *, smoothness: float = 4.0, ramp: str = "inside") -> Array:
     """Soft crop mask of one axis on all its bins.
 

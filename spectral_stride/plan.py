@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, TypedDict
 
 from spectral_stride import checks
-from spectral_stride.arrays import check_every_entry
+from spectral_stride.arrays import check_every_entry, names_arrays
 
 # Largest axis on which "auto" takes the matmul form. Forward and backward with both gradients, in
 # float32 on 2 CPU cores under PyTorch, its time over the FFT's was, of 65536 rows, 0.49 at 64
@@ -261,7 +261,7 @@ def in_range(strides: Sequence[float]) -> tuple[float, ...]:
 
 def host_numbers(name: str, values: Any, options: PlanOptions | None = None) -> tuple[float, ...]:
     """Read strides or their tangent, a sequence or an array of any library, as host floats."""
-    if not hasattr(values, "dtype"):
+    if not hasattr(values, "dtype") or names_arrays(values):
         return checks.numbers(name, values)
     check_every_entry(name, values)
     checks.stride_array(name, tuple(values.shape), values.dtype)

@@ -43,6 +43,10 @@ pytest_plugins = ["spectral_stride.testing.plugin"]
 settings.register_profile("dev", max_examples=20, deadline=None)
 settings.register_profile("ci", max_examples=30, deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=2000, deadline=None)
+# A mutant that was killed once stays killed: nothing is drawn anew, nor kept from the run before.
+settings.register_profile(
+    "mutants", max_examples=10, deadline=None, derandomize=True, database=None
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 

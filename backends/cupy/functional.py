@@ -199,6 +199,7 @@ def jvp(
         return core.jvp(x, strides, dx, dstrides, plan=plan, **options)
 
 
+@checks.known_options
 def spectral_pool(
     x: Any,
     out_sizes: Sequence[int],
@@ -246,6 +247,7 @@ def spectral_pool(
         return core.spectral_pool(x, out_sizes, axes=axes, norm=norm, method=method)
 
 
+@checks.known_options
 def spectral_resize(
     x: Any,
     sizes: Sequence[int],

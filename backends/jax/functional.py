@@ -48,7 +48,10 @@ def as_array(x: Any) -> jax.Array:
         remedy = "convert it first: jnp.asarray(x)"
         checks.refuse(TypeError, "x", type(x).__name__, "a jax.Array or a numpy.ndarray", remedy)
     check_every_entry("x", x)
-    return jnp.asarray(x)
+    try:
+        return jnp.asarray(x)
+    except (TypeError, OverflowError):  # JAX has no words, dates, objects and larger integers
+        checks.dtype("x", getattr(x, "dtype", type(x).__name__), checks.DTYPES)
 
 
 def diffstride(
@@ -120,6 +123,7 @@ def diffstride(
     return _resample(x, cast(vector, working_dtype(jnp, x.dtype)), None, plan)
 
 
+@checks.known_options
 def spectral_pool(
     x: ArrayLike,
     out_sizes: Sequence[int],
@@ -167,6 +171,7 @@ def spectral_pool(
     return y
 
 
+@checks.known_options
 def spectral_resize(
     x: ArrayLike,
     sizes: Sequence[int],

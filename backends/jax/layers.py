@@ -417,8 +417,8 @@ class SpectralUp(HasUpSettings, _Layer):
             if where != _transform():
                 seen = [(), ()]
             axes, sizes = settings.like_layer(y.ndim, type(like).__name__, *seen)
-        elif hasattr(like, "shape"):
-            axes, sizes = settings.like_array(y.shape, like.shape)
+        elif isinstance(shape := getattr(like, "shape", None), tuple):
+            axes, sizes = settings.like_array(y.shape, shape)
         else:
             allowed = "a DiffStride or SpectralPool, or an array"
             remedy = "write up(y, like=down)"

@@ -44,7 +44,7 @@ def replan(model: nnx.Module, *inputs: Any, **options: Any) -> bool:
     TypeError
         If ``model`` is no `nnx.Module`, or its strides are traced.
     ValueError
-        If a stride is NaN or infinite. Nothing has changed then.
+        If a stride is NaN or infinite, or the model fails on the inputs. Nothing has changed then.
 
     Notes
     -----
@@ -121,7 +121,13 @@ def _sizes_met(
             layer.observer = calls.append
         copy(*inputs, **options)
 
-    jax.eval_shape(run, state, inputs)
+    try:
+        jax.eval_shape(run, state, inputs)
+    except Exception as error:
+        got = f"some on which the model fails ({checks.first_line(error)})"
+        allowed = "arrays or jax.ShapeDtypeStruct that it takes"
+        remedy = "pass what the model is called on, replan(model, x)"
+        raise ValueError(f"inputs: got {got}; allowed: {allowed}; instead: {remedy}") from error
     return met
 
 

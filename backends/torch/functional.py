@@ -96,6 +96,7 @@ def diffstride(
     return dispatch.resample(x, in_range(host_numbers("strides", strides)), plan)
 
 
+@checks.known_options
 def spectral_pool(
     x: torch.Tensor,
     out_sizes: Sequence[int],
@@ -144,6 +145,7 @@ def spectral_pool(
     return dispatch.crop(x, plan)
 
 
+@checks.known_options
 def spectral_resize(
     x: torch.Tensor,
     sizes: Sequence[int],

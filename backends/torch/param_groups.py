@@ -9,6 +9,7 @@ from spectral_stride import checks
 from spectral_stride.torch.layers.diffstride import DiffStride
 
 
+@checks.known_options
 def param_groups(
     model: nn.Module, lr: float, weight_decay: float, stride_lr: float | None = None
 ) -> list[dict[str, Any]]:

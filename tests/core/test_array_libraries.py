@@ -59,6 +59,22 @@ def test_everything_stays_on_the_device_of_the_input(name, ramp, as_array, metho
         assert array_api_compat.device(ss.complexity([strides])) == device
 
 
+def test_strides_of_another_library_are_numbers(xp):
+    """Their gradient is of x's library and dtype: nothing else can be pulled back with it."""
+    values = np.random.default_rng(0).normal(size=(2, 12))
+    x = xp.asarray(values)
+    y, pullback = ss.vjp(values, (2.0,))
+    other = Backend.NUMPY if xp is Backend.TORCH else Backend.TORCH
+    if xp is Backend.NUMPY:
+        load("torch")
+    strides = other.asarray([2.0], "float32")
+    for plan in (None, ss.make_plan((2, 12), (2.0,))):
+        found, found_pullback = ss.vjp(x, strides, plan=plan)
+        dx, ds = found_pullback(found)
+        for one, wanted in zip((found, dx, ds), (y, *pullback(y)), strict=True):
+            assert_array(one, wanted, like=x, atol=1e-13)
+
+
 def test_long_axes_need_no_integers_of_64_bits():
     """Phases are right where a library counts in 32 bits: products of 40000 and 20000 fit."""
     strict = Backend.STRICT.namespace

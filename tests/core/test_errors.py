@@ -508,6 +508,49 @@ def test_the_options_that_are_listed_are_those_that_can_be_given():
     check(refused, "stride", "(2.0,)", "strides, axes", "write strides=")
 
 
+@pytest.mark.parametrize(
+    ("call", "allowed"),
+    [
+        (lambda **wrong: ss.spectral_pool(X, (4,), **wrong), "axes, norm, method"),
+        (lambda **wrong: ss.spectral_resize(X, (4,), **wrong), "axes, norm, method"),
+        (lambda **wrong: ss.soft_mask(8, 2.0, **wrong), "smoothness, ramp"),
+        (lambda **wrong: ss.stride_bounds(8, **wrong), "smoothness, ramp"),
+        (lambda **wrong: ss.complexity([(2.0,)], **wrong), "no more options"),
+        (lambda **wrong: ss.jvp(X, (2.0,), None, None, **wrong), "method, hard"),
+    ],
+    ids=["pool", "resize", "mask", "bounds", "complexity", "jvp"],
+)
+def test_a_wrong_keyword_is_told_by_every_function(call, allowed):
+    """Python's own words for it say neither what is allowed nor what to write."""
+    check(refusal(TypeError, call, wrong=1), "wrong", "1", allowed, "leave it out")
+
+
+@pytest.mark.parametrize("wrong", [np, np.ndarray, load("torch").Tensor], ids=repr)
+def test_a_class_or_a_module_is_no_array(wrong):
+    """They have the attributes of an array, and no values."""
+    refused = refusal(TypeError, ss.make_plan, (8,), wrong)
+    check(refused, "strides", f"{wrong!r} (", "a sequence of numbers", "strides=(2.0, 2.0)")
+    check(refusal(TypeError, ss.diffstride, wrong, (2.0,)), "x", "", "an array of", "asarray(x")
+    check(refusal(TypeError, ss.jvp, X, (2.0,), wrong, None), "dx", "", "an array", "asarray(dx")
+    check(refusal(TypeError, ss.soft_mask, 8, wrong), "stride", "(", "a number or", "stride=2.0")
+    refused = refusal(TypeError, ss.complexity, [wrong])
+    check(refused, "strides_per_layer", f"{wrong!r} (", "a sequence of numbers", "[(2.0, 2.0)]")
+
+
+@pytest.mark.parametrize("shape", [(), (1,)], ids=str)
+def test_a_truth_value_of_an_array_library_is_no_integer(shape):
+    """PyTorch's counts as 1 where Python asks for an integer."""
+    one = load("torch").ones(shape, dtype=bool)
+    got, whole = f"tensor({'[' if shape else ''}True", "an integer of at least 1"
+    refused = refusal(ValueError, ss.make_plan, (8,), (2.0,), multiple_of=one)
+    check(refused, "multiple_of", got, whole, "multiple_of=1")
+    check(refusal(ValueError, ss.stride_bounds, one), "size", got, whole, "size=1")
+    refused = refusal(ValueError, ss.spectral_pool, X, [one])
+    check(refused, "out_sizes", got, whole, "out_sizes=(")
+    refused = refusal(TypeError, ss.make_plan, (8, 8), (2.0,), axes=[one])
+    check(refused, "axes", got, "a sequence of integers", "axes=(-1,)")
+
+
 def test_what_is_no_shape_no_plan_and_no_choice_of_sizes():
     """Slips that would otherwise be rounded, ignored, or fail far from their cause."""
     for wrong in ((8.7,), (-8,), "88", b"88", {8}, {8: 8}, (True,)):

@@ -118,6 +118,27 @@ def test_stride_gradients_have_the_dtype_of_the_strides(xp, drawn):
             np.testing.assert_array_equal(to_numpy(one), to_numpy(other))
 
 
+@pytest.mark.parametrize("smoothness", [4.0, 0.0])
+@pytest.mark.parametrize(("dtype", "other"), [("float32", "float64"), ("float64", "float32")])
+def test_cotangents_and_tangents_may_have_another_dtype(xp, dtype, other, smoothness):
+    """They are cast: dx, dy and ds have the dtypes of what they belong to."""
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=size).astype("float32") for size in ((3, 12), (3, 6), (3, 12), 1)]
+    x, g, dx, ds = (xp.asarray(one, dtype) for one in values)
+    s = xp.asarray([2.25], dtype)
+    _, other_g, other_dx, other_ds = (xp.asarray(one, other) for one in values)
+    options = {"out_sizes": (6,), "smoothness": smoothness}
+    for found, expected in [
+        (xp.vjp(x, s, other_g, **options), xp.vjp(x, s, g, **options)),
+        (xp.jvp(x, s, other_dx, ds, **options), xp.jvp(x, s, dx, ds, **options)),
+        (xp.jvp(x, s, dx, other_ds, **options), xp.jvp(x, s, dx, ds, **options)),
+    ]:
+        for one, wanted in zip(found, expected, strict=True):
+            assert_array(one, to_numpy(wanted), like=x, atol=0)
+    _, _, gradient = xp.vjp(x, xp.asarray([2.25], other), g, **options)
+    assert dtype_name(gradient) == other
+
+
 def test_strides_may_be_integers(xp):
     """An integer array of strides is read like its floats; its gradient has the dtype of x."""
     x = xp.asarray(np.random.default_rng(0).normal(size=(4, 8)), "float32")

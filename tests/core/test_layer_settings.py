@@ -157,12 +157,13 @@ def test_entries_are_brought_inside_the_bounds_and_below_what_inputs_can_use():
     assert settings.clip([INF, INF, INF], [4.0, 8.0, 1.0]) == (4.0, 6.0, 1.0)
 
 
-def test_a_parameter_that_training_broke_is_refused():
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_a_parameter_that_training_broke_is_refused(value):
     check_learned([1.0, -1e30])
     for rate, said in [({}, "a smaller stride_lr in param_groups"), ({"rate": "less"}, "less")]:
-        message = rf"strides: got the parameter \[1\.0, nan\]; allowed: finite .*; {said}, or clip"
-        with pytest.raises(ValueError, match=message):
-            check_learned([1.0, NAN], **rate)
+        message = rf"got the parameter \[1\.0, {value}\]; allowed: finite .*; {said}, or clip"
+        with pytest.raises(ValueError, match=f"^strides: {message}"):
+            check_learned([1.0, value], **rate)
 
 
 @pytest.mark.parametrize("ramp", ["outside", "inside"])

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spectral_stride as ss
+from spectral_stride.mask import count_ramp_bins
 from spectral_stride.testing import oracles
-from spectral_stride.testing.cases import SMOOTHNESSES, strides_on
+from spectral_stride.testing.cases import SMOOTHNESSES, corner_strides, strides_on
 from tests.libraries import Backend, assert_array, load, to_numpy
 
 SIZES = st.sampled_from([1, 2, 3, 4, 5, 8, 9, 16, 31, 64])
@@ -123,25 +124,48 @@ def test_a_bin_on_the_edge_is_not_on_the_ramp(smoothness):
 
 @pytest.mark.parametrize(
     ("ramp", "c", "kept"),
-    [("outside", 4.8, 6), ("outside", 5.05, 7), ("inside", 5.3, 6), ("inside", 5.55, 7)],
+    [
+        ("outside", 4.8, 6),
+        ("outside", 5.0, 6),
+        ("outside", 5.05, 7),
+        ("inside", 5.3, 6),
+        ("inside", 5.5, 6),
+        ("inside", 5.55, 7),
+    ],
 )
-def test_a_hard_edge_is_between_two_bins(ramp, c, kept):
+def test_a_hard_edge_stops_the_bin_that_it_is_on(ramp, c, kept):
     """It lets the bins below c + 1 pass, or below c + 1/2."""
-    stride = 32 / (2 * c)
+    stride = 16 / c
+    assert 16 / stride == c
     mask = ss.soft_mask(32, stride, smoothness=0, ramp=ramp)
     np.testing.assert_array_equal(mask, [1] * kept + [0] * (17 - kept))
 
 
 @pytest.mark.parametrize("ramp", ["outside", "inside"])
+@pytest.mark.parametrize("smoothness", [0.0, 0.5, 1.0, 1.7, 2.5, 4.0])
+@pytest.mark.parametrize("size", [3, 5, 8, 10, 12, 13, 40])
+def test_a_ramp_is_looked_for_among_few_bins(size, smoothness, ramp):
+    """As many as the fullest ramp of any stride has, or one more."""
+    strides = np.unique([*np.arange(16, 8 * size) / 16, *corner_strides(size, smoothness, ramp)])
+    slopes = [oracles.mask_slope(size, stride, smoothness, ramp) for stride in strides]
+    fullest = max(sum(slope != 0 for slope in found) for found in slopes)
+    count = count_ramp_bins(size, size // 2, smoothness, ramp)
+    assert fullest <= count <= fullest + 1
+
+
+@pytest.mark.parametrize("ramp", ["outside", "inside"])
 @pytest.mark.parametrize("smoothness", [0.5, 1.7, 2.5, 4.0])
-@pytest.mark.parametrize("size", [12, 40])
+@pytest.mark.parametrize("size", [10, 12, 40])
 def test_a_stride_moves_the_bins_on_its_ramp_alone(size, smoothness, ramp):
-    """On the whole canvas, where the bins beyond the ramp are too: dm_k/ds of every bin."""
-    for stride in np.arange(21, 144, 6) / 16:
+    """On the whole canvas, where the bins beyond the ramp are too: dm_k/ds of every bin.
+
+    From stride 1 on, where the ramp of a short axis is N/4 wide, to N/2, where it is one bin wide.
+    """
+    for stride in [1.0, *np.arange(21, 144, 6) / 16, size / 2]:
         slopes = oracles.mask_slope(size, stride, smoothness, ramp)
-        for k in range(1, size // 2):
+        for k in range(1, size // 2 + 1):
             wave = np.cos(2 * np.pi * k * np.arange(size) / size)
             options = {"smoothness": smoothness, "ramp": ramp, "crop": False}
             _, pullback = ss.vjp(wave, (stride,), **options)
-            found = pullback(wave)[1][0] / (size / 2)  # <wave, wave> = N/2
+            found = pullback(wave)[1][0] / np.sum(wave**2)
             assert found == pytest.approx(float(slopes[k]), abs=1e-12)

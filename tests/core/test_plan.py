@@ -177,3 +177,5 @@ def test_what_is_not_rounding_is_kept_on_long_axes():
     for size in (100, 2**20, 2**24, 2**26):
         assert strided_size(size, 1.5) == -(-2 * size // 3)
         assert strided_size(size, 63 / 62) == -(-62 * size // 63)
+    # What rounds is the quotient: a large stride of many samples makes it no coarser.
+    assert strided_size(2000, 2000 / 2.01) == 3

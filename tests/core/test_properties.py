@@ -80,6 +80,22 @@ def test_an_axis_of_one_sample_is_left_alone(xp, ramp, method):
     assert_array(ds, [0.0], like=x, atol=0)
 
 
+@pytest.mark.parametrize("method", ["matmul", "fft"])
+@pytest.mark.parametrize("stride", [0.25, 1.0, 7.5])
+def test_an_axis_of_two_samples_has_one_stride(xp, stride, method):
+    """With c = 1 the ramp "inside" ends at 3/2 and is one bin wide: m_1 = 1/2, dm_1/ds = -1."""
+    wave = np.array([1.0, -1.0])
+    x, g = xp.asarray(2 + wave), xp.asarray(wave)
+    y, dx, ds = xp.vjp(x, (stride,), g, method=method)
+    assert_array(y, 2 + wave / 2, like=x, atol=1e-15)
+    assert_array(dx, wave / 2, like=x, atol=1e-15)
+    assert_array(ds, [-2.0], like=x, atol=1e-15)
+    y, dx, ds = xp.vjp(x, (stride,), g, method=method, ramp="outside")
+    assert_array(y, 2 + wave, like=x, atol=1e-15)
+    assert_array(dx, wave, like=x, atol=1e-15)
+    assert_array(ds, [0.0], like=x, atol=1e-15)
+
+
 LAYOUTS = {
     "Fortran order": np.asfortranarray,
     "transposed": lambda x: np.ascontiguousarray(x.T).T,

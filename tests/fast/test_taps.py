@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import spectral_stride as ss
@@ -31,7 +31,7 @@ def mixed(z, kernel, taps):
 
 @st.composite
 def drawn_taps(draw):
-    """Kernels of up to 5 taps, also wholly in the padding, on inputs that hold them."""
+    """Kernels of up to 5 taps, on inputs that hold them."""
     kernel, dilation = draw(st.integers(1, 5)), draw(st.integers(1, 3))
     reach = dilation * (kernel - 1)
     before = draw(st.integers(0, reach + 3))
@@ -41,6 +41,10 @@ def drawn_taps(draw):
 
 @pytest.mark.parametrize("ramp", ["inside", "outside"])
 @given(taps=drawn_taps(), stride=st.floats(1, 4), seed=st.integers(0, 99))
+# The first tap lies wholly in the padding before the input, and the last one in that behind it: at
+# its end, and beyond.
+@example(taps=Taps(3, 3, 4, 2), stride=1.25, seed=0)
+@example(taps=Taps(3, 4, 5, 1), stride=1.25, seed=0)
 def test_taps_make_of_the_input_what_the_map_makes_of_the_convolution(ramp, taps, stride, seed):
     """Values, coefficients and both gradients."""
     rng = np.random.default_rng(seed)

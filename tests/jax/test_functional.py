@@ -474,3 +474,17 @@ def test_strict_promotion_of_dtypes(ramp, stride, method):
     assert {one.dtype for one in expected} == {jnp.dtype("float32")}
     with jax.numpy_dtype_promotion("strict"):
         assert jax.eval_shape(every, x, strides) == expected
+
+
+NO_NUMBERS = [
+    *(np.asarray([[one] * 8]) for one in ("a", None, b"a", np.datetime64(1, "s"))),
+    10**30,
+]
+
+
+@pytest.mark.parametrize("x", NO_NUMBERS, ids=repr)
+def test_an_array_of_what_jax_has_no_numbers_for_is_refused(x):
+    """In the words of this library, and not in those of JAX about its own parts."""
+    for call in (lambda: diffstride(x, (2.0,)), lambda: spectral_pool(x, (4,))):
+        with pytest.raises(TypeError, match=r"^x: got dtype .*; allowed: real floating .*; inst"):
+            call()

@@ -85,5 +85,7 @@ def test_an_array_stands_for_its_sizes():
     assert SpectralUp(axes=(1,))(y, like=jnp.ones((1, 33, 30, 7))).shape == (2, 33, 9, 3)
     with pytest.raises(TypeError, match=r"^SpectralUp: like: got int"):
         SpectralUp()(y, like=3)
+    with pytest.raises(TypeError, match=r"^SpectralUp: like: got type"):
+        SpectralUp()(y, like=np.ndarray)
     with pytest.raises(ValueError, match=r"^SpectralUp: norm: got 'l2'"):
         SpectralUp("l2")

@@ -134,6 +134,7 @@ def test_the_metadata_asks_for_the_core_alone_and_offers_the_extras(metadata):
         "docs",
         "export",
         "jax",
+        "mutants",
         "test",
         "testing",
         "torch",

@@ -593,10 +593,14 @@ def test_statistics_survive_a_failure():
         recalibrate(net, [])
     with pytest.raises(TypeError, match=r"^batches: got int; allowed: an iterable of inputs"):
         recalibrate(net, 3)
+    with pytest.raises(TypeError, match=r"^batches: got Tensor; allowed: an iterable of inputs"):
+        recalibrate(net, torch.ones(()))
     with pytest.raises(ValueError, match=r"^batches: got one of shape \(0, 3, 8, 8\)"):
         recalibrate(net, [image(8), image(8)[:0]])
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match=r"^batches: got one, number 1, on which .*; instead: "):
         recalibrate(net, [image(8), image(8, channels=5)])
+    with pytest.raises(ValueError, match=r"^batches: got one, number 0, on which .*; instead: "):
+        recalibrate(net, [2.0])
     assert all(torch.equal(before[name], one) for name, one in net.state_dict().items())
     assert net[0].momentum == 0.1
 

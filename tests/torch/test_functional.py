@@ -25,7 +25,7 @@ from spectral_stride.torch.kernels import (
     pair_at_once,
     products_for,
 )
-from spectral_stride.torch.map_cache import _to_device, learned_map
+from spectral_stride.torch.map_cache import _to_device, constant, learned, learned_map
 
 # Inside the bounds of every size below, and on no corner of a mask: differences see a smooth map.
 STRIDES = (1.63, 2.21)
@@ -161,6 +161,30 @@ def test_arrays_go_to_a_device_in_one_piece():
     for one, other in zip(found, arrays, strict=True):
         np.testing.assert_array_equal(one.numpy(), other)
         assert one.untyped_storage().data_ptr() == found[0].untyped_storage().data_ptr()
+
+
+@pytest.mark.parametrize("first", [torch.float32, torch.float64])
+def test_maps_are_kept_for_each_precision(first):
+    """Of equal strides, learned, constant or of a hard crop, in whichever one they came first."""
+    x, s = draw(2, 24, requires_grad=False), stride_parameter(2.25)
+    precisions = [first, torch.float64 if first == torch.float32 else torch.float32]
+    for call in (
+        lambda x: diffstride(x, s.to(x.dtype)),
+        lambda x: diffstride(x, s.detach().to(x.dtype)),
+        lambda x: diffstride(x, (2.25,)),
+        lambda x: spectral_pool(x, (11,)),
+    ):
+        learned.clear()
+        constant.clear()
+        y = {dtype: call(x.to(dtype)) for dtype in precisions}
+        error = (y[torch.float32] - y[torch.float64]).abs().max()
+        assert 1e-10 < error < 1e-6
+        learned.clear()
+        constant.clear()
+        for dtype in precisions:
+            torch.testing.assert_close(y[dtype], call(x.to(dtype)), rtol=0, atol=0)
+            learned.clear()
+            constant.clear()
 
 
 def test_strides_alone_may_learn():

@@ -332,12 +332,24 @@ def test_a_checkpoint_in_another_dtype_is_read_as_the_parameter_will_have_it():
     assert layer.strides.tolist() == [1e300, 2.0]
 
 
-def test_a_parameter_that_training_broke_is_reported():
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_parameter_that_training_broke_is_reported(value):
     layer = DiffStride(2.0)
     with torch.no_grad():
-        layer.strides[0] = float("nan")
-    with pytest.raises(ValueError, match=r"strides: got the parameter \[nan, 2\.0\].*stride_lr"):
+        layer.strides[0] = value
+    with pytest.raises(
+        ValueError, match=rf"strides: got the parameter \[{value}, 2\.0\].*stride_lr"
+    ):
         layer(image(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 8, 40), (1, 1, 40, 8)])
+def test_a_shared_stride_reaches_as_far_as_the_longest_axis_can_use(shape):
+    layer = DiffStride(2.0, shared=True)
+    layer(image(*shape))
+    set_strides(layer, float("inf"))
+    project_strides(layer)
+    assert layer.strides.tolist() == [20.0]
 
 
 def set_strides(layer, *values):

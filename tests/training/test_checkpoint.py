@@ -170,6 +170,28 @@ def poison_moments(state):
     state["optimizer_states"][0]["state"][0]["exp_avg"].fill_(torch.nan)
 
 
+def moments(value):
+    def change(state):
+        state["optimizer_states"][0]["state"][0]["exp_avg"] = value
+
+    return change
+
+
+def group(**options):
+    return lambda state: state["optimizer_states"][0]["param_groups"][0].update(options)
+
+
+def schedule(**fields):
+    return lambda state: state["lr_schedulers"][0].update(fields)
+
+
+def count(value):
+    def change(state):
+        state["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["ready"] = value
+
+    return change
+
+
 @pytest.fixture(scope="module")
 def module():
     path = OLD / "broken-off" / "diffstride" / "checkpoints" / "last.ckpt"
@@ -216,6 +238,16 @@ def test_a_network_takes_nothing_from_a_checkpoint_that_no_training_has_left(
         (reshape_moments, "exp_avg of shape (7,)"),
         (lose_moments, "lacks fields"),
         (poison_moments, "exp_avg has entries that are NaN"),
+        (moments(3), "exp_avg 3, and no tensor of numbers"),
+        (group(lr="fast"), "lr 'fast', and not a number"),
+        (group(betas=(0.9,)), "betas of 1, for 2"),
+        (group(amsgrad=3), "amsgrad 3, and no truth value"),
+        (pop("optimizer_states", 0, "param_groups", 0, "eps"), "without 'eps'"),
+        (schedule(last_epoch=10**6), "a schedule at step 1000000 of 2"),
+        (schedule(base_lrs=None), "base_lrs None, where list is usual"),
+        (schedule(_anneal_func_type="steep"), "type 'steep', where 'cos' is usual"),
+        (count(None), "ready None, and not a whole number"),
+        (count(10**30), "ready a whole number of 100 bits"),
     ],
 )
 def test_what_a_training_cannot_go_on_from_is_one_line(tmp_path, capsys, change, reason):
@@ -233,3 +265,17 @@ def test_what_a_training_cannot_go_on_from_is_one_line(tmp_path, capsys, change,
     assert reason in line
     assert path.read_bytes() == before
     assert (folder / "diffstride" / "metrics.csv").read_text() == metrics
+
+
+def test_a_training_deletes_no_file_that_its_checkpoint_names(tmp_path):
+    """Lightning's callback deletes what it believes to be the checkpoint before the next one."""
+    folder = Path(shutil.copytree(OLD / "broken-off", tmp_path / "run"))
+    (tmp_path / "mine").write_text("mine")
+    path = folder / "diffstride" / "checkpoints" / "last.ckpt"
+    state = torch.load(path, weights_only=True)
+    (kept,) = state["callbacks"].values()
+    kept["dirpath"] = str(path.parent)
+    kept["best_model_path"] = f"{path.parent}/../../../mine"
+    torch.save(state, path)
+    assert main(["train", "--resume", str(folder)]) == 0
+    assert (tmp_path / "mine").read_text() == "mine"

@@ -240,7 +240,8 @@ def test_a_failing_disk_is_one_line(capsys, monkeypatch):
 
     monkeypatch.setattr(fit, "run_job", fail)
     assert main(["train"]) == cli.FAILED
-    assert "No space left" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "No space left on device; instead: make room, and go on" in line
 
 
 @pytest.mark.parametrize("missing", ["torch", "lightning"])

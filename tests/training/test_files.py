@@ -101,8 +101,9 @@ def test_what_was_there_outlives_a_write_that_fails(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(files.os, "fsync", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match="No space left") as caught:
             write_json(path, {"a": 2})
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]  # what was begun makes room again
 

@@ -149,6 +149,59 @@ def test_an_option_that_is_missing_is_named(tmp_path, broken_off):
         gather([finished])
 
 
+# --- Links --------------------------------------------------------------------------------------
+
+
+def move_away(path, outside):
+    """Put a link in the place of a file or a folder, which is whole where the link leads to."""
+    outside.mkdir()
+    path.rename(outside / path.name)
+    path.symlink_to(outside / path.name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json",
+        "diffstride",
+        "diffstride/checkpoints",
+        "diffstride/checkpoints/last.ckpt",
+        "diffstride/metrics.csv",
+    ],
+)
+def test_a_training_goes_on_from_nothing_outside_of_its_folder(broken_off, tmp_path, capsys, name):
+    """Nor is anything written there."""
+    outside = tmp_path / "outside"
+    move_away(broken_off / name, outside)
+    before = {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
+    assert main(["train", "--resume", str(broken_off)]) == WRONG_USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a link that leads out of the folder" in line
+    assert {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()} == before
+
+
+def test_a_result_is_read_from_no_other_place(tmp_path, capsys):
+    folder = Path(shutil.copytree(OLD / "finished", tmp_path / "run"))
+    move_away(folder / "diffstride" / "result.json", tmp_path / "outside")
+    assert main(["train", "--resume", str(folder)]) == WRONG_USAGE
+    assert "a link that leads out of the folder" in capsys.readouterr().err
+
+
+def test_a_run_that_is_itself_behind_a_link_goes_on(broken_off, tmp_path):
+    (tmp_path / "link").symlink_to(broken_off)
+    config = resumed(str(tmp_path / "link"))
+    run_job(config, None, Console(quiet=True), resume=str(tmp_path / "link"))
+    assert (broken_off / "summary.json").is_file()
+
+
+def test_a_lock_is_written_through_no_link(broken_off, tmp_path, capsys):
+    (tmp_path / "mine").write_text("mine")
+    (broken_off / "run.lock").symlink_to(tmp_path / "mine")
+    assert main(["train", "--resume", str(broken_off)]) != 0
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 # --- What was broken off, and damaged since -----------------------------------------------------
 
 METRICS = Path("diffstride", "metrics.csv")

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import shutil
 
 import datasets
 import pytest
@@ -71,6 +72,22 @@ def test_files_that_cannot_be_read_are_named_and_the_others_predicted(run, files
     assert lines[2].startswith("/no.png (FileNotFoundError: No such file or directory); allowed: ")
     assert lines[3].startswith("/empty, a folder without such a file; allowed: ")
     assert all(line.startswith("spectral-stride: error: file: ") for line in shown.err.splitlines())
+
+
+def test_a_network_that_says_nothing_of_a_file_is_refused(run, files, tmp_path, capsys):
+    """Its weights are finite, and what it computes with them is not."""
+    folder = shutil.copytree(run, tmp_path / "run")
+    path = folder / "diffstride" / "checkpoints" / "last.ckpt"
+    state = torch.load(path, weights_only=True)
+    for weight in state["state_dict"].values():
+        if weight.is_floating_point() and weight.ndim == 4:
+            weight.fill_(3e38)
+    torch.save(state, path)
+    assert main(["predict", str(folder), str(files / "a.png")]) == WRONG_USAGE
+    shown = capsys.readouterr()
+    line = shown.err.splitlines()[-1]
+    assert f"RUN: got a network whose logits of {files / 'a.png'} are not finite; allowed: " in line
+    assert "nan" not in shown.out
 
 
 def test_many_files_are_read_in_batches(run, files, monkeypatch):

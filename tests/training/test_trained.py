@@ -102,6 +102,16 @@ def test_the_folder_says_what_it_was_trained_on(images):
     assert said["transform"]["sample_shape"] == [3, 16, 16]
 
 
+@pytest.mark.parametrize(
+    "name", ["config.json", "samples.json", "diffstride", "diffstride/checkpoints/last.ckpt"]
+)
+def test_nothing_outside_of_the_folder_is_loaded(run, tmp_path, name):
+    (run / name).rename(tmp_path / "away")
+    (run / name).symlink_to(tmp_path / "away")
+    with pytest.raises(RefusedError, match="a link that leads out of the folder"):
+        load_run(run)
+
+
 def test_an_older_run_loads_with_a_note(run, images):
     (run / "samples.json").unlink()
     with pytest.warns(UserWarning, match=r"trained before the names of classes were kept") as seen:
@@ -151,6 +161,14 @@ def change_samples(**values):
     return change
 
 
+def change_transform(**values):
+    def change(folder):
+        said = json.loads((folder / "samples.json").read_text())
+        change_samples(transform=said["transform"] | values)(folder)
+
+    return change
+
+
 def change_state(change):
     def save(folder):
         path = folder / "diffstride" / "checkpoints" / "last.ckpt"
@@ -181,6 +199,8 @@ def fill_with_nan(state):
         (change_samples(classes={"label": [1, 2]}), "classes that are no text"),
         (change_samples(classes=3), "samples.json' ("),
         (change_samples(transform={}), "without 'sample_shape'"),
+        (change_transform(std=[[[0.0]]] * 3), "a std of 0, and samples are divided by it"),
+        (change_transform(std=[[[-1.0]]] * 3), "a std of -1, and samples are divided by it"),
         (
             lambda run: (run / "diffstride" / "checkpoints" / "last.ckpt").write_bytes(b"x"),
             "last.ckpt' (no tensors and plain values); allowed: a whole checkpoint",

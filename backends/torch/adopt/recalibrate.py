@@ -10,6 +10,7 @@ from spectral_stride import checks
 from spectral_stride.torch.adopt.places import Sample, check_not_empty, evaluating, run
 
 
+@checks.known_options
 def recalibrate(network: nn.Module, batches: Iterable[Sample]) -> int:
     """Estimate the statistics of every batch norm anew, as means over batches.
 
@@ -33,8 +34,8 @@ def recalibrate(network: nn.Module, batches: Iterable[Sample]) -> int:
     Raises
     ------
     ValueError
-        If the network is frozen, there is no batch, or an empty one. The statistics are as they
-        were then, as they are where a batch fails.
+        If the network is frozen, there is no batch, an empty one, or one on which the network
+        fails. The statistics are as they were then.
     TypeError
         If ``network`` is no module, or ``batches`` no iterable.
 
@@ -61,7 +62,9 @@ def recalibrate(network: nn.Module, batches: Iterable[Sample]) -> int:
     if any(getattr(module, "is_frozen", False) for module in network.modules()):
         remedy = "recalibrate the network that it was frozen from, then freeze that again"
         checks.refuse(ValueError, "network", "one that is frozen", "one that can learn", remedy)
-    if not isinstance(batches, Iterable):
+    try:
+        some = iter(batches)
+    except Exception:  # of an array without dimensions each library has an error of its own
         remedy = "pass a list of inputs, or a loader"
         checks.refuse(TypeError, "batches", type(batches).__name__, "an iterable of inputs", remedy)
     norms = [one for one in network.modules() if isinstance(one, _BatchNorm)]
@@ -76,9 +79,9 @@ def recalibrate(network: nn.Module, batches: Iterable[Sample]) -> int:
                 norm.reset_running_stats()
                 norm.momentum = None  # the mean of all batches
                 norm.training = True
-            for batch in batches:
+            for batch in some:
                 check_not_empty(batch, "batches")
-                run(network, batch)
+                _run(network, batch, count)
                 count += 1
         done = count > 0
     finally:
@@ -91,3 +94,14 @@ def recalibrate(network: nn.Module, batches: Iterable[Sample]) -> int:
         remedy = "pass a list of inputs, or a loader that was not used up"
         checks.refuse(ValueError, "batches", "none", "one batch or more", remedy)
     return count
+
+
+def _run(network: nn.Module, batch: Sample, number: int) -> None:
+    """Call a network on a batch, and say which one it fails on."""
+    try:
+        run(network, batch)
+    except Exception as error:
+        got = f"one, number {number}, on which the network fails ({checks.first_line(error)})"
+        allowed = "tensors, tuples of arguments or dicts of named ones that it takes"
+        remedy = "pass what the network is called on in training"
+        raise ValueError(f"batches: got {got}; allowed: {allowed}; instead: {remedy}") from error

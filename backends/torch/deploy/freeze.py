@@ -12,6 +12,7 @@ from spectral_stride.torch.adopt.resampled import Resampled, resampled_no_more
 from spectral_stride.torch.deploy.frozen import Frozen, close, stand_still, stand_still_as_place
 
 
+@checks.known_options
 def freeze(network: nn.Module, sample: Sample) -> nn.Module:
     """Make the strides of a network constants: the way to other runtimes.
 

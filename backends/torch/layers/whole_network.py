@@ -16,6 +16,7 @@ def _layers(module: nn.Module) -> Iterator[DiffStride]:
     return (layer for layer in module.modules() if isinstance(layer, DiffStride))
 
 
+@checks.known_options
 def hold_sizes(module: nn.Module) -> bool:
     """Hold the output size of every `DiffStride` in a network, until this is called again.
 
@@ -89,6 +90,7 @@ def hold_sizes(module: nn.Module) -> bool:
     return any(changed)
 
 
+@checks.known_options
 def project_strides(module: nn.Module) -> None:
     """Bring every `DiffStride` of a network to the nearest feasible strides.
 
@@ -131,6 +133,7 @@ def project_strides(module: nn.Module) -> None:
         layer.project()
 
 
+@checks.known_options
 def release_sizes(module: nn.Module) -> None:
     """Let the output sizes of every `DiffStride` in a network follow its strides again.
 

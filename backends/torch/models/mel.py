@@ -129,6 +129,7 @@ class LogMel(Constants):
     window: torch.Tensor
     filters: torch.Tensor
 
+    @checks.known_options
     def __init__(
         self, sample_rate: int, bands: int = 64, window: float = 0.025, hop: float = 0.010
     ) -> None:

@@ -3,6 +3,7 @@
 It holds tensors and plain values, and is read as no more than that: a pickle may hold any program.
 """
 
+import inspect
 import io
 import pickle
 import warnings
@@ -13,11 +14,12 @@ from typing import Any, BinaryIO, NoReturn
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from spectral_stride.torch.training.files import UnreadableError, opened, write_whole
 from spectral_stride.torch.training.refusal import RefusedError, refuse
-from spectral_stride.torch.training.results import MOST, whole
+from spectral_stride.torch.training.results import MOST, number, shown, whole
 
 # Characters of an error that PyTorch or Lightning words; some list every tensor of a network.
 _LONGEST_REASON = 300
@@ -45,8 +47,19 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read it, however else Lightning would."""
-        return read_checkpoint(Path(path))
+        """Read it, however else Lightning would.
+
+        Without what Lightning's own callback keeps: the paths of earlier checkpoints, which it
+        deletes as it writes the next one. There is one checkpoint, in one place.
+        """
+        checkpoint = read_checkpoint(Path(path))
+        kept = checkpoint.get("callbacks")
+        if isinstance(kept, dict):
+            own = ModelCheckpoint.__name__
+            checkpoint["callbacks"] = {
+                name: state for name, state in kept.items() if not str(name).startswith(own)
+            }
+        return checkpoint
 
 
 def read_checkpoint(
@@ -68,12 +81,14 @@ def read_checkpoint(
         For a file that is empty, cut, or no checkpoint of a training.
     """
     try:
-        with opened(path) as file:
+        # It lies one folder down in that of its training.
+        with opened(path, path.absolute().parents[1]) as file:
             checkpoint = _load(file)
         for name in _NEEDED:
             checkpoint[name]  # where it is missing Lightning says so in its own way, or goes on
         if not isinstance(checkpoint["state_dict"], dict):
             raise TypeError("state_dict is no mapping")
+        _check_loops(checkpoint["loops"], "loops")
         for count in ("epoch", "global_step"):
             whole(checkpoint[count], count, 0, MOST)
     except UnreadableError as error:
@@ -103,8 +118,18 @@ class _Restored(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Look at what nobody else looks at before the first step."""
-        for optimizer in trainer.optimizers:
-            _check_state(optimizer)
+        fresh: Any = pl_module.configure_optimizers()
+        (optimizer,), (schedule,) = trainer.optimizers, trainer.lr_scheduler_configs
+        _check_state(optimizer, fresh["optimizer"])
+        found, like = (
+            one["scheduler"] if isinstance(one, dict) else one.scheduler
+            for one in (schedule, fresh["lr_scheduler"])
+        )
+        _check_form(found.state_dict(), like.state_dict(), "the schedule")
+        if found.last_epoch != trainer.global_step:
+            raise ValueError(
+                f"a schedule at step {shown(found.last_epoch)} of {trainer.global_step}"
+            )
         self.done = True
 
 
@@ -135,19 +160,68 @@ def restoring(path: Path | None, trainer: lightning.Trainer) -> Iterator[None]:
         _refuse(path, _reason(error))
 
 
-def _check_state(optimizer: torch.optim.Optimizer) -> None:
+def _check_loops(value: Any, name: str) -> None:
+    """Refuse what is no count: of Lightning's loops there is nothing else."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            _check_loops(one, str(key))
+    elif not isinstance(value, bool):
+        whole(value, name, 0, MOST)
+
+
+def _check_state(optimizer: torch.optim.Optimizer, fresh: torch.optim.Optimizer) -> None:
     """Refuse what a checkpoint says of parameters of other shapes; PyTorch does so at a step."""
-    states = optimizer.state
-    if len({frozenset(state) for state in states.values()}) > 1:
-        raise ValueError("the optimizer's state lacks fields of some parameters")
-    for parameter, state in states.items():
-        for name, value in state.items():
-            if isinstance(value, torch.Tensor):
-                if value.ndim and value.shape != parameter.shape:
-                    shape = tuple(parameter.shape)
-                    raise ValueError(f"{name} of shape {tuple(value.shape)} for {shape}")
-                if value.isnan().any():
-                    raise ValueError(f"{name} has entries that are NaN")
+    _check_form(_options(optimizer), _options(fresh), "the optimizer's options")
+    fields = _fields(optimizer)
+    for parameter, state in optimizer.state.items():
+        if fields - state.keys():
+            raise ValueError("the optimizer's state lacks fields of some parameters")
+        for name in fields:
+            value = state[name]
+            if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+                raise ValueError(f"{name} {shown(value)}, and no tensor of numbers")
+            if value.ndim and value.shape != parameter.shape:
+                shape = tuple(parameter.shape)
+                raise ValueError(f"{name} of shape {tuple(value.shape)} for {shape}")
+            if value.isnan().any():
+                raise ValueError(f"{name} has entries that are NaN")
+
+
+def _options(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Return the options of each group of parameters."""
+    groups: list[dict[str, Any]] = optimizer.param_groups
+    return [{name: one for name, one in group.items() if name != "params"} for group in groups]
+
+
+def _fields(optimizer: torch.optim.Optimizer) -> set[str]:
+    """Return the names of what an optimizer keeps of each parameter: of one that it has moved."""
+    parameter = torch.zeros(1, requires_grad=True)
+    parameter.grad = torch.ones(1)
+    kind: Any = type(optimizer)
+    taken = inspect.signature(kind).parameters
+    options = {name: one for name, one in optimizer.defaults.items() if name in taken}
+    moved = kind([parameter], **options)
+    moved.step()
+    return set(moved.state[parameter])
+
+
+def _check_form(found: Any, like: Any, name: str) -> None:
+    """Refuse plain values of another form than others that are right, and other words."""
+    if isinstance(like, dict) and isinstance(found, dict):
+        for key, one in like.items():
+            _check_form(found[key], one, str(key))
+    elif isinstance(like, list | tuple) and isinstance(found, list | tuple):
+        if len(found) != len(like):
+            raise ValueError(f"{name} of {len(found)}, for {len(like)}")
+        for one, other in zip(found, like, strict=True):
+            _check_form(one, other, name)
+    elif isinstance(like, bool | None):
+        if not isinstance(found, bool | None):
+            raise ValueError(f"{name} {shown(found)}, and no truth value")
+    elif isinstance(like, int | float):
+        number(found, name, -MOST, MOST)
+    elif type(found) is not type(like) or (isinstance(like, str) and found != like):
+        raise ValueError(f"{name} {shown(found)}, where {shown(like)} is usual")
 
 
 def _reason(error: Exception) -> str:

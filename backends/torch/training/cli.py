@@ -1,5 +1,6 @@
 """The tool behind ``spectral-stride``: one line for what a user can mend, and an exit code."""
 
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -18,6 +19,10 @@ NAME = "spectral-stride"
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
+
+# A disk, or somebody's share of it, that is full.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+MAKE_ROOM = "; instead: make room, and go on: what is finished is kept"
 
 
 def _fail(code: int, *messages: str) -> int:
@@ -48,7 +53,7 @@ def run(words: Sequence[str] | None) -> int:
     except RefusedError as error:
         return _fail(WRONG_USAGE, *error.args)
     except OSError as error:
-        return _fail(FAILED, str(error))
+        return _fail(FAILED, f"{error}{MAKE_ROOM if error.errno in FULL else ''}")
     if code == INTERRUPTED:  # Typer has caught it
         raise KeyboardInterrupt
     return int(code or 0)

@@ -43,7 +43,7 @@ def opened(path: Path, within: Path | None = None, most: int | None = None) -> I
     UnreadableError
         Also for what goes wrong in the block while the file is read.
     """
-    if within is not None and not _leads_into(path, within):
+    if within is not None and not leads_into(path, within):
         raise UnreadableError("a link that leads out of the folder")
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _AT_ONCE)) as file:
@@ -57,7 +57,7 @@ def opened(path: Path, within: Path | None = None, most: int | None = None) -> I
         raise UnreadableError(f"{type(error).__name__}: {error.strerror or error}") from error
 
 
-def _leads_into(path: Path, folder: Path) -> bool:
+def leads_into(path: Path, folder: Path) -> bool:
     """Whether a path is in a folder once all links have been followed."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
@@ -90,18 +90,22 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write a file: all of it or nothing, whenever the process or the machine stops.
 
     What was there before stays until the new content is on the disk. What an earlier process has
-    left of its own attempt is written over; a link is replaced, not followed.
+    left of its own attempt is written over; a link is replaced, not followed. An error of the
+    system names the file, which a full disk does not.
     """
     part = path.with_name(path.name + PART)
-    part.unlink(missing_ok=True)
     try:
+        part.unlink(missing_ok=True)
         with part.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     # Now its name too: a machine that stops may forget it. (Windows opens no folders, and some
     # file systems know no such wish; they are no worse off than before.)

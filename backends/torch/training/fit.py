@@ -33,7 +33,12 @@ from spectral_stride.torch.training.config import (
 from spectral_stride.torch.training.data.datamodule import TrainingData
 from spectral_stride.torch.training.data.open import open_data
 from spectral_stride.torch.training.device import find_device, is_first_process, suitable_threads
-from spectral_stride.torch.training.files import UnreadableError, read_json, write_json
+from spectral_stride.torch.training.files import (
+    UnreadableError,
+    leads_into,
+    read_json,
+    write_json,
+)
 from spectral_stride.torch.training.lightning_ui import (
     Bar,
     EpochLines,
@@ -240,13 +245,22 @@ def train_one(
     return result
 
 
+def _refuse_links(inner: Path, folder: Path) -> None:
+    """Refuse the folder of a training where a link puts it, or its checkpoints, somewhere else."""
+    for place in (inner, (inner / CHECKPOINT).parent):
+        if not leads_into(place, folder):
+            got = f"{str(place)!r}, a link that leads out of the folder"
+            remedy = "put the folder itself in the place of the link"
+            refuse("--resume", got, "folders that lie in that of the run", remedy)
+
+
 def _finished(config: Config, folder: Path) -> dict[str, Any] | None:
     """Return what came out of a training that an earlier process has finished, if one has."""
     path = folder / RESULT
     if not path.exists():
         return None
     try:
-        result: dict[str, Any] = read_json(path)
+        result: dict[str, Any] = read_json(path, within=folder)
         check_result(result)
         if result["downsampling"] != config.downsampling:
             raise ValueError(f"the result of downsampling {result['downsampling']}")
@@ -331,6 +345,7 @@ def train(
     for number, each in enumerate(configs, 1):
         what = f"{number} of {len(configs)}: {each.model}, {each.downsampling}"
         inner = folder / each.downsampling
+        _refuse_links(inner, folder)
         result = _finished(each, inner)
         if result is None:
             tell(f"Training {what}")

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spectral_stride.torch.training.data.class_folders import AUDIO, IMAGES
-from spectral_stride.torch.training.refusal import Refusals, RefusedError, readable
+from spectral_stride.torch.training.refusal import Refusals, RefusedError, readable, refuse
 from spectral_stride.torch.training.trained import LoadedRun
 
 # Samples in a batch.
@@ -48,12 +48,21 @@ def predict_files(
     Yields
     ------
     Prediction
+
+    Raises
+    ------
+    RefusedError
+        For a network that says nothing of a file: its logits are not finite.
     """
     samples = _samples(run, paths, fault)
     while batch := list(islice(samples, BATCH)):
         files, tensors = zip(*batch, strict=True)
         with torch.inference_mode():
             logits = run.net(torch.stack(tensors))
+        for number, file in enumerate(files):
+            if not all(one[number].isfinite().all() for one in logits):
+                got = f"a network whose logits of {file} are not finite"
+                refuse("RUN", got, "one that has been trained", "name another run")
         ranked = [one.softmax(dim=1).topk(min(count, one.shape[1])) for one in logits]
         for number, file in enumerate(files):
             for (task, names), (shares, places) in zip(run.classes.items(), ranked, strict=True):

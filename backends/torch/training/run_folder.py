@@ -183,7 +183,7 @@ def config_of(folder: Path) -> Config:
         choices that `parse` refuses.
     """
     try:
-        content = read_json(folder / CONFIG)
+        content = read_json(folder / CONFIG, within=folder)
         choices = complete(content["config"])
         _refuse_unknown(folder, choices, content)
         data = os.path.abspath(Path(content["directory"], choices["data"]))
@@ -293,7 +293,7 @@ def keep_metrics(trainer: lightning.Trainer, step: int) -> None:
 
 def _rows_before(path: Path, step: int) -> tuple[list[str], list[dict[str, str]]]:
     """Read the names of the columns, and the whole rows from before a step."""
-    with opened(path, most=LARGEST_METRICS) as file:
+    with opened(path, path.parent, LARGEST_METRICS) as file:
         reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
         names = list(reader.fieldnames or [])
         if "step" not in names:

@@ -19,7 +19,7 @@ from spectral_stride.torch.training.data.transform import (
     read_transform,
     transform_of,
 )
-from spectral_stride.torch.training.files import read_json, write_json
+from spectral_stride.torch.training.files import leads_into, read_json, write_json
 from spectral_stride.torch.training.refusal import refuse
 from spectral_stride.torch.training.run_folder import CHECKPOINT, CONFIG, RESULT, SAMPLES
 from spectral_stride.torch.training.words import complete, parse
@@ -150,9 +150,11 @@ def _training_in(folder: Path) -> Path:
         return folder
     path = folder / CONFIG
     try:
-        kind = str(read_json(path)["config"]["downsampling"])
+        kind = str(read_json(path, within=folder)["config"]["downsampling"])
         if kind not in DOWNSAMPLINGS:
             raise ValueError("another downsampling than there is")
+        if not leads_into(folder / kind, folder):
+            raise ValueError(f"{kind} is a link that leads out of the folder")
     except (KeyError, TypeError, ValueError) as error:
         _refuse_file(path, error)
     return folder / kind
@@ -163,7 +165,7 @@ def _read_samples(
 ) -> tuple[dict[str, tuple[str, ...]], Transform]:
     """Read what `write_samples` wrote, for a network with so many classes in each task."""
     try:
-        content = read_json(path)
+        content = read_json(path, within=path.parent)
         classes = {task: tuple(names) for task, names in content["classes"].items()}
         if {task: len(names) for task, names in classes.items()} != dict(tasks):
             raise ValueError("other tasks or classes than the network has")

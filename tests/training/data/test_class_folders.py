@@ -4,6 +4,7 @@ import os
 import re
 
 import numpy as np
+import pytest
 
 from spectral_stride.torch.training.data.open import open_data
 from tests.training.data.made import (
@@ -48,7 +49,19 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     refused(folder, f"{re.escape(str(file))}, which is empty")
     file.unlink()
     file.symlink_to(tmp_path / "nowhere")
-    refused(folder, rf"{re.escape(str(file))}, which cannot be read \(No such file")
+    refused(
+        folder, rf"{re.escape(str(file))}, which cannot be read \(FileNotFoundError: No such file"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_has_no_end_is_named_and_not_waited_for(tmp_path, make):
+    folder = folder_of_images(tmp_path / "x")
+    file = folder / "bee" / "3.png"
+    file.unlink()
+    make(file)
+    refused(folder, rf"{re.escape(str(file))}, which cannot be read \(no regular file\)")
 
 
 def test_all_files_that_cannot_be_used_are_told_at_once(tmp_path):

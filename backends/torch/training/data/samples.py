@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from torch.utils.data import Dataset, TensorDataset
 
+from spectral_stride.torch.training.files import UnreadableError, opened
 from spectral_stride.torch.training.refusal import Refusals, RefusedError, refuse
 
 OPTION = "--data"
@@ -158,9 +159,11 @@ class RawSamples:
         content, path = (cell["bytes"], cell["path"]) if cell else (None, None)
         if content is None and path:
             try:
-                content = Path(path).read_bytes()
-            except OSError as error:
-                wrong = f"which cannot be read ({error.strerror or type(error).__name__})"
+                # A pipe, or a device that a link leads to, has no end.
+                with opened(Path(path)) as file:
+                    content = file.read()
+            except UnreadableError as error:
+                wrong = f"which cannot be read ({error})"
                 raise BadFileError(wrong, "files that can be read", "put it right") from error
         if not content:
             allowed = f"a file in every row of column {self.column!r}"

@@ -22,7 +22,7 @@ from spectral_stride.torch.training.data.samples import (
 )
 from spectral_stride.torch.training.files import UnreadableError, opened
 from spectral_stride.torch.training.refusal import readable, refuse
-from spectral_stride.torch.training.results import MOST, shown, whole
+from spectral_stride.torch.training.results import LONGEST, MOST, shown, whole
 
 # What samples of another size or rate are compared with, in a message.
 _LIKE = "the run"
@@ -129,6 +129,8 @@ def read_transform(words: Mapping[str, Any]) -> Transform:
         constant.expand(shape)  # or refuse to
         if not constant.isfinite().all():
             raise ValueError("a mean or std that is not finite")
+    if not (std >= 1 / LONGEST).all():
+        raise ValueError(f"a std of {std.min():g}, and samples are divided by it")
     return Transform(_reader(words, shape), shape, mean, std)
 
 

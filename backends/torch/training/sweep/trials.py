@@ -82,7 +82,7 @@ class Outcome:
 def _outcome_of(folder: Path) -> Outcome:
     """Read what came out of a trial that is done."""
     try:
-        (trained,) = read_json(folder / SUMMARY)["runs"]
+        (trained,) = read_json(folder / SUMMARY, within=folder)["runs"]
         share = accuracy(trained["test_accuracy"], "test_accuracy")
         return Outcome(folder.name, DONE, share, macs(trained["after"]["macs"], "macs"))
     except (LookupError, TypeError, ValueError) as error:
