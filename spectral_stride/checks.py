@@ -630,9 +630,14 @@ def plan_alone(options: Sequence[str]) -> None:
         )
 
 
-def same_shape(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    """Refuse a tangent or cotangent whose shape is not that of what it belongs to."""
-    if got != wanted:
+def same_shape(name: str, got: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> None:
+    """Refuse a tangent or cotangent whose shape is not that of what it belongs to.
+
+    A size that a library does not know while it traces is None, and may come to any.
+    """
+    if len(got) != len(wanted) or any(
+        one != other for one, other in zip(got, wanted, strict=True) if None not in (one, other)
+    ):
         remedy = f"pass {name} of shape {wanted}"
         refuse(ValueError, name, f"shape {got}", f"shape {wanted}", remedy)
 

@@ -344,13 +344,15 @@ def vjp(
     op = resampling(s, plan)
     y, q = forward(op, x)
     kind, dtype = x.dtype, s.dtype  # x itself is not kept
+    # Not y.shape: a library that traces may not know it.
+    shape = plan.resampled(tuple(x.shape))
     is_own = is_array(strides) and array_namespace(strides) is xp
     if is_own and xp.isdtype(strides.dtype, "real floating"):
         dtype = strides.dtype
 
     def pullback(g: Array) -> tuple[Array, Array]:
         checks.same_library("g", g, namespace_of("g", g) is xp)
-        checks.same_shape("g", tuple(g.shape), tuple(y.shape))
+        checks.same_shape("g", tuple(g.shape), shape)
         checks.one_chunk("g", g, plan.axes)
         dx, ds = backward(op, cast(g, kind), q, s.dtype)
         return dx, xp.zeros_like(s, dtype=dtype) if ds is None else cast(ds, dtype)

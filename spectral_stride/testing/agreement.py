@@ -68,8 +68,9 @@ def check_agreement(
     Returns
     -------
     Report
-        A row for each pair and dtype that both have, "one and other in dtype": the largest difference over what is
-        allowed, and for a pair that disagrees the first case that it was seen on.
+        A row for each pair and dtype that both have, "one and other in dtype": the largest
+        difference over what is allowed, and for a pair that disagrees the first case that it was
+        seen on.
     """
     pairs = list(combinations(implementations, 2))
     keys = [

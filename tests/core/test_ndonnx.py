@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import spectral_stride as ss
+from tests.core.test_errors import check, refusal
 from tests.libraries import load
 
 ndx = load("ndonnx")
@@ -39,9 +40,44 @@ def test_one_model_serves_every_stride_of_its_plan_and_every_batch(options):
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("axes", [(0, 1), (1, 2)], ids=str)
+def test_axes_that_are_not_the_last_ones_and_sizes_that_come_with_the_values(axes):
+    """No reshape counts entries of axes whose sizes no model knows."""
+    values = draw(12, 13, 14, 2)
+    free = tuple(size if axis in axes else f"n{axis}" for axis, size in enumerate(values.shape))
+    x = ndx.argument(shape=free, dtype=ndx.float32)
+    plan = ss.make_plan(values.shape, (2.0, 2.5), axes=axes)
+    traced = {
+        "diffstride": ss.diffstride(x, (2.25, 3.0), plan=plan),
+        "spectral_pool": ss.spectral_pool(x, (5, 6), axes=axes),
+        "spectral_resize": ss.spectral_resize(x, (25, 6), axes=axes),
+    }
+    found = session({"x": x}, traced).run(None, {"x": values})
+    exact = values.astype("float64")
+    expected = (
+        ss.diffstride(exact, (2.25, 3.0), plan=plan),
+        ss.spectral_pool(exact, (5, 6), axes=axes),
+        ss.spectral_resize(exact, (25, 6), axes=axes),
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_cotangent_of_another_shape_is_refused_while_the_model_is_traced():
+    """The sizes of the plan are known, and a size that is not known may come to any."""
+    plan = ss.make_plan((1, 12), (2.0,))
+    x = ndx.argument(shape=("batch", 12), dtype=ndx.float32)
+    _, pullback = ss.vjp(x, (2.0,), plan=plan)
+    for shape in (("batch", 7), ("batch",), ("batch", 1, 6)):
+        refused = refusal(ValueError, pullback, ndx.argument(shape=shape, dtype=ndx.float32))
+        check(refused, "g", str(shape).replace("'batch'", "None"), "(None, 6)", "pass g of shape")
+    dx, _ = pullback(ndx.argument(shape=("rows", 6), dtype=ndx.float32))
+    assert dx.ndim == 2
+
+
 def test_strides_without_a_plan_are_refused():
     """Sizes follow strides, which a model that is traced does not know yet."""
     x = ndx.argument(shape=(3, 12), dtype=ndx.float32)
     strides = ndx.argument(shape=(1,), dtype=ndx.float32)
-    with pytest.raises(TypeError, match="whose values cannot be read now.*instead: make the plan"):
+    with pytest.raises(TypeError, match=r"whose values cannot be read now.*instead: make the plan"):
         ss.diffstride(x, strides)
