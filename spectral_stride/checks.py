@@ -169,7 +169,11 @@ def as_integer(value: Any) -> int | None:
 
     PyTorch's counts as an integer where Python asks for one.
     """
-    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
+    if isinstance(value, int):  # the sizes of a compiler too, which have no attributes to ask for
+        is_bool = isinstance(value, bool)
+    else:
+        is_bool = "bool" in str(getattr(value, "dtype", ""))
+    if is_bool:
         return None
     try:
         return operator.index(value)
