@@ -18,9 +18,25 @@ from tests.libraries import block_fast, load, unavailable
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "tests" / "examples"
 
-EVERYONE = [
-    pytest.param(known, id=known.name, marks=[pytest.mark.gpu] if known.is_gpu else [])
+# They plan or infer each operation, which takes a second or more a case: the short run has the two
+# properties of `SHOWN`, one with values and one that says what there is of methods.
+SLOW = ("cubed", "ndonnx")
+SHOWN = (
+    "resizing_is_the_dense_matrix_of_the_bins_that_both_sizes_have",
+    "both_methods_resize_alike",
+)
+
+
+def marks(known, prop):
+    """When a property is run on an implementation."""
+    is_long = known.name in SLOW and prop.name not in SHOWN
+    return [pytest.mark.gpu] * known.is_gpu + [pytest.mark.long] * is_long
+
+
+EVERYTHING = [
+    pytest.param(known, prop, id=f"{known.name}-{prop.name}", marks=marks(known, prop))
     for known in KNOWN
+    for prop in PROPERTIES
 ]
 
 
@@ -41,8 +57,7 @@ def load_or_skip(known):
         return unavailable(f"{known.name}: {reason}")
 
 
-@pytest.mark.parametrize("prop", PROPERTIES, ids=str)
-@pytest.mark.parametrize("known", EVERYONE)
+@pytest.mark.parametrize(("known", "prop"), EVERYTHING)
 def test_every_implementation_has_every_property(known, prop, monkeypatch):
     """One suite: the core on each library, and the adapters under their own autodiff.
 
@@ -64,7 +79,11 @@ def test_every_implementation_has_every_property(known, prop, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["both_methods_agree_and_auto_is_one_of_them", "both_methods_resize_alike"]
+    "name",
+    [
+        "both_methods_resize_alike",
+        pytest.param("both_methods_agree_and_auto_is_one_of_them", marks=pytest.mark.long),
+    ],
 )
 def test_who_lacks_an_fft_has_to_refuse_it(name):
     """NumPy does not, and would be found if it said that it had none."""
@@ -84,10 +103,15 @@ def assert_agreement(implementations, examples, record_property):
     assert max(row.largest for row in report.rows) > 0
 
 
-def test_every_pair_of_implementations_agrees(record_property):
+@pytest.mark.parametrize(
+    "left_out", [pytest.param((), id="all", marks=pytest.mark.long), pytest.param(SLOW, id="quick")]
+)
+def test_every_pair_of_implementations_agrees(left_out, record_property):
     """In y, dx and dstrides, in float32 and float64, to within twice what rounding allows each."""
     implementations = []
     for known in KNOWN:
+        if known.name in left_out:
+            continue
         try:
             implementations.append(known.load())
         except UnavailableError as reason:
