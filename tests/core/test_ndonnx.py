@@ -58,7 +58,6 @@ def test_axes_that_are_not_the_last_ones_and_sizes_that_come_with_the_values(axe
     def outputs(x):
         return {
             "diffstride": ss.diffstride(x, (2.25, 3.0)[:rank], plan=plan),
-            "spectral_pool": ss.spectral_pool(x, (5, 6)[:rank], axes=axes),
             "spectral_resize": ss.spectral_resize(x, (25, 6)[:rank], axes=axes),
         }
 
