@@ -525,9 +525,14 @@ def test_a_wrong_keyword_is_told_by_every_function(call, allowed):
     check(refusal(TypeError, call, wrong=1), "wrong", "1", allowed, "leave it out")
 
 
-@pytest.mark.parametrize("wrong", [np, np.ndarray, load("torch").Tensor], ids=repr)
-def test_a_class_or_a_module_is_no_array(wrong):
+@pytest.mark.parametrize(
+    "find",
+    [lambda: np, lambda: np.ndarray, lambda: load("torch").Tensor],
+    ids=["numpy", "ndarray", "Tensor"],
+)
+def test_a_class_or_a_module_is_no_array(find):
     """They have the attributes of an array, and no values."""
+    wrong = find()
     refused = refusal(TypeError, ss.make_plan, (8,), wrong)
     check(refused, "strides", f"{wrong!r} (", "a sequence of numbers", "strides=(2.0, 2.0)")
     check(refusal(TypeError, ss.diffstride, wrong, (2.0,)), "x", "", "an array of", "asarray(x")
