@@ -38,6 +38,14 @@ def load(name):
         unavailable(f"{name} is not installed")
 
 
+def load_or_skip(implementation):
+    """One of `KNOWN`, or a skip with the reason why it cannot run here."""
+    try:
+        return implementation.load()
+    except known.UnavailableError as reason:
+        return unavailable(f"{implementation.name}: {reason}")
+
+
 def flat_vjp(x, strides, g, **options):
     """The output and both gradients, in one function of arrays."""
     y, pullback = ss.vjp(x, strides, **options)

@@ -121,7 +121,8 @@ def test_every_python_that_is_supported_has_an_environment(versions):
 def test_the_oldest_environment_has_every_lower_bound(versions):
     """And none is left open in it, but for the build backend, whose pin is elsewhere."""
     newest, oldest = versions.requirements("3.13"), versions.requirements(versions.OLDEST)
-    assert [versions.name_of(one) for one in newest] == [versions.name_of(one) for one in oldest]
+    names = [versions.name_of(one) for one in newest]
+    assert [name for name in names if name != "cubed"] == list(map(versions.name_of, oldest))
     assert {"numpy>=2.0", "dask[array]>=2026.8"} <= set(newest)
     assert {"numpy==2.0", "dask[array]==2026.8", "jax==0.10.2"} <= set(oldest)
     assert [one for one in oldest if "==" not in one] == ["hatchling"]

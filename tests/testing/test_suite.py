@@ -13,7 +13,7 @@ from spectral_stride.testing import PROPERTIES
 from spectral_stride.testing.agreement import check_agreement
 from spectral_stride.testing.known import KNOWN, WITHOUT_FFT, UnavailableError, core_on, planned
 from spectral_stride.testing.suite import Row, run
-from tests.libraries import block_fast, load, unavailable
+from tests.libraries import block_fast, load, load_or_skip
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "tests" / "examples"
@@ -47,14 +47,6 @@ NOT_RUN = {
         "stride_gradient_is_a_one_sided_difference_below_the_upper_bound",
     }
 }
-
-
-def load_or_skip(known):
-    """The implementation, or a skip with the reason why it cannot run here."""
-    try:
-        return known.load()
-    except UnavailableError as reason:
-        return unavailable(f"{known.name}: {reason}")
 
 
 @pytest.mark.parametrize(("known", "prop"), EVERYTHING)
