@@ -91,6 +91,7 @@ def check(environment: str, python: str, workers: int) -> bool:
         return False
     tests = [own, "-m", "pytest", "-q", "-n", str(workers), "-m", CHOSEN, *ROOMS]
     settings = {
+        "HYPOTHESIS_PROFILE": "ci",
         "OMP_NUM_THREADS": "1",
         "SPECTRAL_STRIDE_REQUIRE_ALL": "1",
         "SPECTRAL_STRIDE_REQUIRE_ALL_BUT": "torch cubed" if environment == OLDEST else "torch",
