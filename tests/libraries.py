@@ -27,7 +27,8 @@ def unavailable(reason):
     may_miss = missing in os.environ.get(BUT, "").split()
     if os.environ.get(REQUIRE_ALL) == "1" and not may_miss:
         pytest.fail(f"{reason}, and {REQUIRE_ALL}=1 wants it")
-    pytest.skip(f"{reason} ({REQUIRE_ALL}=1 makes this a failure)")
+    # A file of tests that all need a library loads it once, outside of them.
+    pytest.skip(f"{reason} ({REQUIRE_ALL}=1 makes this a failure)", allow_module_level=True)
 
 
 def load(name):
