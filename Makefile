@@ -21,7 +21,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test quick fix lint types tests test-long fuzz core-tests test-gpu mutants bench bench-gpu docs
+.PHONY: help setup run test quick fix lint types tests test-long fuzz core-tests versions test-gpu mutants bench bench-gpu docs
 .PHONY: pins clean distclean check-python
 
 help:  ## Show this list
@@ -72,12 +72,18 @@ fuzz: $(READY)  ## Call functions and read files at random for some time (SECOND
 	@echo "==> Fuzzing for $(SECONDS) seconds and more: python -m tests.fuzz --seconds $(SECONDS) $(ARGS)"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
-# What compiles, and dask with its large arrays, takes as long as all the rest: it waits for `make test`.
+# What compiles or traces, and dask and cubed with their large arrays, takes as long as all the rest: it waits
+# for `make test`.
 core-tests: $(READY)
 	@echo "==> Running the tests of the core, without JAX, compilers and dask, and of the house: pytest"
 	@HYPOTHESIS_PROFILE=dev OMP_NUM_THREADS=1 \
 		$(BIN)/pytest -q tests/core tests/project/test_house.py tests/project/test_pages.py \
-		-k 'not jax and not dask and not compile'
+		-k 'not jax and not dask and not cubed and not ndonnx and not compile'
+
+# Not from the pins: they are what one Python has. It makes environments anew, and takes an hour.
+versions: check-python  ## Test the core on Python 3.11, 3.12 and 3.13, and with the oldest packages allowed (ARGS="oldest")
+	@echo "==> Making an environment for each of them in .versions/ and testing in it: .ci/versions.py $(ARGS)"
+	@$(PYTHON) .ci/versions.py --workers $(WORKERS) $(ARGS)
 
 # jax[cuda13] brings its CUDA packages at versions of its own choice; they are in no pin.
 test-gpu: $(READY)  ## Run what needs a CUDA device (CuPy, PyTorch, JAX); there a skip is an error
@@ -160,5 +166,5 @@ clean:  ## Remove caches, built packages and the site
 	@find spectral_stride backends tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean  ## Remove .venv as well, and what is known of mutants
-	@echo "==> Removing $(VENV) and mutants"
-	@rm -rf $(VENV) mutants
+	@echo "==> Removing $(VENV), .versions and mutants"
+	@rm -rf $(VENV) .versions mutants

@@ -52,6 +52,8 @@ def namespace_of(name: str, x: Array) -> Namespace:
     if not any(x.dtype == getattr(xp, kind) for kind in allowed):
         checks.dtype(name, x.dtype, allowed)
     checks.known_sizes(name, tuple(x.shape))
+    if is_chunked(x) and hasattr(x, "spec") and x.spec != xp.asarray(0.0).spec:
+        checks.own_spec(name, xp.__name__)
     return xp
 
 
@@ -101,8 +103,11 @@ def cast(x: Array, dtype: DType) -> Array:
 
 
 def is_chunked(x: Array) -> bool:
-    """Whether a library such as dask holds ``x`` in chunks."""
-    return hasattr(x, "chunks")
+    """Whether a library such as dask computes ``x`` chunk by chunk.
+
+    Not where chunks are how memory is laid out, which no function sees.
+    """
+    return hasattr(x, "rechunk")
 
 
 def in_one_chunk(small: Array) -> Array:

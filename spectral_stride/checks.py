@@ -497,7 +497,7 @@ def known_sizes(name: str, shape: tuple[Any, ...]) -> None:
 
 def one_chunk(name: str, x: Any, axes: Sequence[int]) -> None:
     """Refuse a chunked array that is split along an axis whose spectrum is to be taken."""
-    split = [axis for axis in axes if len(x.chunks[axis]) > 1] if hasattr(x, "chunks") else []
+    split = [axis for axis in axes if len(x.chunks[axis]) > 1] if hasattr(x, "rechunk") else []
     if split:
         refuse(
             ValueError,
@@ -515,6 +515,28 @@ def half_fft(got: object, error: Exception) -> NoReturn:
         "allowed: 'fft' for float32 and float64, and 'matmul' or 'auto' for every dtype; "
         "instead: write method='auto', or convert x to float32"
     ) from error
+
+
+def own_spec(name: str, library: str) -> NoReturn:
+    """Refuse an array that says itself how it is computed, where masks and matrices cannot."""
+    refuse(
+        ValueError,
+        name,
+        f"an array with a Spec of its own ({library})",
+        f"arrays with the Spec that {library} is configured for, as masks and matrices have it",
+        f"write {library}.config.set({{'spec.allowed_mem': '1GB'}}), and make {name} without spec=",
+    )
+
+
+def no_fft(library: str) -> NoReturn:
+    """Refuse the FFT on arrays of a library that has none."""
+    refuse(
+        TypeError,
+        "method",
+        f"'fft' for an array of {library}, which has no FFT",
+        "'auto' and 'matmul' for that library",
+        "write method='auto', which takes matrices there on axes of any length",
+    )
 
 
 def out_size(axis: int, got: int, least: int, most: int, why: str, also: str = "") -> int:
@@ -612,9 +634,14 @@ def plan_alone(options: Sequence[str]) -> None:
         )
 
 
-def same_shape(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    """Refuse a tangent or cotangent whose shape is not that of what it belongs to."""
-    if got != wanted:
+def same_shape(name: str, got: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> None:
+    """Refuse a tangent or cotangent whose shape is not that of what it belongs to.
+
+    A size that a library does not know while it traces is None, and may come to any.
+    """
+    if len(got) != len(wanted) or any(
+        one != other for one, other in zip(got, wanted, strict=True) if None not in (one, other)
+    ):
         remedy = f"pass {name} of shape {wanted}"
         refuse(ValueError, name, f"shape {got}", f"shape {wanted}", remedy)
 

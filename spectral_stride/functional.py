@@ -5,6 +5,7 @@ All but `complexity`, which is about a network and no array. The maths behind th
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Real
 from typing import Any, Unpack
 
@@ -343,13 +344,15 @@ def vjp(
     op = resampling(s, plan)
     y, q = forward(op, x)
     kind, dtype = x.dtype, s.dtype  # x itself is not kept
+    # Not y.shape: a library that traces may not know it.
+    shape = plan.resampled(tuple(x.shape))
     is_own = is_array(strides) and array_namespace(strides) is xp
     if is_own and xp.isdtype(strides.dtype, "real floating"):
         dtype = strides.dtype
 
     def pullback(g: Array) -> tuple[Array, Array]:
         checks.same_library("g", g, namespace_of("g", g) is xp)
-        checks.same_shape("g", tuple(g.shape), tuple(y.shape))
+        checks.same_shape("g", tuple(g.shape), shape)
         checks.one_chunk("g", g, plan.axes)
         dx, ds = backward(op, cast(g, kind), q, s.dtype)
         return dx, xp.zeros_like(s, dtype=dtype) if ds is None else cast(ds, dtype)
@@ -482,10 +485,10 @@ def spectral_pool(
     >>> spectral_pool(x, (4,)).round(6) + 0.0
     array([ 1.,  0., -1.,  0.])
     """
-    namespace_of("x", x)
+    xp = namespace_of("x", x)
     plan = pool_plan(tuple(x.shape), out_sizes, axes=axes, norm=norm, method=method)
     checks.one_chunk("x", x, plan.axes)
-    return apply(hard_crop(x, plan), x)
+    return apply(hard_crop(x, possible(plan, xp)), x)
 
 
 @checks.known_options
@@ -556,10 +559,10 @@ def spectral_resize(
     >>> spectral_resize(y, (4,)).round(3) + 0.0
     array([ 1.,  0., -1.,  0.])
     """
-    namespace_of("x", x)
+    xp = namespace_of("x", x)
     plan = resize_plan(tuple(x.shape), sizes, axes=axes, norm=norm, method=method)
     checks.one_chunk("x", x, plan.axes)
-    return apply(hard_crop(x, plan), x)
+    return apply(hard_crop(x, possible(plan, xp)), x)
 
 
 @checks.known_options
@@ -687,7 +690,19 @@ def prepare(
         checks.plan_fits(plan.shape, plan.axes, shape)
     checks.one_chunk("x", x, plan.axes)
     vector = stride_vector(xp, x, "strides", strides, plan)
-    return xp, vector, plan
+    return xp, vector, possible(plan, xp)
+
+
+def possible(plan: Plan, xp: Namespace) -> Plan:
+    """Return the plan in forms that a library has: without an FFT "auto" takes matrices alone.
+
+    The standard has the FFT as an extension, which a library may leave out.
+    """
+    if hasattr(xp, "fft"):
+        return plan
+    if plan.method == "fft":
+        checks.no_fft(xp.__name__)
+    return replace(plan, method="matmul", methods=("matmul",) * len(plan.axes))
 
 
 def stride_vector(xp: Namespace, x: Array, name: str, values: Any, plan: Plan) -> Array:

@@ -27,8 +27,8 @@ def along(rows: Array, x: Array, axis: int) -> Array:
         return xp.matmul(x, transposed(rows))
     if axis == x.ndim - 2:
         return xp.matmul(rows, x)
-    if is_chunked(x):
-        # A reshape would have to merge chunks.
+    if is_chunked(x) or None in x.shape:
+        # A reshape would have to merge chunks, or to know sizes that come with the values.
         return xp.moveaxis(along(rows, xp.moveaxis(x, axis, -1), x.ndim - 1), -1, axis)
     # All axes behind this one count as columns: for a contiguous array that is a view.
     before, after = tuple(x.shape[:axis]), tuple(x.shape[axis + 1 :])

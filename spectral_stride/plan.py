@@ -95,10 +95,14 @@ class Plan:
     @property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the output for an input of shape ``shape``."""
-        shape = list(self.shape)
+        return self.resampled(self.shape)
+
+    def resampled(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the output for an input of this one, whose batch sizes may be others."""
+        sizes = list(shape)
         for axis, size in zip(self.axes, self.out_sizes, strict=True):
-            shape[axis] = size
-        return tuple(shape)
+            sizes[axis] = size
+        return tuple(sizes)
 
 
 def cutoff_bounds(size: int, smoothness: float, ramp: str) -> tuple[float, float]:

@@ -81,7 +81,9 @@ WATCHED = tuple(
 SLOW = (
     "jax",
     "[array_api_strict",
+    "[cubed",
     "[dask",
+    "[ndonnx",
     "[torch",
     "[spectral_stride",
     "suite_rejects",

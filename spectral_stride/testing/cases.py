@@ -20,6 +20,7 @@ SIZES = {
 }
 # A compiler starts anew on every size, so that it sees few.
 FEW_SIZES = [1, 2, 5, 8, 24]
+METHODS = ("matmul", "fft", "auto")
 LAYOUTS = ["contiguous", "transposed", "strided", "broadcast"]
 SMOOTHNESSES = [4.0, 0.0, 1.0, 2.0, 0.5, 1.25, 2.75, 6.0, 30.0]
 
@@ -308,6 +309,7 @@ def cases(
     strides: Callable[[int, float, str], st.SearchStrategy[float]] = strides_on,
     canvas: Callable[..., st.SearchStrategy[dict[str, Any]]] = canvases,
     dtypes: tuple[str, ...] = ("float64", "float32"),
+    methods: tuple[str, ...] = METHODS,
     **fixed: Any,
 ) -> Case:
     """A call with everything drawn that is not ``fixed``.
@@ -324,6 +326,8 @@ def cases(
         ``canvas(sizes, strides, smoothness, ramp)``, the strategy of what else decides sizes.
     dtypes : tuple of str
         What to draw the dtype from.
+    methods : tuple of str
+        What to draw the method from.
     **fixed
         Fields of `Case` that are not drawn, such as ``ramp="inside"``; ``shape`` together with
         ``axes``, of which the first ``max_axes`` are taken.
@@ -343,7 +347,7 @@ def cases(
         "smoothness": st.sampled_from(SMOOTHNESSES),
         "ramp": st.sampled_from(["outside", "inside"]),
         "norm": st.sampled_from(["forward", "ortho", "backward"]),
-        "method": st.sampled_from(["matmul", "fft", "auto"]),
+        "method": st.sampled_from(methods),
         "dtype": st.sampled_from(dtypes),
         "seed": st.integers(0, 2**16),
         "layout": st.sampled_from(LAYOUTS),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectral_stride.testing.cases import ALWAYS, Case
+from spectral_stride.testing.cases import ALWAYS, METHODS, Case
 
 Array = Any
 Values = NDArray[np.float64]
@@ -18,6 +18,7 @@ class Implementation:
     """One implementation of the operator, as `check_implementation` is told of it.
 
     ``has_views`` says whether arrays may be views of memory. Where not, layouts are all the same.
+    ``methods`` lacks "fft" where the library has none: then it has to be refused.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Implementation:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     has_views: bool = True
     resize: Callable[..., Array] | None = None
+    methods: tuple[str, ...] = METHODS
 
     @property
     def always(self) -> tuple[dict[str, Any], ...]:
@@ -50,6 +52,8 @@ def to_numpy(array: Array) -> Values:
     if type(array).__module__.startswith("array_api_strict"):  # its simulated devices
         device: Any = type(array.device)
         array = array.to_device(device("CPU_DEVICE"))
+    if type(array).__module__.startswith("ndonnx"):  # NumPy would take it for one object
+        array = array.unwrap_numpy()
     return np.asarray(array).astype(np.float64)
 
 

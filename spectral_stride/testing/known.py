@@ -15,7 +15,11 @@ import array_api_compat
 import numpy as np
 
 import spectral_stride as ss
+from spectral_stride.testing.cases import METHODS
 from spectral_stride.testing.implementation import Array, Implementation
+
+# What is left of the methods where a library lacks the FFT, an extension of the standard.
+WITHOUT_FFT = tuple(method for method in METHODS if method != "fft")
 
 
 class UnavailableError(Exception):
@@ -32,7 +36,10 @@ def load(name: str) -> Any:
 
 @lru_cache
 def namespace(name: str) -> Any:
-    """A library's array namespace, set up for tests: JAX in 64 bits, the strict one strict."""
+    """A library's array namespace, set up for tests.
+
+    JAX gets 64 bits, the strict one is strict, and cubed computes in this thread.
+    """
     library = load(name)
     if name == "jax":
         library.config.update("jax_enable_x64", True)
@@ -43,6 +50,8 @@ def namespace(name: str) -> Any:
         )
     if name == "dask":
         library = load("dask.array")
+    if name == "cubed":
+        library.config.set({"spec.executor_name": "single-threaded"})
     return array_api_compat.array_namespace(library.zeros(1))
 
 
@@ -62,15 +71,17 @@ def core_on(name: str) -> Implementation:
     def asarray(values: Any, dtype: str) -> Array:
         return make_array(xp, values, dtype)
 
-    has_views = name not in ("jax", "dask")
     return Implementation(
         name,
         asarray,
         ss.diffstride,
         ss.vjp,
         ss.jvp,
-        has_views=has_views,
+        # onnxruntime has no cosine in float64: ndonnx takes it in float32, and warns.
+        dtypes=("float32",) if name == "ndonnx" else ("float64", "float32"),
+        has_views=name not in ("jax", "dask", "cubed", "ndonnx"),
         resize=ss.spectral_resize,
+        methods=METHODS if hasattr(xp, "fft") else WITHOUT_FFT,
     )
 
 
@@ -252,6 +263,8 @@ KNOWN = (
     Known("jax", lambda: replace(core_on("jax"), few_sizes=True), 0.1),
     Known("jax.jit", core_under_jit, 0.1),
     Known("dask", lambda: core_on("dask"), 0.1),
+    Known("cubed", lambda: core_on("cubed"), 0.1),
+    Known("ndonnx", lambda: core_on("ndonnx"), 0.1),
     Known("spectral_stride.torch", torch_adapter, 0.4),
     Known("spectral_stride.jax", jax_adapter, 0.1),
     Known("spectral_stride.torch on cuda", lambda: torch_adapter("cuda"), 0.4, is_gpu=True),

@@ -242,10 +242,19 @@ def several_axes_are_one_axis_after_another(call: Call) -> Claims:
 
 @holds("vjp", varies=("method",))
 def both_methods_agree_and_auto_is_one_of_them(call: Call) -> Claims:
-    """FFT and matmul agree to rounding, gradients too; on one axis auto is one of the two."""
+    """FFT and matmul agree to rounding, gradients too; on one axis auto is one of the two.
+
+    Where a library has no FFT, auto is the matmul, and the FFT is refused.
+    """
     case = call.case
     x, g = case.values(case.shape), case.values(case.out_shape, 1)
-    matmul, fft, auto = (call.vjp(x, g, method=method) for method in ("matmul", "fft", "auto"))
+    matmul, auto = (call.vjp(x, g, method=method) for method in ("matmul", "auto"))
+    if "fft" not in call.implementation.methods:
+        yield _refused_fft(lambda: call.vjp(x, g, method="fft"))
+        for what, one, other in zip(("y", "dx", "dstrides"), auto, matmul, strict=True):
+            yield Claim(f"{what} by auto", one, to_numpy(other))
+        return
+    fft = call.vjp(x, g, method="fft")
     limits = case.atol(), case.atol(), case.stride_atol(x, g)
     for what, one, other, either, atol in zip(
         ("y", "dx", "dstrides"), matmul, fft, auto, limits, strict=True
@@ -254,6 +263,17 @@ def both_methods_agree_and_auto_is_one_of_them(call: Call) -> Claims:
         yield Claim(f"{what} by FFT", other, by_matmul, 2 * atol)
         closer = min((by_matmul, by_fft), key=lambda known: _distance(to_numpy(either), known))
         yield Claim(f"{what} by auto", either, closer, 0 if len(case.axes) == 1 else 2 * atol)
+
+
+def _refused_fft(asked: Callable[[], Any]) -> Claim:
+    """Claim that an FFT that a library lacks is refused with the word to write instead."""
+    said = "nothing was refused"
+    try:
+        asked()
+    except TypeError as error:
+        said = str(error)
+    is_told = said.startswith("method: got 'fft'") and "write method='auto'" in said
+    return Claim(f"refusal of method='fft' ({said})", float(is_told), 1.0)
 
 
 def _distance(one: Values, other: Values) -> float:
@@ -579,8 +599,13 @@ def the_adjoint_of_enlarging_is_pooling(call: Call) -> Claims:
 
 @holds("resize", share=0.5, draw=_resized_cases, method="matmul")
 def both_methods_resize_alike(call: Call) -> Claims:
-    """FFT and matmul agree to rounding, in either direction."""
+    """FFT and matmul agree to rounding, in either direction; without an FFT it is refused."""
     case = call.case
     x = case.values(case.shape)
+    if "fft" not in call.implementation.methods:
+        yield _refused_fft(lambda: call.resize(x, method="fft"))
+        by_auto = call.resize(x, method="auto")
+        yield Claim("y by auto", by_auto, to_numpy(call.resize(x)))
+        return
     by_fft = call.resize(x, method="fft")
     yield Claim("y by FFT", by_fft, to_numpy(call.resize(x)), 4 * case.atol())

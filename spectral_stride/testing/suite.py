@@ -176,6 +176,7 @@ def run(
     # Hypothesis derives the examples of a derandomized run from the function's name.
     check.__name__ = re.sub(r"\W", "_", f"{prop.name}_of_{implementation.name}")
     drawn: dict[str, Any] = {"few_sizes": implementation.few_sizes, **implementation.fixed}
+    drawn["methods"] = implementation.methods
     if "dtypes" not in prop.varies:
         drawn["dtypes"] = implementation.dtypes
     chosen = settings(

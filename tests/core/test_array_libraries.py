@@ -13,6 +13,7 @@ from spectral_stride.axis import AxisMap
 from spectral_stride.testing import known, oracles
 from spectral_stride.testing.cases import Case
 from tests.libraries import (
+    BUT,
     REQUIRE_ALL,
     Backend,
     assert_array,
@@ -243,12 +244,18 @@ def test_jax_without_64_bits():
 
 
 def test_a_missing_library_is_a_skip_or_a_failure(monkeypatch):
-    """A skip says why; the environment can turn it into a failure."""
+    """A skip says why; the environment can turn it into a failure, but for what it names."""
     monkeypatch.delenv(REQUIRE_ALL, raising=False)
-    with pytest.raises(pytest.skip.Exception, match="no_such_library is not installed"):
+    monkeypatch.delenv(BUT, raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no_such_library is not installed") as skipped:
         load("no_such_library")
+    assert skipped.value.allow_module_level  # some load it outside of their tests
     monkeypatch.setenv(REQUIRE_ALL, "1")
+    monkeypatch.setenv(BUT, "library such_library")
     with pytest.raises(pytest.fail.Exception, match="no_such_library is not installed"):
+        load("no_such_library")
+    monkeypatch.setenv(BUT, "such_library no_such_library")
+    with pytest.raises(pytest.skip.Exception, match="no_such_library is not installed"):
         load("no_such_library")
 
 

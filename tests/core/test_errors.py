@@ -326,12 +326,49 @@ def test_half_precision_by_fft_where_the_library_has_it():
     assert ss.diffstride(np.ones(8, dtype="float16"), (2.0,), method="fft").dtype == "float16"
 
 
-def test_another_failure_of_the_fft_is_the_library_s_own():
-    """No half precision, no message of ours: here the library's FFT is switched off."""
+def test_another_failure_of_the_fft_is_the_library_s_own(monkeypatch):
+    """No half precision, no message of ours."""
     x = Backend.STRICT.asarray(np.ones(8))
-    without = load("array_api_strict").ArrayAPIStrictFlags(enabled_extensions=[])
-    with without, pytest.raises(AttributeError, match="'fft' extension has been disabled"):
+
+    def broken(*_, **__):
+        raise MemoryError("no room for a spectrum")
+
+    monkeypatch.setattr(Backend.STRICT.namespace.fft, "rfft", broken)
+    with pytest.raises(MemoryError, match="no room for a spectrum"):
         ss.diffstride(x, (2.0,), method="fft")
+
+
+# On an axis of 300 samples "auto" takes the FFT where there is one.
+WITHOUT_FFT = {
+    "diffstride": lambda x, **how: [ss.diffstride(x, (2.5,), **how)],
+    "vjp": lambda x, **how: [ss.vjp(x, (2.5,), **how)[1](x[:, :120])[0]],
+    "jvp": lambda x, **how: list(ss.jvp(x, (2.5,), x, (1.0,), **how)),
+    "spectral_pool": lambda x, **how: [ss.spectral_pool(x, (120,), **how)],
+    "spectral_resize": lambda x, **how: [ss.spectral_resize(x, (301,), **how)],
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_FFT)
+def test_without_an_fft_auto_takes_matrices_and_the_fft_is_refused(name):
+    """The standard has the FFT as an extension: here the strict library is one without."""
+    call = WITHOUT_FFT[name]
+    values = np.random.default_rng(0).normal(size=(2, 300))
+    x = Backend.STRICT.asarray(values)
+    with load("array_api_strict").ArrayAPIStrictFlags(enabled_extensions=[]):
+        found = call(x)
+        check(
+            refusal(TypeError, call, x, method="fft"),
+            "method", "'fft' for an array of array_api_strict", "'auto' and", "method='auto'",
+        )  # fmt: skip
+    for one, expected in zip(found, call(values, method="matmul"), strict=True):
+        np.testing.assert_allclose(np.asarray(one), expected, atol=1e-12)
+
+
+def test_a_plan_by_fft_is_refused_too_without_one():
+    x, plan = Backend.STRICT.asarray(np.ones(8)), ss.make_plan((8,), (2.0,), method="fft")
+    with load("array_api_strict").ArrayAPIStrictFlags(enabled_extensions=[]):
+        refused = refusal(TypeError, ss.diffstride, x, (2.0,), plan=plan)
+    check(refused, "method", "which has no FFT", "'auto' and 'matmul'", "write method='auto'")
 
 
 TRACED = "strides", "an array whose values cannot be read now", "with a plan", "plan=plan"
@@ -488,9 +525,14 @@ def test_a_wrong_keyword_is_told_by_every_function(call, allowed):
     check(refusal(TypeError, call, wrong=1), "wrong", "1", allowed, "leave it out")
 
 
-@pytest.mark.parametrize("wrong", [np, np.ndarray, load("torch").Tensor], ids=repr)
-def test_a_class_or_a_module_is_no_array(wrong):
+@pytest.mark.parametrize(
+    "find",
+    [lambda: np, lambda: np.ndarray, lambda: load("torch").Tensor],
+    ids=["numpy", "ndarray", "Tensor"],
+)
+def test_a_class_or_a_module_is_no_array(find):
     """They have the attributes of an array, and no values."""
+    wrong = find()
     refused = refusal(TypeError, ss.make_plan, (8,), wrong)
     check(refused, "strides", f"{wrong!r} (", "a sequence of numbers", "strides=(2.0, 2.0)")
     check(refusal(TypeError, ss.diffstride, wrong, (2.0,)), "x", "", "an array of", "asarray(x")

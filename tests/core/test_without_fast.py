@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.libraries import load
+
 ROOT = Path(__file__).parents[2]
 
 NUMBERS = """
@@ -69,6 +71,7 @@ def test_these_tests_run_without_it():
 
 
 def test_results_are_the_same_where_it_is_deleted(tmp_path):
+    load("torch")
     shutil.copytree(
         ROOT / "spectral_stride",
         tmp_path / "spectral_stride",

@@ -58,7 +58,7 @@ def test_the_output_tells_the_same_gradient(dtype, mean, rtol, keeps_samples, ca
         np.testing.assert_allclose(ds, expected, rtol=0, atol=rtol * terms)
 
 
-@given(case=cases(dtypes=("float64",), strides=generic_strides_on))
+@given(case=cases(dtypes=("float64",), strides=generic_strides_on, max_axes=2))  # one has to learn
 def test_cotangents_of_what_was_read_go_back_to_the_output(case):
     """<dq, E y> has the gradient E^T dq in y, and none in the stride of its own axis."""
     op, x, _, s = drawn_map(case, "float64")

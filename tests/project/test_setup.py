@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
@@ -34,12 +36,22 @@ ERROR: No matching distribution found for torch==2.13.0
 """
 
 
-@pytest.fixture(scope="module")
-def install():
-    spec = importlib.util.spec_from_file_location("install", ROOT / ".ci" / "install.py")
+def script(name):
+    """A script of .ci/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def install():
+    return script("install")
+
+
+@pytest.fixture(scope="module")
+def versions():
+    return script("versions")
 
 
 def pretend(status):
@@ -74,8 +86,9 @@ def test_many_packages_take_few_short_lines(install):
     assert max(map(len, lines)) <= 96
 
 
-def test_the_examples_of_the_installer_run(install):
-    result = doctest.testmod(install)
+@pytest.mark.parametrize("name", ["install", "versions"])
+def test_the_examples_of_the_scripts_run(name):
+    result = doctest.testmod(script(name))
     assert result.attempted > 0
     assert result.failed == 0
 
@@ -96,6 +109,52 @@ def test_nothing_else_installs():
     """Every recipe goes through the installer."""
     assert "pip install" not in MAKEFILE
     assert MAKEFILE.count(".ci/install.py") == 3
+
+
+def test_every_python_that_is_supported_has_an_environment(versions):
+    assert versions.PYTHONS == ["3.11", "3.12", "3.13"]
+    assert versions.find_python("2.0") is None
+    running = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert versions.answers(versions.find_python(running), "import ensurepip")
+
+
+def test_the_oldest_environment_has_every_lower_bound(versions):
+    """And none is left open in it, but for the build backend, whose pin is elsewhere."""
+    newest, oldest = versions.requirements("3.13"), versions.requirements(versions.OLDEST)
+    names = [versions.name_of(one) for one in newest]
+    assert [name for name in names if name != "cubed"] == list(map(versions.name_of, oldest))
+    assert {"numpy>=2.0", "dask[array]>=2026.8"} <= set(newest)
+    assert {"numpy==2.0", "dask[array]==2026.8", "jax==0.10.2"} <= set(oldest)
+    assert [one for one in oldest if "==" not in one] == ["hatchling"]
+
+
+def test_no_environment_asks_for_pytorch(versions):
+    """Neither by itself nor through what asks for it: chosen anew it takes gigabytes."""
+    asked = {versions.name_of(one).lower() for one in versions.requirements("3.13")}
+    reached = set()
+    while asked:
+        name = asked.pop()
+        reached.add(name)
+        with suppress(PackageNotFoundError):  # one for another system, or for a newer Python
+            for line in requires(name) or ():
+                if "extra ==" not in line:
+                    asked |= {versions.name_of(line).lower()} - reached
+    assert {"numpy", "scipy", "jaxlib"} <= reached
+    assert "torch" not in reached
+
+
+def test_an_environment_that_nobody_knows_is_refused(versions, capsys):
+    with pytest.raises(SystemExit):
+        versions.main(["3.9"])
+    said = capsys.readouterr().err
+    assert "NAME: got '3.9'; allowed: 3.11, 3.12, 3.13, oldest; instead: leave it out" in said
+
+
+def test_a_python_that_is_missing_fails_unless_it_may_be(versions, monkeypatch, capsys):
+    monkeypatch.setattr(versions, "find_python", lambda version: None)
+    assert versions.main(["3.12", "oldest"]) == 2
+    assert versions.main(["3.12", "--skip-missing"]) == 0
+    assert capsys.readouterr().out.count("there is no such Python on this machine") == 3
 
 
 def test_every_target_of_the_help_is_one_that_make_knows():
