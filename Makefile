@@ -80,7 +80,7 @@ core-tests: $(READY)
 		$(BIN)/pytest -q tests/core tests/project/test_house.py tests/project/test_pages.py \
 		-k 'not jax and not dask and not cubed and not ndonnx and not compile'
 
-# Not from the pins: they are what one Python has. It makes environments anew, and takes an hour.
+# Not from the pins: they are what one Python has. It makes environments anew, and takes a quarter of an hour.
 versions: check-python  ## Test the core on Python 3.11, 3.12 and 3.13, and with the oldest packages allowed (ARGS="oldest")
 	@echo "==> Making an environment for each of them in .versions/ and testing in it: .ci/versions.py $(ARGS)"
 	@$(PYTHON) .ci/versions.py --workers $(WORKERS) $(ARGS)

@@ -29,14 +29,14 @@ def draw(*shape):
 
 
 def test_larger_than_what_is_allowed(allowed):
-    """0.9 MB in chunks of 92 kB, where a task may take 0.6 MB: y, dx and what a stride learns."""
-    values = draw(30, 60, 64)
-    assert values.nbytes > 1.5 * allowed
-    x = cubed.from_array(values, chunks=(3, -1, -1))
-    y, pullback = ss.vjp(x, (2.5, 3.1))
-    assert y.chunks == ((3,) * 10, (24,), (21,))
+    """0.7 MB in chunks of 123 kB, where a task may take 0.6 MB: y, dx and what a stride learns."""
+    values = draw(24, 60, 64)
+    assert values.nbytes > allowed
+    x = cubed.from_array(values, chunks=(4, -1, -1))
+    y, pullback = ss.vjp(x, (3.1,))
+    assert y.chunks == ((4,) * 6, (60,), (21,))
     dx, dstrides = pullback(y)
-    wanted, wanted_pullback = ss.vjp(values, (2.5, 3.1))
+    wanted, wanted_pullback = ss.vjp(values, (3.1,))
     expected = wanted, *wanted_pullback(wanted)
     for one, other in zip(cubed.compute(y, dx, dstrides), expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
