@@ -23,3 +23,15 @@ def test_samples_a_second_are_those_that_a_step_takes(tmp_path):
         console = Console(record=True, width=200, file=io.StringIO())
         console.print(result_table(summary))
         assert re.search(rf"samples a second *│ *{wanted} ", console.export_text())
+
+
+def test_a_start_that_a_budget_left_at_once_is_told(tmp_path):
+    """With a balanced beginning the strides of the first column never trained."""
+    line = "The start is that of --strides: the budget then began at balanced sizes"
+    for begin, is_told in (("balanced", True), ("present", False), (None, False)):
+        folder = write_run(tmp_path / str(begin), 0.9, 10**6, budget=4e6, begin=begin or "present")
+        summary = json.loads((folder / "summary.json").read_text())
+        assert summary["config"].pop("begin") == (begin or "present")
+        if begin:  # an older run has none
+            summary["config"]["begin"] = begin
+        assert (line in result_table(summary).caption) == is_told

@@ -7,10 +7,14 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from spectral_stride.torch.budget.mac_budget import BALANCED
 from spectral_stride.torch.training.networks import MODELS
 
 # Where one stride more is given than is listed.
 _NO_STAGE = "No stage1: at a stride of 1 it begins with an identity, and has no stride to learn."
+
+# Where a budget does not begin at the strides that are given.
+_BALANCED = "The start is that of --strides: the budget then began at balanced sizes."
 
 
 def _number(value: float) -> str:
@@ -105,6 +109,8 @@ def result_table(summary: dict[str, Any]) -> Table:
     caption = "MACs: multiply-accumulates, counted by torch.utils.flop_counter"
     if len(runs[0]["before"]["layers"]) < len(summary["config"]["strides"].split(",")):
         caption += f".\n{_NO_STAGE}"
+    if summary["config"].get("begin") == BALANCED:  # older runs have no such choice
+        caption += f".\n{_BALANCED}"
     table = Table(title=f"Start -> end; strides and maps are {' x '.join(axes)}", caption=caption)
     table.add_column("layer", no_wrap=True)
     # What stays as the first one starts has maps that are there already.
