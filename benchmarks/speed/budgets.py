@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks.speed.cases import Case
-from benchmarks.speed.deployed import Running
+from benchmarks.speed.deployed import Running, warmed
 from benchmarks.speed.modules import Built, all_parameters, module_peer
 from benchmarks.speed.rows import Row, Setting, measure
 from benchmarks.speed.timing import Effort
@@ -59,13 +59,7 @@ def served(
 ) -> tuple[nn.Module, nn.Module]:
     """Return a network in eval mode whose batch norms have seen an input, and what is shipped."""
     torch.manual_seed(0)
-    network = build()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        network.train()(torch.randn(8, *x.shape[1:]))
-    network.eval()
+    network = warmed(build(), x)
     return network, network if way == STRIDED else freeze(network, x)
 
 

@@ -37,6 +37,16 @@ class Logits(nn.Module):
         return found
 
 
+def warmed(network: nn.Module, x: torch.Tensor) -> nn.Module:
+    """Show an input to the batch norms of a network, and return it in eval mode."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.randn(8, *x.shape[1:]))
+    return network.eval()
+
+
 def networks(x: torch.Tensor, tiny: bool) -> Iterator[tuple[str, nn.Module]]:
     """Networks with strides, in eval mode, whose batch norms have seen an input."""
     import transformers as t
@@ -55,13 +65,7 @@ def networks(x: torch.Tensor, tiny: bool) -> Iterator[tuple[str, nn.Module]]:
         "MobileNetV2": partial(t.MobileNetV2ForImageClassification, t.MobileNetV2Config()),
     }
     for name, build in list(found.items())[: 1 if tiny else None]:
-        network = Logits(build())
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 1.0
-        with torch.no_grad():
-            network.train()(torch.randn(8, *x.shape[1:]))
-        yield name, network.eval()
+        yield name, warmed(Logits(build()), x)
 
 
 def macs(network: nn.Module, x: torch.Tensor) -> int:
