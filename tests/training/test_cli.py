@@ -12,7 +12,8 @@ import spectral_stride
 from spectral_stride import __main__ as command
 from spectral_stride.__main__ import main
 from spectral_stride.torch.training import cli, fit
-from spectral_stride.torch.training.config import Config
+from spectral_stride.torch.training.config import OPTIONS, Config
+from spectral_stride.torch.training.options import flag_of
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.words import parse
 from tests.training import processes
@@ -59,6 +60,22 @@ def test_help_says_whose_width_it_is(capsys, monkeypatch):
     assert "Without it 0; for --data digits by the recipe small 8." in shown
     assert "Without it 0; for --data digits by the recipe small 0.5." in shown
     assert "2,2,1,2,1,2 for audio. For --data digits a poor choice, on purpose: 1,1,3,2,3" in shown
+
+
+def test_help_has_the_default_of_every_switch(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    main(["train", "--help"])
+    shown = capsys.readouterr().out
+    for name, one in OPTIONS.items():
+        if one.is_switch:
+            (line,) = [line for line in shown.splitlines() if f" {flag_of(name)} " in line]
+            defaults = re.findall(r"\[default: ([\w-]+)\]", line)
+            varies = one.default is None or "By the recipe" in line
+            assert defaults == ([] if varies else [words_of(name, one.default)])
+
+
+def words_of(name, switch):
+    return flag_of(name)[2:] if switch else f"no-{flag_of(name)[2:]}"
 
 
 def test_help_has_four_parts_in_the_order_of_a_plan(capsys):

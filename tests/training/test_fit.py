@@ -23,7 +23,7 @@ from spectral_stride.torch.training.fit import run_job, train
 from spectral_stride.torch.training.refusal import RefusedError
 from spectral_stride.torch.training.report.run_picture import draw
 from spectral_stride.torch.training.report.run_table import result_table
-from spectral_stride.torch.training.run_folder import resumed
+from spectral_stride.torch.training.run_folder import discard, resumed
 from spectral_stride.torch.training.words import parse
 
 LIMIT = 96
@@ -254,6 +254,10 @@ def test_what_is_refused_leaves_the_folder_free(tmp_path):
     config = parse(TINY | {"model": "audio", "strides": "1,1,1,1,1,1"})
     with pytest.raises(RefusedError, match="--model: got 'audio'"):
         run_job(config, str(folder), console)
+    assert not folder.exists()
+    folder.mkdir()  # an empty one that was there stays
+    with pytest.raises(RefusedError, match="--model: got 'audio'"):
+        run_job(config, str(folder), console)
     assert list(folder.iterdir()) == []
     words = {"epochs": "1", "limit": "32", "baseline": False}
     run_job(parse(TINY | words), str(folder), console)
@@ -263,6 +267,31 @@ def test_what_is_refused_leaves_the_folder_free(tmp_path):
     shown = told.export_text()
     assert "Trained before: 1 of 1: resnet18, diffstride" in shown
     assert "Epoch" not in shown
+
+
+def test_nothing_is_left_of_what_is_refused_as_the_training_begins(tmp_path, monkeypatch):
+    """The budget is refused when the loggers have written already; the folder is one of runs/."""
+    monkeypatch.chdir(tmp_path)
+    words = TINY | {"limit": "32", "budget": "1.5", "baseline": False}
+    config = parse({name: word for name, word in words.items() if name != "penalty"})
+    with pytest.raises(RefusedError, match=r"--budget: got 1\.5"):
+        run_job(config, None, Console(quiet=True))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    with pytest.raises(RefusedError, match=r"--budget: got 1\.5"):
+        run_job(config, None, Console(quiet=True))
+    assert list((tmp_path / "runs").iterdir()) == [tmp_path / "runs" / "mine"]
+
+
+def test_a_refused_run_takes_nothing_with_it_that_it_did_not_write(tmp_path):
+    for number, name in enumerate(("diffstride/metrics.csv", "notes.txt")):
+        folder = tmp_path / str(number)
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("")
+        (folder / "config.json").write_text("{}")
+        discard(folder, [folder])
+        assert (folder / name).exists()
+        assert (folder / "config.json").exists()
 
 
 def test_recordings_are_not_changed_and_it_says_so(tmp_path):

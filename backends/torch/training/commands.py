@@ -93,7 +93,7 @@ def _parameter(name: str, one: Option) -> inspect.Parameter:
         kind = Annotated[str | None, typer.Option(flag, metavar=one.kind.metavar, **about)]
     # A default that is not always the same is for `words.parse` to fill in.
     varies = by_recipe or one.demo is not MISSING or one.default in (None, "")
-    shown = None if varies else str(one.default)
+    shown = None if varies else one.default if one.is_switch else str(one.default)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=kind)
 
 

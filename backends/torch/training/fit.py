@@ -57,11 +57,13 @@ from spectral_stride.torch.training.run_folder import (
     CONFIG,
     PICTURE,
     RESULT,
+    RUNS,
     SUMMARY,
     discard,
     keep_metrics,
     locked,
     make_folder,
+    missing_folders,
     write_config,
 )
 from spectral_stride.torch.training.trained import write_samples
@@ -394,6 +396,7 @@ def run_job(
         For a device or a folder that cannot be had; before anything is trained.
     """
     device = find_device(config.device)
+    made = missing_folders(Path(out or RUNS))
     folder = make_folder(out, config) if resume is None else Path(resume)
     refuse_other_reading("--out" if resume is None else "--resume", folder)
     first = is_first_process()
@@ -411,7 +414,7 @@ def run_job(
             summary = train(config, folder, device, progress=progress, tell=tell)
         except RefusedError:
             if first and resume is None:
-                discard(folder)
+                discard(folder, made if out else [folder, *made])
             raise
         except KeyboardInterrupt:
             tell(f"Stopped. It goes on with: spectral-stride train --resume {quote(str(folder))}")

@@ -6,8 +6,8 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
@@ -45,6 +45,8 @@ RESULT = "result.json"
 ERROR = "error.txt"
 LOCK = "run.lock"
 CHECKPOINT = Path("checkpoints", "last.ckpt")
+# What Lightning's loggers write before the first step.
+_LOGS = ("events.out.tfevents.*", "hparams.yaml")
 # Bytes: a row for each step, of some millions.
 LARGEST_METRICS = 2**30
 
@@ -232,14 +234,28 @@ def resumed(folder: str) -> Config:
     return config
 
 
-def discard(folder: Path) -> None:
-    """Leave the folder of a run that was refused as `make_folder` found it."""
-    own = (CONFIG, SAMPLES, LOCK)
-    if not any(path.is_file() for path in folder.rglob("*") if path.name not in own):
-        for name in own:
-            (folder / name).unlink(missing_ok=True)
+def missing_folders(path: Path) -> list[Path]:
+    """List what has to be made for a folder to be there, the innermost one first."""
+    # Not Path.exists, which raises for a name that is too long.
+    return [one for one in (path, *path.parents) if not os.path.exists(one)]
+
+
+def discard(folder: Path, made: Sequence[Path]) -> None:
+    """Leave the folder of a run that was refused as `make_folder` found it.
+
+    Nothing goes where a step was made, which `METRICS` would have, nor where there is anything
+    else. ``made`` are the folders that were made for it.
+    """
+    own = (CONFIG, SAMPLES, LOCK, *_LOGS)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    if all(any(path.match(name) for name in own) for path in files):
+        for path in files:
+            path.unlink(missing_ok=True)
         for path in folder.iterdir():
             shutil.rmtree(path)
+        with suppress(OSError):  # another run has begun beside it
+            for path in made:
+                path.rmdir()
 
 
 def write_config(folder: Path, config: Config, device: str) -> None:
