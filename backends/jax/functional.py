@@ -50,7 +50,8 @@ def as_array(x: Any) -> jax.Array:
     check_every_entry("x", x)
     try:
         return jnp.asarray(x)
-    except (TypeError, OverflowError):  # JAX has no words, dates, objects and larger integers
+    # JAX has no words, dates, objects and larger integers, some of which Python does not write.
+    except (TypeError, ValueError, OverflowError):
         checks.dtype("x", getattr(x, "dtype", type(x).__name__), checks.DTYPES)
 
 

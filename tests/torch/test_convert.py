@@ -585,6 +585,16 @@ def test_statistics_estimated_anew_are_means_over_batches():
     assert (net[1].momentum, net.training, net[1].training) == (0.3, True, True)
 
 
+class Endless:
+    """An array without dimensions whose iterator fails at its first step, as that of dask does."""
+
+    ndim = 0
+
+    def __iter__(self):
+        raise TypeError("len() of unsized object")
+        yield
+
+
 def test_statistics_survive_a_failure():
     net = nn.Sequential(nn.BatchNorm2d(3))
     recalibrate(net, [image(8)])
@@ -595,6 +605,10 @@ def test_statistics_survive_a_failure():
         recalibrate(net, 3)
     with pytest.raises(TypeError, match=r"^batches: got Tensor; allowed: an iterable of inputs"):
         recalibrate(net, torch.ones(()))
+    with pytest.raises(TypeError, match=r"^batches: got Endless; allowed: an iterable of inputs"):
+        recalibrate(net, Endless())
+    with pytest.raises(ValueError, match=r"; instead: .*\[x\] for one batch x$"):
+        recalibrate(net, image(8))
     with pytest.raises(ValueError, match=r"^batches: got one of shape \(0, 3, 8, 8\)"):
         recalibrate(net, [image(8), image(8)[:0]])
     with pytest.raises(ValueError, match=r"^batches: got one, number 1, on which .*; instead: "):

@@ -162,6 +162,11 @@ def reshape_moments(state):
     optimizer["state"][0]["exp_avg"] = torch.zeros(7)
 
 
+def flatten_moments(state):
+    (optimizer,) = state["optimizer_states"]
+    optimizer["state"][0]["exp_avg"] = torch.tensor(0.0)
+
+
 def lose_moments(state):
     del state["optimizer_states"][0]["state"][0]["exp_avg"]
 
@@ -236,6 +241,7 @@ def test_a_network_takes_nothing_from_a_checkpoint_that_no_training_has_left(
         (pop("loops", "fit_loop"), "without 'fit_loop'"),
         (lambda state: state["optimizer_states"][0]["param_groups"].pop(), "parameter groups"),
         (reshape_moments, "exp_avg of shape (7,)"),
+        (flatten_moments, "exp_avg of shape () for "),
         (lose_moments, "lacks fields"),
         (poison_moments, "exp_avg has entries that are NaN"),
         (moments(3), "exp_avg 3, and no tensor of numbers"),

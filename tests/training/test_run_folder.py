@@ -8,7 +8,7 @@ import pytest
 
 from spectral_stride.torch.training import device
 from spectral_stride.torch.training.refusal import RefusedError
-from spectral_stride.torch.training.run_folder import make_folder, resumed, write_config
+from spectral_stride.torch.training.run_folder import locked, make_folder, resumed, write_config
 from spectral_stride.torch.training.words import parse
 
 
@@ -140,3 +140,16 @@ def test_a_folder_that_would_be_read_as_another_is_refused(tmp_path, monkeypatch
     with pytest.raises(RefusedError, match=r"^--out: got .*; allowed: paths without '::' and"):
         make_folder(name, parse({}))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_is_a_link_is_refused_and_nothing_is_emptied(tmp_path):
+    """Who locks a file empties it: of another folder too, where a link leads there."""
+    other = tmp_path / "other"
+    other.write_text("mine")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "run.lock").symlink_to(other)
+    refused = pytest.raises(RefusedError, match=r"^folder: got '.*run\.lock', a link; allowed: ")
+    with refused, locked(folder):
+        pass
+    assert other.read_text() == "mine"

@@ -200,6 +200,7 @@ def fill_with_nan(state):
         (change_samples(classes=3), "samples.json' ("),
         (change_samples(transform={}), "without 'sample_shape'"),
         (change_transform(std=[[[0.0]]] * 3), "a std of 0, and samples are divided by it"),
+        (change_transform(mean=[[[10**400]]] * 3), "samples.json' ("),
         (change_transform(std=[[[-1.0]]] * 3), "a std of -1, and samples are divided by it"),
         (
             lambda run: (run / "diffstride" / "checkpoints" / "last.ckpt").write_bytes(b"x"),

@@ -63,6 +63,8 @@ def recalibrate(network: nn.Module, batches: Iterable[Sample]) -> int:
         remedy = "recalibrate the network that it was frozen from, then freeze that again"
         checks.refuse(ValueError, "network", "one that is frozen", "one that can learn", remedy)
     try:
+        if getattr(batches, "ndim", None) == 0:
+            raise TypeError  # some have an iterator, which then fails
         some = iter(batches)
     except Exception:  # of an array without dimensions each library has an error of its own
         remedy = "pass a list of inputs, or a loader"
@@ -103,5 +105,5 @@ def _run(network: nn.Module, batch: Sample, number: int) -> None:
     except Exception as error:
         got = f"one, number {number}, on which the network fails ({checks.first_line(error)})"
         allowed = "tensors, tuples of arguments or dicts of named ones that it takes"
-        remedy = "pass what the network is called on in training"
+        remedy = "pass what the network is called on in training; [x] for one batch x"
         raise ValueError(f"batches: got {got}; allowed: {allowed}; instead: {remedy}") from error

@@ -174,14 +174,14 @@ def _check_state(optimizer: torch.optim.Optimizer, fresh: torch.optim.Optimizer)
     _check_form(_options(optimizer), _options(fresh), "the optimizer's options")
     fields = _fields(optimizer)
     for parameter, state in optimizer.state.items():
-        if fields - state.keys():
+        if fields.keys() - state.keys():
             raise ValueError("the optimizer's state lacks fields of some parameters")
-        for name in fields:
+        for name, is_count in fields.items():
             value = state[name]
             if not isinstance(value, torch.Tensor) or not value.is_floating_point():
                 raise ValueError(f"{name} {shown(value)}, and no tensor of numbers")
-            if value.ndim and value.shape != parameter.shape:
-                shape = tuple(parameter.shape)
+            shape = () if is_count else tuple(parameter.shape)
+            if value.shape != shape:
                 raise ValueError(f"{name} of shape {tuple(value.shape)} for {shape}")
             if value.isnan().any():
                 raise ValueError(f"{name} has entries that are NaN")
@@ -193,8 +193,8 @@ def _options(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
     return [{name: one for name, one in group.items() if name != "params"} for group in groups]
 
 
-def _fields(optimizer: torch.optim.Optimizer) -> set[str]:
-    """Return the names of what an optimizer keeps of each parameter: of one that it has moved."""
+def _fields(optimizer: torch.optim.Optimizer) -> dict[str, bool]:
+    """Name what an optimizer keeps of a parameter that it has moved, and say if it is a count."""
     parameter = torch.zeros(1, requires_grad=True)
     parameter.grad = torch.ones(1)
     kind: Any = type(optimizer)
@@ -202,7 +202,7 @@ def _fields(optimizer: torch.optim.Optimizer) -> set[str]:
     options = {name: one for name, one in optimizer.defaults.items() if name in taken}
     moved = kind([parameter], **options)
     moved.step()
-    return set(moved.state[parameter])
+    return {name: value.ndim == 0 for name, value in moved.state[parameter].items()}
 
 
 def _check_form(found: Any, like: Any, name: str) -> None:

@@ -157,7 +157,12 @@ def locked(folder: Path, seconds: float = 0.0) -> Iterator[None]:
     ------
     LockedError
         If another process keeps it for longer.
+    RefusedError
+        If its lock is a link.
     """
+    if (folder / LOCK).is_symlink():  # what it leads to would be emptied
+        allowed, remedy = "a file of the folder's own", "remove the link"
+        refuse("folder", f"{str(folder / LOCK)!r}, a link", allowed, remedy)
     lock = FileLock(folder / LOCK, is_singleton=True)
     try:
         lock.acquire(timeout=seconds)

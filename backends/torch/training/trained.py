@@ -172,7 +172,14 @@ def _read_samples(
         if not all(isinstance(name, str) for names in classes.values() for name in names):
             raise ValueError("classes that are no text")
         return classes, read_transform(content["transform"])
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         _refuse_file(path, error)
 
 
