@@ -236,8 +236,10 @@ def shape(value: Any) -> tuple[int, ...]:
     if found is None or not all(0 <= size <= LARGEST_SIZE for size in found):
         most = f", at most {LARGEST_SIZE}" * (max(found or (0,)) > LARGEST_SIZE)
         got = "an array" if hasattr(value, "shape") else shown(value)
-        allowed = f"a sequence of integers of at least 0{most}"
-        refuse(ValueError, "shape", got, allowed, "write x.shape")
+        allowed, remedy = f"a sequence of integers of at least 0{most}", "write x.shape"
+        if isinstance(value, tuple) and None in value:  # of a library that traces
+            remedy = "make the plan of a shape with a number for each None, and pass plan="
+        refuse(ValueError, "shape", got, allowed, remedy)
     return found
 
 

@@ -80,6 +80,14 @@ def test_a_cotangent_of_another_shape_is_refused_while_the_model_is_traced():
     assert dx.ndim == 2
 
 
+def test_a_shape_that_is_not_known_is_told_to_be_planned():
+    """The remedy is no word for what was written."""
+    x = ndx.argument(shape=("batch", 12), dtype=ndx.float32)
+    for call in (lambda: ss.diffstride(x, (2.0,)), lambda: ss.make_plan(x.shape, (2.0,))):
+        refused = refusal(ValueError, call)
+        check(refused, "shape", "(None, 12)", "of integers", "a number for each None, and pass pl")
+
+
 def test_strides_without_a_plan_are_refused():
     """Sizes follow strides, which a model that is traced does not know yet."""
     x = ndx.argument(shape=(3, 12), dtype=ndx.float32)

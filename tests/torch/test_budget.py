@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 import warnings
 from functools import cache
 from itertools import pairwise, product
@@ -664,7 +665,9 @@ def test_what_is_wrong_is_said_and_nothing_has_changed():
     for target in (1.5, 0.0, -1, 1e12, 0.001, math.nan):
         message = refused(net, x, target)
         assert f"target: got {target}" in message or "target: got nan" in message
-        assert "a share in (0, 1] of the present cost, " in message
+        (found,) = re.findall(r"a share from ([\d.]+) to 1 of the present cost, (\S+); ", message)
+        low, cost = float(found[0]), int(found[1].replace(",", ""))
+        assert MacBudget(net, x, low).target == pytest.approx(low * cost)
     assert "sample: got one on which the network fails" in refused(net, torch.zeros(3), 0.5)
     assert "sample: got one on which the network fails" in refused(net, None, 0.5)
     assert "sample: got one of shape (0, 3, " in refused(net, x[:0], 0.5)

@@ -99,6 +99,8 @@ def test_a_file_that_is_there_is_kept(run, tmp_path, capsys):
     line = refusal(capsys, [run, "--format", "pt2", "--out", tmp_path / "mine"])
     assert "which is there already; allowed: a new file" in line
     assert (tmp_path / "mine").read_text() == "mine"
+    line = refusal(capsys, [run, "--format", "pt2", "--out", tmp_path / "absent" / "new"])
+    assert "absent/new', whose folder is not there; allowed: a new file" in line
 
 
 def test_another_format_is_refused(run, capsys):

@@ -186,7 +186,7 @@ def fill_with_nan(state):
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
-        (lambda run: shutil.rmtree(run), "config.json' (FileNotFoundError: "),
+        (lambda run: shutil.rmtree(run), "', which is no folder; allowed: the folder of a run"),
         (lambda run: (run / "config.json").write_text("[]"), "config.json' ("),
         (lambda run: (run / "config.json").write_text('{"config": {}}'), "without 'downsampling'"),
         (

@@ -26,6 +26,11 @@ COSTS = "macs", "memory"
 PRESENT, BALANCED = BEGINNINGS = "present", "balanced"
 
 
+def _counted(cost: float) -> str:
+    """Write a count with all of its digits, and a time that was measured with some."""
+    return f"{cost:,.0f}" if cost >= 1000 else f"{cost:.6g}"
+
+
 class MacBudget:
     r"""Training of a network that ends at a given cost.
 
@@ -335,11 +340,13 @@ class MacBudget:
             present = float(sum(counted(copied, self._sample, self._kind)))
         found = min(given * present, most) if 0 < given <= 1 else given
         if not least <= found * WITHIN[1] <= most * WITHIN[1] ** 2:
+            smallest = math.ceil(100 * least / present) / 100
+            share = f"a share from {smallest:g} to 1 of the present cost, {_counted(present)}; or "
             allowed = (
-                f"a share in (0, 1] of the present cost, {present:,.6g}; or a cost from "
-                f"{least:,.6g} to {most:,.6g}, which the bounds of the strides allow"
+                f"{share if smallest <= 1 else ''}a cost from {_counted(least)} to "
+                f"{_counted(most)}, which the bounds of the strides allow"
             )
-            remedy = f"write {math.ceil(100 * min(max(0.5, least / present), 1.0)) / 100:g}"
+            remedy = f"write {max(0.5, smallest):g}" if smallest <= 1 else f"write {least:.4g}"
             checks.refuse(ValueError, "target", checks.shown(target), allowed, remedy)
         return found
 

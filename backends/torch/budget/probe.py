@@ -179,7 +179,8 @@ class Probe:
         moved = [repr(axis.layer) for axis, size in pairs if size != axis.after]
         got = f"one that cannot have other sizes behind {', '.join(dict.fromkeys(moved))} ({why})"
         allowed = "a network that does the same whatever its strides are"
-        checks.refuse(ValueError, "model", got, allowed, "leave that place out when converting")
+        remedy = "let branches that meet share one layer, or leave that place out when converting"
+        checks.refuse(ValueError, "model", got, allowed, remedy)
 
     def _run(self) -> Run:
         """Run once, and look at what was noted."""

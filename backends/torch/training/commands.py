@@ -288,8 +288,8 @@ def export(run: Run, form: Format = "onnx", out: ExportedOut = None) -> None:
     from spectral_stride.torch.training.export import FORMATS, INPUT, export_run
 
     Choice(FORMATS).check("--format", form, "onnx")
-    target = _new_file(out or os.path.join(run, f"net.{form}"))
     loaded = _loaded(run)
+    target = _new_file(out or os.path.join(run, f"net.{form}"))
     exported = export_run(loaded, form)
     write_whole(target, exported.content)
     shape = ", ".join(map(str, loaded.transform.sample_shape))
@@ -352,4 +352,7 @@ def _new_file(out: str) -> Path:
     if os.path.lexists(out):
         allowed = "a new file in a folder that exists"
         refuse("--out", f"{out!r}, which is there already", allowed, "write --out with another one")
+    if not os.path.isdir(os.path.dirname(out) or "."):
+        got = f"{out!r}, whose folder is not there"
+        refuse("--out", got, "a new file in a folder that exists", "make the folder first")
     return Path(out)

@@ -149,6 +149,9 @@ def _training_in(folder: Path) -> Path:
     if folder.name in DOWNSAMPLINGS and not (folder / CONFIG).exists():
         return folder
     path = folder / CONFIG
+    if not folder.is_dir():
+        allowed = "the folder of a run, as spectral-stride train writes it"
+        refuse(RUN, f"{str(folder)!r}, which is no folder", allowed, "name another run")
     try:
         kind = str(read_json(path, within=folder)["config"]["downsampling"])
         if kind not in DOWNSAMPLINGS:
