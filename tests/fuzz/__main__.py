@@ -3,12 +3,16 @@
 import argparse
 import faulthandler
 import random
+import resource
 import signal
 import sys
 import warnings
 
 from tests.fuzz import calls, files, layers
 from tests.fuzz.running import run, table
+
+# A call that takes more is a fault with a name, and does not end the process without a word.
+MOST_MEMORY = 16 * 2**30
 
 
 def main():
@@ -19,6 +23,7 @@ def main():
     parser.add_argument("--only", default="", help="targets whose names have these words")
     parser.add_argument("--turns", type=int, help="of each target, in place of the seconds")
     words = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, resource.RLIM_INFINITY))
     # kill -USR1 shows where it is.
     faulthandler.register(signal.SIGUSR1)
     warnings.simplefilter("ignore")  # what the library warns of while it is called is an error
