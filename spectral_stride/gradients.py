@@ -1,8 +1,7 @@
 """Derivatives of y = A_1 ... A_d x in x and in the strides, from the ramps' coefficients alone.
 
 With t_d = x and t_{i-1} = A_i t_i the forward map goes through the axes i = d .. 1 to y = t_0. Only
-the bins on its ramp depend on the stride of an axis: dA_i/ds_i = P_i^T diag(d_i) Q_i, with the
-cosine and sine rows P (2r x n) and Q (2r x N) of the r bins on the ramp, and d = w dm/ds gain/N. So
+the r bins on its ramp depend on an axis' stride: dA_i/ds_i = P_i^T diag(d_i) Q_i, as in `axis`. So
 all that a stride needs of t_i are the coefficients q_i = Q_i t_i, taken on the way. Backwards, with
 u_0 = g and u_i = A_i^T u_{i-1}, its gradient is the sum of q_i p_i, p_i = diag(d_i) P_i u_{i-1},
 and that of x is u_d. Forwards its tangent joins behind the axis, as P_i^T diag(d_i) (q_i ds_i). No
@@ -19,9 +18,7 @@ from spectral_stride.operator import PLAIN, Products, apply_axis
 PerAxis = Sequence[Array | None]
 
 
-def forward(
-    op: Resampling, x: Array, products: Products = PLAIN
-) -> tuple[Array, list[Array | None]]:
+def forward(op: Resampling, x: Array, products: Products = PLAIN) -> tuple[Array, PerAxis]:
     """Return y and, of each axis with a ramp, its coefficients q/b: all that `backward` needs."""
     q: list[Array | None] = [None] * len(op.maps)
     for position in reversed(range(len(op.maps))):
@@ -46,25 +43,19 @@ def backward(
     """
     total: Array | None = None
     for position, (axis_map, kept) in enumerate(zip(op.maps, q, strict=True)):
-        back = None if dq is None else dq[position]
-        if not into_x and position == len(op.maps) - 1:
+        onwards, p = into_x or position < len(op.maps) - 1, None
+        if g is not None and onwards:
+            g, p = apply_axis(op, g, position, adjoint=True, products=products)
+        elif g is not None and axis_map is not None and axis_map.ramp is not None:
             # Of the last axis only its coefficients are wanted.
-            p = None
-            if g is not None and axis_map is not None and axis_map.ramp is not None:
-                p = axis_map.project(g, op.plan.axes[position], products.along)
-            g = back = None
-        else:
-            g, p = (
-                (None, None)
-                if g is None
-                else apply_axis(op, g, position, adjoint=True, products=products)
-            )
+            p = axis_map.project(g, op.plan.axes[position], products.along)
         if p is not None and kept is not None and axis_map is not None:
             one = products.pair(cast(p, dtype), cast(kept, dtype), op.plan.axes) * axis_map.scale
             total = add(total, at_place(one, position, len(op.maps)))
+        back = dq[position] if onwards and dq is not None else None
         if back is not None and axis_map is not None:
             g = add(g, axis_map.read_adjoint(back, op.plan.axes[position], products.along))
-    return g, None if total is None else sum_over_batch(total)
+    return g if into_x else None, None if total is None else sum_over_batch(total)
 
 
 def push(

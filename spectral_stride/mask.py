@@ -22,8 +22,7 @@ def cutoff(
     xp = array_namespace(stride)
     least, most = cutoff_bounds(size, smoothness, ramp)
     free = size / (2 * stride)
-    # Not xp.clip: where a library differentiates this, its slope at the bounds has to be 1 in every
-    # library.
+    # Not xp.clip: where a library differentiates it, its slope at the bounds need not be 1.
     low, high = xp.full_like(free, least), xp.full_like(free, most)
     c = xp.where(free < low, low, xp.where(free > high, high, free))
     if stop is None:
@@ -83,8 +82,7 @@ def slope_on(bins: Array, c: Array, size: int, smoothness: float, ramp: str) -> 
 def count_ramp_bins(size: int, last_bin: int, smoothness: float, ramp: str) -> int:
     """Count the bins among 0 .. last_bin that are enough for the ramp of any stride.
 
-    A half-open interval of ``width`` bins holds at most ceil(width) integers, and DC is never among
-    them.
+    A half-open interval of ``width`` bins holds at most ceil(width) integers, and never DC.
     """
     widest = smoothness if ramp == "outside" else min(smoothness, max(size / 4, 1.0))
     return min(math.ceil(widest), last_bin)

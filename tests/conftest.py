@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FunctionType
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests.libraries import Backend
 
@@ -44,8 +44,14 @@ settings.register_profile("dev", max_examples=20, deadline=None)
 settings.register_profile("ci", max_examples=30, deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=2000, deadline=None)
 # A mutant that was killed once stays killed: nothing is drawn anew, nor kept from the run before.
+# The first example that fails is enough; nobody reads the smallest.
 settings.register_profile(
-    "mutants", max_examples=10, deadline=None, derandomize=True, database=None
+    "mutants",
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
