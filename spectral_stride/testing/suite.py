@@ -3,7 +3,7 @@
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 
 from spectral_stride import checks
@@ -27,6 +27,8 @@ from spectral_stride.testing.properties import PROPERTIES, Claim, Property
 
 # What a caller may hold fixed: the options that an implementation may not have.
 FIXABLE = ("smoothness", "ramp", "norm", "method", "hard")
+# Which function shows a wrong result, also in a property that does not need it.
+SHOWN_BY = {"dx": "vjp", "dstrides": "vjp", "dy": "jvp"}
 
 
 @dataclass(frozen=True)
@@ -158,9 +160,16 @@ def _why_not(implementation: Implementation, prop: Property) -> str:
 
 
 def run(
-    implementation: Implementation, prop: Property, examples: float, derandomize: bool = True
+    implementation: Implementation,
+    prop: Property,
+    examples: float,
+    derandomize: bool = True,
+    told: Collection[str] = (),
 ) -> Row:
-    """Run one property on ``examples`` drawn cases, times its share, and on those of `always`."""
+    """Run one property on ``examples`` drawn cases, times its share, and on those of `always`.
+
+    A failure is made small, unless its cause is among those that are told already.
+    """
     reason = _why_not(implementation, prop)
     if reason:
         return Row(prop.name, not_run=reason)
@@ -187,7 +196,8 @@ def run(
         report_multiple_bugs=False,
         print_blob=False,
     )
-    try:
+
+    def attempt(chosen: settings) -> None:
         # Drawn cases come first, because they shrink: what they find is shown by a small case.
         if chosen.max_examples > 1:  # one alone is the simplest, which shows nothing
             chosen(given(prop.draw(**drawn))(check))()
@@ -197,13 +207,22 @@ def run(
             cases = prop.draw(**drawn | asked, strides=typical)
             with suppress(Unsatisfiable):  # where an option is fixed there may be no such case
                 settings(chosen, max_examples=1)(given(cases)(check))()
+
+    try:
+        try:
+            attempt(settings(chosen, phases=set(chosen.phases) - {Phase.shrink, Phase.explain}))
+        except Exception as error:
+            if last is not None and _cause(error) not in told:
+                attempt(chosen)
+            raise  # also where other cases were drawn, and hold
     except Exception as error:  # whatever an implementation raises is a failure of the property
         if last is None:
             raise  # nothing has been run yet: this is no failure of the implementation
         cause = _cause(error)
         what = str(error) if isinstance(error, WrongResultError) else f"{cause}: {error}"
-        told = [what, *call_of(implementation, last, prop.needs)]
-        story = "\n    ".join([f"{prop.name}: {prop.statement}", *told])
+        called = SHOWN_BY.get(cause, next(iter(prop.needs), "forward"))
+        lines = [what, *call_of(implementation, last, called)]
+        story = "\n    ".join([f"{prop.name}: {prop.statement}", *lines])
         return Row(prop.name, count, failure=story, cause=cause)
     return Row(prop.name, count, largest)
 
@@ -216,9 +235,8 @@ def _cause(error: Exception) -> str:
     return f"{type(error).__name__} at {frame.filename}:{frame.lineno}"
 
 
-def call_of(implementation: Implementation, case: Case, needs: Sequence[str]) -> list[str]:
-    """Lines to paste: a call to start from, on one case, of the first function that is needed."""
-    called = next(iter(needs), "forward")
+def call_of(implementation: Implementation, case: Case, called: str) -> list[str]:
+    """Lines to paste: a call to start from, on one case, of one of its functions."""
     lines = ["from spectral_stride.testing import Case"]
     for name in ("asarray", called):
         function = getattr(implementation, name)
@@ -379,9 +397,11 @@ def check_implementation(
     implementation = Implementation(
         name, asarray, forward, vjp, jvp, tuple(dtypes), few_sizes, fixed, resize=resize
     )
-    report = Report(
-        name, tuple(run(implementation, known[one], examples, derandomize) for one in chosen)
-    )
+    rows: list[Row] = []
+    for one in chosen:
+        told = {row.cause for row in rows}
+        rows.append(run(implementation, known[one], examples, derandomize, told))
+    report = Report(name, tuple(rows))
     if report.failures:
         count = f"{len(report.failures)} of {len(report.rows)} properties"
         raise AssertionError(f"{name} does not have {count}:\n\n{report.story}")

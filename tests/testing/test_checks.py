@@ -195,6 +195,33 @@ def test_failures_are_told_by_cause_and_the_first_cause_first():
     assert len(names) == int(counted)
 
 
+def test_what_always_raises_is_refused_after_few_calls():
+    """One failure is made small; that the others have the same cause is told, and no more."""
+    calls = 0
+
+    def unwritten(*_, **__):
+        nonlocal calls
+        calls += 1
+        raise NotImplementedError("not yet")
+
+    with pytest.raises(AssertionError, match="NotImplementedError at .*: not yet"):
+        check_implementation(np.asarray, unwritten, vjp=unwritten, jvp=unwritten, resize=unwritten)
+    assert calls < 8 * len(PROPERTIES)
+
+
+def test_the_call_that_is_shown_has_the_wrong_result():
+    """Of a stride gradient it is the pullback, also in a property that needs no gradients."""
+    with pytest.raises(AssertionError, match="dstrides") as caught:
+        check_implementation(
+            np.asarray,
+            ss.diffstride,
+            vjp=wrong_vjp,
+            properties=["strides_move_inside_a_held_plan"],
+        )
+    assert "from tests.testing.test_checks import wrong_vjp as vjp" in str(caught.value)
+    assert "pullback(array(" in str(caught.value)
+
+
 def test_a_failure_shows_the_smallest_case():
     """Property, worst entry, tolerance, and a case that can be pasted and run."""
 
