@@ -49,6 +49,11 @@ def test_complexity_of_arrays_is_an_array(xp):
     assert_array(ss.complexity(arrays), plain_loop(layers), like=arrays[0], atol=1e-6)
 
 
+def test_arrays_of_two_precisions_cost_in_the_wider_one(xp):
+    layers = [xp.asarray([2.0], "float32"), xp.asarray([3.0], "float64")]
+    assert_array(ss.complexity(layers), plain_loop([[2.0], [3.0]]), like=layers[1], atol=1e-15)
+
+
 def test_layers_may_come_from_an_iterator_and_mix_numbers_with_arrays(xp):
     """A fixed layer beside learned ones."""
     layers = ([2.0, 2.0], xp.asarray([3.0]), (4.0,))

@@ -144,11 +144,15 @@ def test_a_caller_that_knows_what_is_less_is_asked_for_shares_alone():
 
 def test_a_cotangent_is_seen_as_from_strides_that_moved_on():
     """With the map of other strides, A^T u = A0^T T^T u while no bin leaves the ramp."""
-    plan = ss.make_plan((3, 40), (2.0,), ramp="inside")
-    still, moving = (resampling(np.asarray([s]), plan) for s in (2.0, 2.0 + 1e-3))
-    u = np.random.default_rng(0).normal(size=(3, 20))
+    # Of the axis of one sample there is no map.
+    plan = ss.make_plan((3, 40, 1), (2.0, 2.0), ramp="inside")
+    still, moving = (resampling(np.asarray([s, 2.0]), plan) for s in (2.0, 2.0 + 1e-3))
+    u = np.random.default_rng(0).normal(size=(3, 20, 1))
     seen = seen_from(moving, still, u, along)
     found = apply(still, seen, adjoint=True)
     wanted = apply(moving, u, adjoint=True)
     assert np.abs(wanted - apply(still, u, adjoint=True)).max() > 1e-5
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+    single = [resampling(np.asarray([s, 2.0], "float32"), plan) for s in (2.0 + 1e-3, 2.0)]
+    seen = seen_from(*single, u.astype("float32"), along)
+    assert seen.dtype == "float32"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import spectral_stride as ss
 from spectral_stride.axis import resampling
 from spectral_stride.fast.taps import Taps, joined, split, with_taps
-from spectral_stride.gradients import backward, forward
+from spectral_stride.gradients import backward, forward, push
 from spectral_stride.operator import apply
 
 
@@ -46,7 +46,7 @@ def drawn_taps(draw):
 @example(taps=Taps(3, 3, 4, 2), stride=1.25, seed=0)
 @example(taps=Taps(3, 4, 5, 1), stride=1.25, seed=0)
 def test_taps_make_of_the_input_what_the_map_makes_of_the_convolution(ramp, taps, stride, seed):
-    """Values, coefficients and both gradients."""
+    """Values, coefficients, both gradients and the tangent."""
     rng = np.random.default_rng(seed)
     x, kernel = rng.normal(size=(2, taps.size)), rng.normal(size=taps.kernel)
     c = convolved(x, kernel, taps)
@@ -64,6 +64,9 @@ def test_taps_make_of_the_input_what_the_map_makes_of_the_convolution(ramp, taps
     if q[0] is not None:
         found = np.einsum("t,btn->bn", kernel, split(q[0], 1, taps))
         np.testing.assert_allclose(found, expected_q[0], rtol=0, atol=1e-12)
+    dz, _ = push(tapped, x, np.ones(1), q)
+    dy, _ = push(op, c, np.ones(1), expected_q)
+    np.testing.assert_allclose(mixed(dz, kernel, taps), dy, rtol=0, atol=1e-10)
     g = rng.normal(size=y.shape)
     back = (kernel[:, None] * g[:, None, :]).reshape(z.shape)
     dx, ds = backward(tapped, back, q, np.dtype("float64"))
