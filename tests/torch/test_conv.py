@@ -67,6 +67,12 @@ def assert_same(layer, both, x):
         torch.testing.assert_close(value, other[name], rtol=1e-9, atol=1e-9, msg=name)
 
 
+def set_inside(layer, strides):
+    """Strides away from every corner of the mask, where derivatives are two-sided."""
+    with torch.no_grad():
+        layer.strides.copy_(torch.tensor(strides, dtype=layer.strides.dtype))
+
+
 @pytest.fixture(params=[True, False], ids=["resampled first", "convolved first"])
 def order(request, monkeypatch):
     """Both orders, whatever the counts say."""
@@ -245,6 +251,47 @@ def test_second_derivatives_beyond_the_bounds_do_not_see_the_order(stride):
     wanted = curvature(lambda x: down(conv(x)), conv.weight, down.strides)
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(found[0], found[0].T)
+
+
+@pytest.mark.usefixtures("order")
+@pytest.mark.parametrize("hard", [False, True])
+def test_a_tangent_in_all_inputs_is_a_difference_quotient(hard):
+    """Of a hard crop, whose value does not follow the strides, in all but these."""
+    layer, _ = pair(in_channels=2, out_channels=3, kernel_size=3, padding=1, hard=hard)
+    set_inside(layer, (1.8, 2.4))
+    hold_sizes(layer)
+    torch.manual_seed(1)
+    inputs = {name: one.detach().clone() for name, one in layer.named_parameters()}
+    inputs["x"] = torch.randn(2, 2, 14, 13, dtype=torch.float64)
+    along = {name: torch.randn_like(one) for name, one in inputs.items()}
+    if hard:
+        along["strides"] = torch.zeros_like(inputs["strides"])
+
+    def call(inputs):
+        others = {name: one for name, one in inputs.items() if name != "x"}
+        return torch.func.functional_call(layer, others, inputs["x"])
+
+    _, tangent = torch.func.jvp(call, (inputs,), (along,))
+    ahead, back = (
+        call({name: one + step * along[name] for name, one in inputs.items()})
+        for step in (1e-6, -1e-6)
+    )
+    torch.testing.assert_close(tangent, (ahead - back) / 2e-6, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.usefixtures("order")
+@pytest.mark.parametrize("smoothness", [4.0, 0.0], ids=["a ramp", "none"])
+def test_the_form_for_compilers_is_the_same_map(smoothness, monkeypatch):
+    """Plain tensor code, so that it can be asked without one: values and first derivatives."""
+    layer, _ = pair(in_channels=2, out_channels=3, kernel_size=3, padding=1, smoothness=smoothness)
+    set_inside(layer, (1.8, 2.4))
+    hold_sizes(layer)
+    x = torch.linspace(0, 9, 364, dtype=torch.float64).sin().reshape(1, 2, 14, 13)
+    wanted = gradients(layer, x)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    found = gradients(layer, x)
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9, msg=name)
 
 
 @pytest.mark.usefixtures("order")
