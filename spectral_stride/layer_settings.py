@@ -352,7 +352,11 @@ class UpSettings:
             got = f"an array with {len(shape)} dimensions"
             allowed = f"{len(axes)} that are resampled, and one more for a batch or channels"
             checks.refuse(ValueError, "y", got, allowed, "pass y[None], or set other axes")
-        places = checks.axes(axes, len(axes), len(shape), "sizes", 16)
+        if len(axes) > len(shape):
+            got = f"{checks.shown(axes)} for an array with {len(shape)} dimensions"
+            remedy = "leave axes out, or pass an array with more dimensions"
+            checks.refuse(ValueError, "axes", got, "at most one axis per dimension", remedy)
+        places = checks.axes(axes, len(axes), len(shape))
         return axes, tuple([wanted[place] for place in places])
 
     def like_layer(

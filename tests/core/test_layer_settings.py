@@ -4,6 +4,7 @@ import copy
 import doctest
 import math
 import pickle
+import re
 from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
@@ -180,6 +181,7 @@ def test_an_interval_of_strides_has_one_roundest_number(least, beyond, roundest)
         found = roundest_stride(float(stride), 32.0, lambda other: least <= other < beyond)
         assert found == roundest
     assert roundest_stride(17.3, 32.0, lambda other: other > 16.0) == 32.0
+    assert roundest_stride(1.0, 4.0, lambda other: other < 1.5) == 1.0  # and not zero
 
 
 def test_pooling_has_strides_or_sizes():
@@ -242,18 +244,45 @@ def test_going_back_takes_sizes_of_a_layer_or_of_an_array():
         ),
         (
             lambda: UpSettings().like_array((2, 3, 8, 9), (3, 8, 9)),
-            r"like: got an array with 3 dimensions for one with 4; .*like=x\[None\]",
+            "like: got an array with 3 dimensions for one with 4; allowed: as many dimensions; "
+            r"instead: pass like=x\[None\]$",
         ),
         (
             lambda: UpSettings().like_array((8, 9), (16, 18)),
-            r"y: got an array with 2 dimensions; allowed: 2 that are resampled, and one more",
+            "y: got an array with 2 dimensions; allowed: 2 that are resampled, and one more for a "
+            r"batch or channels; instead: pass y\[None\], or set other axes$",
         ),
         (lambda: UpSettings(axes=(3,)).like_array((8, 9), (16, 18)), r"axes: got \(3,\)"),
+        (
+            lambda: UpSettings(axes=(0, 1, 2)).like_array((8, 9), (16, 18)),
+            r"axes: got \(0, 1, 2\) for an array with 2 dimensions; allowed: at most one axis per "
+            "dimension; instead: leave axes out, or pass an array with more dimensions$",
+        ),
     ],
 )
 def test_what_going_back_refuses(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         call()
+
+
+def test_axes_from_the_front_go_back_without_a_batch():
+    assert UpSettings(axes=(0, 1)).like_array((8, 9), (16, 18)) == ((0, 1), (16, 18))
+
+
+@pytest.mark.parametrize(("given", "got"), [({}, "neither"), ({"out_sizes": (4, 4)}, "both")])
+def test_a_pool_has_strides_or_sizes(given, got):
+    strides = 2.0 if given else None
+    message = (
+        f"strides: got {got}; allowed: exactly one of strides and out_sizes; instead: write "
+        "SpectralPool(strides=2.0)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        PoolSettings(strides, **given)
+
+
+def test_a_pool_knows_where_the_channels_are():
+    assert PoolSettings(2.0, channels_last=True).channels_last is True
+    assert PoolSettings(2.0).channels_last is False
 
 
 class Layer(HasStrideSettings):
