@@ -8,6 +8,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 import spectral_stride as core
 from spectral_stride import make_plan
@@ -296,3 +297,12 @@ def test_a_fake_mode_leaves_nothing_behind():
     y = layer(x)
     assert type(y) is torch.Tensor
     torch.testing.assert_close(y, torch.from_numpy(core.diffstride(x.numpy(), (2.5, 1.7))))
+
+
+def test_tensors_are_plain_while_they_are_counted_alone():
+    """PyTorch's counter makes none of its own, so that it counts what runs without it."""
+    assert map_cache.is_plain_eager()
+    with FlopCounterMode(display=False):
+        assert map_cache.is_plain_eager()
+        with FakeTensorMode():
+            assert not map_cache.is_plain_eager()
