@@ -1,6 +1,7 @@
 """DiffStrideConv2d equals DiffStride(Conv2d(stride 1)): value and every gradient, in float64."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -183,6 +184,104 @@ def test_the_order_that_was_measured_to_be_faster_is_taken(channels, size, strid
     x = torch.ones(1, channels[0], size, size, device="meta")
     plan = make_plan(conv_order.convolved_shape(conv, x), (stride, stride), ramp="inside")
     assert conv_order.resamples_first(conv, x, plan) is expected
+
+
+def test_what_each_order_is_counted_to_take():
+    """Products by the sizes before and after them, last axis first, and the mixing of channels."""
+    conv = nn.Conv2d(4, 6, (2, 3), groups=2)
+    width_first = 4 * (8 * 10) * (3 * 8)  # each of 8 x 10 samples goes to 3 taps of 8
+    then_height = 4 * (8 * 3 * 8) * (2 * 4)
+    weights = 6 * 2 * 2 * 3
+    for hard, behind in ((False, (7 * 8) * 8 + (7 * 8) * 4), (True, (7 * 8) * 4)):
+        counts = conv_order.order_counts(conv, (8, 10), (7, 8), (4, 8), hard)
+        assert counts == (
+            width_first + then_height,
+            weights * 4 * 8,
+            6 * behind,
+            weights * 7 * 8,
+        )
+        assert all(isinstance(one, int) for one in counts)
+    # A hard crop leaves the height, too, as it is.
+    counts = conv_order.order_counts(conv, (8, 10), (7, 8), (7, 4), True)
+    assert counts[2] == 6 * (7 * 8) * 4
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "counts", "expected"),
+    [
+        (1, (100, 0, 99, 2), True),
+        (1, (0, 100, 99, 2), True),
+        (1, (100, 0, 100, 0), False),  # as much: what is simpler
+        ((1, 2), (100, 0, 0, 276), True),
+        ((1, 2), (100, 0, 0, 274), False),
+        ((1, 2), (0, 100, 0, 246), True),
+        ((1, 2), (0, 100, 0, 244), False),
+        ((1, 2), (0, 100, 90, 0), True),
+        ((1, 2), (0, 100, 88, 0), False),
+    ],
+)
+def test_counts_are_weighted_where_a_kernel_has_taps(kernel_size, counts, expected):
+    """A product takes 2.75 times as long as the convolution, and one with taps apart 2.45 times."""
+    conv = nn.Conv2d(1, 1, kernel_size)
+    assert conv_order.is_faster_first(conv, *counts) is expected
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "axes"),
+    [((32, 32), {"method": "fft"}, (-2, -1)), ((1, 32), {}, (-2, -1)), ((32, 32), {}, (-1, -2))],
+    ids=["by FFT", "an axis of one sample", "other axes"],
+)
+def test_some_maps_are_resampled_last_whatever_it_takes(size, options, axes):
+    conv = nn.Conv2d(3, 64, 1)
+    x = torch.ones(1, 3, *size)
+    plan = make_plan((1, 64, *size), (2.0, 2.0), ramp="inside", axes=axes, **options)
+    assert conv_order.resamples_first(conv, x, plan) is False
+    plan = make_plan((1, 64, 32, 32), (2.0, 2.0), ramp="inside")
+    assert conv_order.resamples_first(conv, torch.ones(1, 3, 32, 32), plan) is True
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"stride": (2, 2)},
+            "conv: got stride (2, 2); allowed: stride 1; instead: write stride=1: the layer has "
+            "the stride",
+        ),
+        (
+            {"kernel_size": (0, 3)},
+            "kernel_size: got (0, 3); allowed: one or two integers of at least 1; instead: write "
+            "kernel_size=3",
+        ),
+        (
+            {"kernel_size": (3, 3, 3)},
+            "kernel_size: got (3, 3, 3); allowed: one or two integers of at least 1; instead: "
+            "write kernel_size=3",
+        ),
+        (
+            {"padding": -1},
+            "padding: got -1; allowed: one or two integers of at least 0, or 'same', or 'valid'; "
+            "instead: write padding=1",
+        ),
+        (
+            {"dilation": 0},
+            "dilation: got 0; allowed: one or two integers of at least 1; instead: write "
+            "dilation=1",
+        ),
+    ],
+)
+def test_a_convolution_that_somebody_broke_is_refused(change, message):
+    conv = nn.Conv2d(1, 1, 3)
+    vars(conv).update(change)
+    with pytest.raises(ValueError, match=f"^DiffStride: {re.escape(message)}$"):
+        DiffStride(2.0)(torch.ones(1, 1, 8, 8), conv)
+
+
+def test_only_a_convolution_of_images_is_taken():
+    with pytest.raises(TypeError) as caught:
+        DiffStride(2.0)(torch.ones(1, 1, 8, 8), nn.Conv1d(1, 1, 3))
+    message = "DiffStride: conv: got Conv1d; allowed: a torch.nn.Conv2d; instead: leave it out"
+    assert str(caught.value) == message
 
 
 class Centred(nn.Conv2d):

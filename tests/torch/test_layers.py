@@ -352,6 +352,46 @@ def test_a_shared_stride_reaches_as_far_as_the_longest_axis_can_use(shape):
     assert layer.strides.tolist() == [20.0]
 
 
+def test_each_stride_is_brought_to_its_own_bound():
+    layer = DiffStride(2.0, ramp="inside")
+    layer(image(1, 3, 64, 32))
+    set_strides(layer, float("inf"), float("inf"))
+    project_strides(layer)
+    assert layer.strides.tolist() == [32.0, 16.0]
+
+
+def test_nothing_is_written_behind_a_parametrization():
+    """It may hand out the very tensor that it keeps."""
+    layer = DiffStride(2.0, ramp="inside")
+    parametrize.register_parametrization(layer, "strides", nn.Identity())
+    set_strides(layer, 0.5, 0.5)
+    project_strides(layer)
+    assert layer.strides.tolist() == [0.5, 0.5]
+
+
+def test_a_layer_holds_its_sizes_by_itself():
+    layer = DiffStride(2.0, ramp="inside")
+    assert not layer.hold_sizes()
+    set_strides(layer, 4.0, 4.0)
+    assert layer(image(1, 3, 32, 32)).shape == (1, 3, 16, 16)
+    assert layer.hold_sizes()
+    assert layer(image(1, 3, 32, 32)).shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda layer: layer.effective_strides(), lambda layer: layer(image(1, 3, 8, 8))]
+)
+def test_a_parameter_without_values_is_refused_with_what_to_do(ask):
+    with pytest.raises(TypeError) as caught:
+        ask(DiffStride(2.0, device="meta"))
+    assert str(caught.value) == (
+        "DiffStride: strides: got a parameter whose values cannot be read now "
+        "(NotImplementedError); allowed: a parameter with values, or output sizes that are held; "
+        "instead: call hold_sizes(net) first, where the values are known; to export or to compile "
+        "for inference, net.eval() does it too"
+    )
+
+
 def set_strides(layer, *values):
     with torch.no_grad():
         layer.strides.copy_(torch.tensor(values))
