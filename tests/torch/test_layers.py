@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import re
 import weakref
 from dataclasses import replace
 
@@ -25,6 +26,7 @@ from spectral_stride.torch import (
     param_groups,
     project_strides,
     release_sizes,
+    spectral_pool,
 )
 from tests.changed_settings import CHANGES, REFUSED, START, STRIDES
 from tests.nonsense import answers_or_refuses, nonsense
@@ -350,6 +352,49 @@ def test_a_shared_stride_reaches_as_far_as_the_longest_axis_can_use(shape):
     set_strides(layer, float("inf"))
     project_strides(layer)
     assert layer.strides.tolist() == [20.0]
+
+
+def test_the_settings_of_a_pool_reach_the_operator():
+    x = image(1, 2, 33, 30)
+    for options in ({"norm": "ortho"}, {"method": "fft"}, {"method": "matmul"}):
+        wanted = spectral_pool(x, (17, 15), **options)
+        assert torch.equal(SpectralPool(2.0, **options)(x), wanted)
+    assert not torch.equal(wanted, spectral_pool(x, (17, 15), method="fft"))
+
+
+def test_the_printed_strides_are_those_that_are_used():
+    layer = DiffStride((2.0, 1.23456), ramp="inside")
+    layer(image(1, 3, 32, 32))
+    set_strides(layer, 1e6, 1.23456)
+    assert repr(layer).startswith("DiffStride(strides=[16.0, 1.2346], ")
+    assert repr(DiffStride(2.0, device="meta")).startswith("DiffStride(strides=on meta, ")
+
+
+def test_training_is_the_mode_without_a_word():
+    assert DiffStride(2.0).eval().train().training
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({}, 'Missing key(s) in state_dict: "strides"'),
+        (
+            {"strides": torch.full((2,), 2.5), "other": torch.ones(1)},
+            'Unexpected key(s) in state_dict: "o',
+        ),
+        ({"strides": torch.ones(3)}, "size mismatch for strides"),
+        (
+            {"strides": torch.tensor([float("nan"), 2.0])},
+            "strides in the checkpoint: strides: got nan at position 0; allowed: finite numbers, "
+            "as torch.float32; instead: take an earlier checkpoint",
+        ),
+    ],
+)
+def test_what_does_not_fit_a_layer_is_not_loaded(state, message):
+    layer = DiffStride(2.5)
+    with pytest.raises(RuntimeError, match=re.escape(message)):
+        layer.load_state_dict(state)
+    assert layer.strides.tolist() == [2.5, 2.5]
 
 
 def test_each_stride_is_brought_to_its_own_bound():
