@@ -1,5 +1,6 @@
 """Bad input: each refusal says what was got, what is allowed and what to write instead."""
 
+import doctest
 import importlib
 import re
 from decimal import Decimal
@@ -39,6 +40,13 @@ def check(refused, name, got, allowed, instead):
 def bad(identifier, shape, strides, options, kind, *message):
     """A row: how `make_plan` is called, and the error with its name, got, allowed and instead."""
     return pytest.param(shape, strides, options, kind, message, id=identifier)
+
+
+def test_every_check_says_what_its_page_says():
+    """Word for word: a message is what a user has, and no other test reads the whole of it."""
+    found = doctest.testfile("refusals.txt")
+    assert found.failed == 0
+    assert found.attempted > 100
 
 
 POSITIVE = "finite numbers above 0 (input samples per output sample)"
