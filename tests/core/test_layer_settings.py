@@ -42,6 +42,13 @@ def test_what_is_out_of_range_is_refused_first_and_later(name, value, message):
     assert settings == StrideSettings(2)
 
 
+@pytest.mark.parametrize("value", ["2", b"22"])
+def test_a_text_is_no_stride(value):
+    message = f"strides: got {value!r}; allowed: a number, or a sequence of numbers, one per axis"
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}; instead: write strides=2.0$"):
+        strides_per_axis(value, None)
+
+
 def test_settings_stay_and_can_be_looked_up():
     """Equal ones are one key, also as copies and from a file; none can be written to."""
     settings = StrideSettings(2, smoothness=3, lower=1, axes=[1, 2])

@@ -1,16 +1,23 @@
 """How targets are run for a time: by turns, on what Hypothesis draws, and told in a table."""
 
+import ctypes
 import math
+import resource
+import sys
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+# Above this many bytes what JAX has compiled is dropped.
+MOST_HELD = 4 * 2**30
 # Cases that are drawn in one go, from one seed: few, so that a line to paste finds its fault soon.
 TURN = 20
 
@@ -69,6 +76,22 @@ class Target:
         self.seconds += time.perf_counter() - begun
 
 
+def forget_compiled() -> None:
+    """Give back what JAX has compiled: it keeps that of every size, 20 MB a second of fuzzing."""
+    if "jax" in sys.modules and held() > MOST_HELD:
+        sys.modules["jax"].clear_caches()
+        with suppress(OSError, AttributeError, TypeError):  # another system has no such library
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def held() -> int:
+    """Return the bytes that this process has in memory; 0 where the system does not say."""
+    pages = Path("/proc/self/statm")
+    if not pages.is_file():
+        return 0
+    return int(pages.read_text().split()[1]) * resource.getpagesize()
+
+
 def run(
     targets: list[Target], seconds: float, seed: int, turns: int | None = None, count: int = TURN
 ) -> list[Target]:
@@ -92,6 +115,7 @@ def run(
             print(f"FAULT in {target.name}: {target.fault}\nOnce more: {again}\n", flush=True)
         had[target.name] += 1
         seed += 1
+        forget_compiled()
     return [one for one in targets if one.fault]
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import jax
 import pytest
 
 import spectral_stride as ss
@@ -10,7 +11,7 @@ import spectral_stride.torch as sst
 from spectral_stride import checks, functional
 from spectral_stride.torch.training import trained
 from spectral_stride.torch.training.files import read_json
-from tests.fuzz import calls, files, layers, odd_values
+from tests.fuzz import calls, files, layers, odd_values, running
 from tests.fuzz.running import Fault, Target, run, table
 
 CALLS = {one.name: one for one in (*calls.targets(), *layers.targets())}
@@ -65,6 +66,16 @@ def test_every_reader_is_tried(readers):
     assert list(readers) == sorted(
         (getattr(one, "values", [one])[0] for one in marks), key=list(readers).index
     )
+
+
+def test_what_was_compiled_is_dropped_where_it_takes_much(monkeypatch):
+    compiled = jax.jit(lambda x: x + 1)
+    compiled(1.0)
+    running.forget_compiled()
+    assert compiled._cache_size() == 1
+    monkeypatch.setattr(running, "MOST_HELD", 0)
+    running.forget_compiled()
+    assert compiled._cache_size() == 0
 
 
 def test_every_public_name_is_called():

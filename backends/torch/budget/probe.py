@@ -155,8 +155,9 @@ class Probe:
             self._run()
         except Exception as error:
             got = f"one on which the network fails ({checks.first_line(error)})"
-            remedy = "pass a tensor, a tuple of arguments or a dict of named ones, as in training"
-            checks.refuse(ValueError, "sample", got, "an input that the network takes", remedy)
+            allowed = "a tensor, a tuple of arguments or a dict of named ones that it takes"
+            remedy = "pass what it is called on in training, a batch of one: x[:1]"
+            checks.refuse(ValueError, "sample", got, allowed, remedy)
         self._is_first = False
 
     def again(self, sizes: Sequence[int]) -> Run:
