@@ -641,9 +641,9 @@ def pool_plan(
     shape: Sequence[int],
     out_sizes: Sequence[int],
     *,
-    axes: Sequence[int] | None = None,
-    norm: str = "forward",
-    method: str = "auto",
+    axes: Sequence[int] | None,
+    norm: str,
+    method: str,
 ) -> Plan:
     """Plan a hard crop to exactly ``out_sizes`` samples, 1 to N along each axis."""
     plan = resize_plan(shape, out_sizes, axes=axes, norm=norm, method=method, name="out_sizes")
@@ -657,8 +657,8 @@ def resize_plan(
     shape: Sequence[int],
     sizes: Sequence[int],
     *,
-    axes: Sequence[int] | None = None,
-    norm: str = "forward",
+    axes: Sequence[int] | None,
+    norm: str,
     method: str = "auto",
     name: str = "sizes",
 ) -> Plan:

@@ -147,6 +147,13 @@ def test_strides_without_a_plan_are_read_and_x_is_not():
         y.compute()
 
 
+def test_a_cotangent_that_is_split_is_refused_by_its_name():
+    x = da.from_array(draw(4, 32), chunks=(2, -1))
+    y, pullback = ss.vjp(x, (2.0,))
+    with pytest.raises(ValueError, match="^g: got 2 chunks along axis 1; .*g.rechunk"):
+        pullback(y.rechunk((2, 8)))
+
+
 def test_a_hard_crop_has_a_zero_tangent_in_the_chunks_of_its_output():
     """Under dask a plain array of zeros is split as dask prefers, along any axis."""
     x = da.from_array(draw(4, 32), chunks=(2, -1))
