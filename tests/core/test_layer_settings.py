@@ -243,11 +243,14 @@ def test_going_back_takes_sizes_of_a_layer_or_of_an_array():
         (lambda: UpSettings(axes=(1, 1)), r"axes: got \(1, 1\)"),
         (
             lambda: UpSettings().like_layer(4, "Layer", (), ()),
-            r"like: got a Layer of which no forward pass is known here; .*like=x",
+            "like: got a Layer of which no forward pass is known here; allowed: a layer that has "
+            "run, and not in a compiled part of its own; instead: call it first, y = down\\(x\\), "
+            "or pass an array that has the sizes: like=x$",
         ),
         (
             lambda: UpSettings(axes=(-1,)).like_layer(4, "Layer", (-2, -1), (9, 9)),
-            r"axes: got \(-1,\) for a Layer along \(-2, -1\); .*leave axes out",
+            r"axes: got \(-1,\) for a Layer along \(-2, -1\); allowed: the axes of that layer; "
+            "instead: leave axes out$",
         ),
         (
             lambda: UpSettings().like_array((2, 3, 8, 9), (3, 8, 9)),

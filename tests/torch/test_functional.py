@@ -141,6 +141,18 @@ def test_saves_what_the_strides_need_and_only_for_them():
     assert numbers == [2, y.numel()]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_strides_without_a_ramp_have_a_zero_tangent(dtype):
+    """Of the output's shape and dtype, and not of the strides'."""
+    x, strides = torch.ones(2, 16, dtype=dtype), torch.tensor([2.0])
+    plan = make_plan((2, 16), (2.0,), smoothness=0)
+    y, dy = torch.func.jvp(
+        lambda s: diffstride(x, s, plan=plan), (strides,), (torch.ones_like(strides),)
+    )
+    assert (dy.shape, dy.dtype) == (y.shape, y.dtype) == ((2, 8), dtype)
+    assert not dy.any()
+
+
 @pytest.mark.parametrize("name", KEPT)
 def test_derivatives_from_what_is_kept(name):
     """First and second ones, eager and batched; y may be changed in place."""
