@@ -290,6 +290,11 @@ def test_a_pool_has_strides_or_sizes(given, got):
         PoolSettings(strides, **given)
 
 
+def test_a_setting_tells_what_it_is():
+    text = "The ``ramp`` of the layer's settings; it may be set."
+    assert HasStrideSettings.ramp.__doc__ == text
+
+
 def test_a_pool_knows_where_the_channels_are():
     assert PoolSettings(2.0, channels_last=True).channels_last is True
     assert PoolSettings(2.0).channels_last is False

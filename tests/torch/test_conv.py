@@ -311,6 +311,10 @@ def test_a_convolution_is_asked_for_all_that_it_does():
     conv.forward = lambda x: 2 * usual(x)
     check(conv)
     del conv.forward
+    inside = conv._conv_forward
+    conv._conv_forward = lambda *of: 3 * inside(*of)
+    check(conv)
+    del conv._conv_forward
     hook = conv.register_forward_hook(lambda *of: 2 * of[-1])
     check(conv)
     hook.remove()

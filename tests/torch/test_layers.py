@@ -28,6 +28,7 @@ from spectral_stride.torch import (
     release_sizes,
     spectral_pool,
 )
+from spectral_stride.torch.layers.held_sizes import HeldSizes
 from tests.changed_settings import CHANGES, REFUSED, START, STRIDES
 from tests.nonsense import answers_or_refuses, nonsense
 
@@ -398,11 +399,55 @@ def test_what_does_not_fit_a_layer_is_not_loaded(state, message):
 
 
 def test_each_stride_is_brought_to_its_own_bound():
-    layer = DiffStride(2.0, ramp="inside")
-    layer(image(1, 3, 64, 32))
+    """To all of its digits, in the parameter's precision."""
+    layer = DiffStride(2.0, ramp="inside", upper=3.3, dtype=torch.float64)
+    layer(image(1, 3, 64, 4))
     set_strides(layer, float("inf"), float("inf"))
     project_strides(layer)
-    assert layer.strides.tolist() == [32.0, 16.0]
+    assert layer.strides.tolist() == [3.3, 2.0]
+
+
+def test_a_parametrized_weight_leaves_the_strides_to_the_layer():
+    layer = DiffStrideConv2d(3, 4, 3, 2.0, upper=3.0)
+    parametrize.register_parametrization(layer, "weight", nn.Identity())
+    set_strides(layer, 5.0, 5.0)
+    project_strides(layer)
+    assert layer.strides.tolist() == [3.0, 3.0]
+
+
+def test_loaded_strides_are_a_new_start():
+    """Usable whatever the sizes that the layer has seen before; also of a layer without values."""
+    layer = DiffStride(2.0, ramp="inside")
+    layer(image(1, 3, 8, 8))
+    layer.load_state_dict({"strides": torch.full((2,), 10.0)})
+    assert layer.effective_strides().tolist() == [10.0, 10.0]
+    empty = DiffStride(2.0, device="meta")
+    empty.load_state_dict(empty.state_dict(), assign=True)
+    assert empty.strides.is_meta
+
+
+def test_whether_sizes_are_held_is_a_truth_value():
+    layer = DiffStride(2.0)
+    assert layer.holds_sizes is False
+    layer.hold_sizes()
+    assert layer.holds_sizes is True
+    layer.release_sizes()
+    assert layer.holds_sizes is False
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape"), [((-2, -1), (1, 64, 32)), ((0, 1), (64, 32, 1)), ((1, 2), (1, 64, 32, 1))]
+)
+def test_sizes_that_were_met_stand_for_inputs_with_one_more_dimension(axes, shape):
+    held = HeldSizes(DiffStride(2.0, axes=axes).settings, (2.0, 2.0))
+    held.meet((64, 32))
+    assert held.met == [(64, 32)]
+    assert [*held._met] == [shape]
+
+
+def test_a_bias_is_told():
+    assert "bias=True" in repr(DiffStrideConv2d(3, 4, 3))
+    assert "bias=False" in repr(DiffStrideConv2d(3, 4, 3, bias=False))
 
 
 def test_nothing_is_written_behind_a_parametrization():

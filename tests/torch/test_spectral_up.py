@@ -206,7 +206,12 @@ def test_under_vmap():
     [
         (ValueError, lambda y: SpectralUp()(y, like=DiffStride(2.0)), "like: got a DiffStride of"),
         (TypeError, lambda y: SpectralUp()(y, like=(8, 8)), "like: got tuple; .*like=down"),
-        (TypeError, lambda y: SpectralUp()(y, like=nn.Identity()), "like: got Identity"),
+        (
+            TypeError,
+            lambda y: SpectralUp()(y, like=nn.Identity()),
+            "like: got Identity; allowed: a DiffStride, DiffStrideConv2d or SpectralPool, or a "
+            r"tensor; instead: write up\(y, like=down\)$",
+        ),
         (TypeError, lambda y: SpectralUp()(y.long(), like=y), "x: got dtype"),
         (ValueError, lambda y: SpectralUp()(y, like=y[0]), "like: got an array with 3 dim"),
         (ValueError, lambda y: SpectralUp()(y[0, 0], like=y[0, 0]), "y: got an array with 2"),

@@ -401,6 +401,19 @@ def test_fx_sees_each_layer_as_one_node():
         assert called[1:-1] == ["0", "1", "2", "3"]
 
 
+def test_fx_sees_a_pooling_with_its_convolution():
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.pool = nn.Conv2d(3, 4, 3, padding=1), SpectralPool(2.0)
+
+        def forward(self, x):
+            return self.pool(x, self.conv)
+
+    net, x = Pooled(), draw(2, 3, 16, 16, dtype=torch.float32)
+    torch.testing.assert_close(torch.fx.symbolic_trace(net)(x), net(x))
+
+
 def test_jit_traces_it(frozen):
     net, x, y = frozen
     traced = torch.jit.trace(net, x)
