@@ -1,10 +1,8 @@
 """``make fuzz``: calls and files at random, for some time, and what came of them."""
 
 import argparse
-import faulthandler
 import random
 import resource
-import signal
 import sys
 import warnings
 
@@ -24,8 +22,6 @@ def main():
     parser.add_argument("--turns", type=int, help="of each target, in place of the seconds")
     words = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, resource.RLIM_INFINITY))
-    # kill -USR1 shows where it is.
-    faulthandler.register(signal.SIGUSR1)
     warnings.simplefilter("ignore")  # what the library warns of while it is called is an error
     with files.targets() as of_files:
         known = [*calls.targets(), *layers.targets(), *of_files]

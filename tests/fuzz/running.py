@@ -1,8 +1,10 @@
 """How targets are run for a time: by turns, on what Hypothesis draws, and told in a table."""
 
 import ctypes
+import faulthandler
 import math
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -109,6 +111,8 @@ def run(
 
     while waiting := [one for one in targets if wants_more(one)]:
         target = min(waiting, key=lambda one: one.seconds / one.share)
+        # kill -USR1 shows where it is. Each time, because a training of Lightning undoes it.
+        faulthandler.register(signal.SIGUSR1, file=sys.__stderr__)
         target.take_turn(seed, count)
         if target.fault:
             again = f"make fuzz ARGS='--only \"{target.name}\" --seed {seed} --turns 1'"
