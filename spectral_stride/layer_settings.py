@@ -453,7 +453,8 @@ def strides_per_axis(value: Any, ndim: int | None) -> tuple[float, ...]:
     if isinstance(value, Real) and not isinstance(value, bool):
         value = (value,) * (2 if ndim is None else ndim)
     if isinstance(value, checks.TEXT):
-        got, allowed = checks.shown(value), "a number, or a sequence of numbers, one per axis"
+        got = f"{checks.shown(value)} ({type(value).__name__})"
+        allowed = "a number, or a sequence of numbers, one per axis"
         checks.refuse(TypeError, "strides", got, allowed, "write strides=2.0")
     values = host_numbers("strides", value)
     _check_count("strides", len(values), ndim)

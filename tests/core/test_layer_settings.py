@@ -44,8 +44,11 @@ def test_what_is_out_of_range_is_refused_first_and_later(name, value, message):
 
 @pytest.mark.parametrize("value", ["2", b"22"])
 def test_a_text_is_no_stride(value):
-    message = f"strides: got {value!r}; allowed: a number, or a sequence of numbers, one per axis"
-    with pytest.raises(TypeError, match=f"^{re.escape(message)}; instead: write strides=2.0$"):
+    message = (
+        f"strides: got {value!r} ({type(value).__name__}); allowed: a number, or a sequence of "
+        "numbers, one per axis; instead: write strides=2.0"
+    )
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
         strides_per_axis(value, None)
 
 
