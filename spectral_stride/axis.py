@@ -81,8 +81,7 @@ class AxisMap:
     def levels(self) -> Array:
         """Weights w m gain/N of all kept bins, as a column for their cosines and their sines."""
         height = gain(self.norm, self.size, self.out_size) / self.size
-        fewer = min(self.size, self.out_size)
-        weights = bin_weights(self._kept_bins(), fewer, self.mask.dtype)
+        weights = bin_weights(self._kept_bins(), min(self.size, self.out_size), self.mask.dtype)
         return on_both(self.mask * weights * height)
 
     def _kept_bins(self) -> Array:

@@ -159,8 +159,10 @@ def positive_integer(
     """Return ``value`` as an int, or refuse what is no integer from 1 to ``most``."""
     number = as_integer(value)
     if number is None or not 1 <= number <= most:
-        allowed = "an integer of at least 1" + f", at most {most}" * ((number or 0) > most)
-        refuse(ValueError, name, shown(value), allowed, remedy or f"write {name}=1")
+        beyond = (number or 0) > most
+        allowed = "an integer of at least 1" + f", at most {most}" * beyond
+        remedy = remedy or f"write {name}={most if beyond else 1}"
+        refuse(ValueError, name, shown(value), allowed, remedy)
     return number
 
 
@@ -237,7 +239,7 @@ def shape(value: Any) -> tuple[int, ...]:
         most = f", at most {LARGEST_SIZE}" * (max(found or (0,)) > LARGEST_SIZE)
         got = "an array" if hasattr(value, "shape") else shown(value)
         allowed, remedy = f"a sequence of integers of at least 0{most}", "write x.shape"
-        if isinstance(value, tuple) and None in value:  # of a library that traces
+        if isinstance(value, tuple) and any(size is None for size in value):  # while it traces
             remedy = "make the plan of a shape with a number for each None, and pass plan="
         refuse(ValueError, "shape", got, allowed, remedy)
     return found
@@ -620,7 +622,7 @@ def plan_fits(planned: tuple[int, ...], axes_: tuple[int, ...], shape: tuple[int
             "plan",
             f"a plan for shape {planned} and an array of shape {shape}",
             f"an array with {len(planned)} dimensions and the plan's sizes along axes {axes_}",
-            f"make_plan({shape}, strides, ...)",
+            f"make a plan for this shape: plan=make_plan({shape}, strides)",
         )
 
 

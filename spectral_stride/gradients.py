@@ -4,8 +4,8 @@ With t_d = x and t_{i-1} = A_i t_i the forward map goes through the axes i = d .
 the r bins on its ramp depend on an axis' stride: dA_i/ds_i = P_i^T diag(d_i) Q_i, as in `axis`. So
 all that a stride needs of t_i are the coefficients q_i = Q_i t_i, taken on the way. Backwards, with
 u_0 = g and u_i = A_i^T u_{i-1}, its gradient is the sum of q_i p_i, p_i = diag(d_i) P_i u_{i-1},
-and that of x is u_d. Forwards its tangent joins behind the axis, as P_i^T diag(d_i) (q_i ds_i). No
-(n x N) matrix of cotangents is formed, nor a spectrum beyond the ramp.
+and that of x is u_d. Forwards the stride's tangent is added behind the axis, P_i^T diag(d_i) (q_i
+ds_i). No (n x N) matrix of cotangents is formed, nor a spectrum beyond the ramp.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,8 @@ def backward(
     """
     total: Array | None = None
     for position, (axis_map, kept) in enumerate(zip(op.maps, q, strict=True)):
-        onwards, p = into_x or position < len(op.maps) - 1, None
+        onwards = into_x or position < len(op.maps) - 1
+        p = None
         if g is not None and onwards:
             g, p = apply_axis(op, g, position, adjoint=True, products=products)
         elif g is not None and axis_map is not None and axis_map.ramp is not None:
@@ -60,7 +61,7 @@ def backward(
 
 def push(
     op: Resampling, dx: Array | None, ds: Array | None, q: PerAxis
-) -> tuple[Array | None, list[Array | None]]:
+) -> tuple[Array | None, PerAxis]:
     """Tangents along (dx, ds) of what `forward` returns; None stands for zeros."""
     dq: list[Array | None] = [None] * len(op.maps)
     for position in reversed(range(len(op.maps))):

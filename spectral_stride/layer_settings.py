@@ -452,7 +452,9 @@ def strides_per_axis(value: Any, ndim: int | None) -> tuple[float, ...]:
     ndim = _axis_count(ndim)
     if isinstance(value, Real) and not isinstance(value, bool):
         value = (value,) * (2 if ndim is None else ndim)
-    if isinstance(value, checks.TEXT):
+    if not hasattr(value, "dtype") and (
+        isinstance(value, checks.TEXT) or not isinstance(value, Sequence)
+    ):
         got = f"{checks.shown(value)} ({type(value).__name__})"
         allowed = "a number, or a sequence of numbers, one per axis"
         checks.refuse(TypeError, "strides", got, allowed, "write strides=2.0")

@@ -22,7 +22,7 @@ def cutoff(
     xp = array_namespace(stride)
     least, most = cutoff_bounds(size, smoothness, ramp)
     free = size / (2 * stride)
-    # Not xp.clip: where a library differentiates it, its slope at the bounds need not be 1.
+    # Not xp.clip: its slope at the bounds differs between libraries, and has to be 1.
     low, high = xp.full_like(free, least), xp.full_like(free, most)
     c = xp.where(free < low, low, xp.where(free > high, high, free))
     if stop is None:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import os
 import re
 from contextlib import suppress
@@ -109,12 +110,12 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Watch only the tests from which the core's coverage comes; ask the quick ones of a mutant."""
+    """Watch only the tests that cover the core; of a mutant's tests run the quick ones first."""
     measured = config.rootpath / "mutmut-stats.json"  # only where mutmut calls
     if measured.is_file():
         took = json.loads(measured.read_text("utf-8"))["duration_by_test"]
-        # The first that fails is the last, so the quickest ones come first.
-        items.sort(key=lambda item: took.get(item.nodeid, 0.0))
+        # A mutant's run ends at the first test that fails.
+        items.sort(key=lambda item: took.get(item.nodeid, math.inf))
     for item in items:
         slow = any(word in item.name for word in SLOW) and SHOWN_BY not in item.name
         if slow or not any(map(item.path.is_relative_to, WATCHED)):

@@ -4,6 +4,7 @@ Nothing here is shared with the library. Strides, masks and sizes are rational n
 bin on a corner of the mask lies on it exactly. Matrices are sums over bins, one bin after another.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -103,7 +104,18 @@ def is_smooth(size: int, stride: Number, smoothness: Number, ramp: str, reach: N
 
 def last_bin(size: int, stride: Number, smoothness: Number, ramp: str) -> int:
     """K, the largest bin that the mask does not stop."""
-    return max(k for k, m in enumerate(mask(size, stride, smoothness, ramp)) if m > 0)
+    if size == 1:
+        return 0
+    effective = effective_stride(size, stride, smoothness, ramp)
+    # The mask never rises, so that bisection serves axes of any length.
+    return (
+        bisect_left(
+            range(size // 2 + 1),
+            1,
+            key=lambda k: int(mask_bin(k, size, effective, smoothness, ramp) <= 0),
+        )
+        - 1
+    )
 
 
 def round_up(exact: Fraction, scale: Fraction) -> int:

@@ -212,9 +212,11 @@ def run(
         try:
             attempt(settings(chosen, phases=set(chosen.phases) - {Phase.shrink, Phase.explain}))
         except Exception as error:
-            if last is not None and _cause(error) not in told:
+            found = last, count, largest
+            if last is not None and Phase.shrink in chosen.phases and _cause(error) not in told:
                 attempt(chosen)
-            raise  # also where other cases were drawn, and hold
+            last, count, largest = found  # where others were drawn and hold, it is what was found
+            raise
     except Exception as error:  # whatever an implementation raises is a failure of the property
         if last is None:
             raise  # nothing has been run yet: this is no failure of the implementation

@@ -3,7 +3,7 @@
 import ctypes
 import faulthandler
 import math
-import resource
+import os
 import signal
 import sys
 import time
@@ -79,7 +79,7 @@ class Target:
 
 
 def forget_compiled() -> None:
-    """Give back what JAX has compiled: it keeps that of every size, 20 MB a second of fuzzing."""
+    """Give back what JAX has compiled: it keeps that of every size."""
     if "jax" in sys.modules and held() > MOST_HELD:
         sys.modules["jax"].clear_caches()
         with suppress(OSError, AttributeError, TypeError):  # another system has no such library
@@ -91,7 +91,7 @@ def held() -> int:
     pages = Path("/proc/self/statm")
     if not pages.is_file():
         return 0
-    return int(pages.read_text().split()[1]) * resource.getpagesize()
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def run(
@@ -112,7 +112,8 @@ def run(
     while waiting := [one for one in targets if wants_more(one)]:
         target = min(waiting, key=lambda one: one.seconds / one.share)
         # kill -USR1 shows where it is. Each time, because a training of Lightning undoes it.
-        faulthandler.register(signal.SIGUSR1, file=sys.__stderr__)
+        if hasattr(signal, "SIGUSR1"):
+            faulthandler.register(signal.SIGUSR1, file=sys.__stderr__)
         target.take_turn(seed, count)
         if target.fault:
             again = f"make fuzz ARGS='--only \"{target.name}\" --seed {seed} --turns 1'"

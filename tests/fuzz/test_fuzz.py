@@ -1,8 +1,9 @@
 """A short form of `make fuzz`, so that it cannot rot; and what it is there to find is found."""
 
+import sys
 from collections import Counter
+from types import SimpleNamespace
 
-import jax
 import pytest
 
 import spectral_stride as ss
@@ -69,13 +70,14 @@ def test_every_reader_is_tried(readers):
 
 
 def test_what_was_compiled_is_dropped_where_it_takes_much(monkeypatch):
-    compiled = jax.jit(lambda x: x + 1)
-    compiled(1.0)
-    running.forget_compiled()
-    assert compiled._cache_size() == 1
-    monkeypatch.setattr(running, "MOST_HELD", 0)
-    running.forget_compiled()
-    assert compiled._cache_size() == 0
+    cleared = []
+    monkeypatch.setitem(
+        sys.modules, "jax", SimpleNamespace(clear_caches=lambda: cleared.append(True))
+    )
+    for held, times in ((0, 0), (running.MOST_HELD + 1, 1)):
+        monkeypatch.setattr(running, "held", lambda held=held: held)
+        running.forget_compiled()
+        assert len(cleared) == times
 
 
 def test_every_public_name_is_called():

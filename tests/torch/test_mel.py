@@ -258,6 +258,11 @@ def test_a_network_that_was_built_without_values(load, monkeypatch):
         ({"bands": 500}, r"bands: got 500; allowed: .* the window's 101 bins; instead: take fewer"),
         ({"window": 0.0001}, r"window: got 0\.0001 s at 8000 Hz; allowed: at least 2 samples"),
         ({"window": math.nan}, r"window: got nan s"),
+        (
+            {"sample_rate": 10**12},
+            r"window: got 25000000000 samples, and 64 bands; allowed: at most 134217728 for the "
+            r"bands times half of the samples; instead: write window=0\.025, and bands=64$",
+        ),
         ({"hop": 0.0}, r"hop: got 0\.0 s at 8000 Hz; allowed: at least 1 sample; "),
         ({"hop": -0.01}, r"hop: got -0\.01 s"),
         ({"hop": True}, r"hop: got True s at 8000 Hz; allowed: at least 1 sample; "),

@@ -156,7 +156,7 @@ class Probe:
         except Exception as error:
             got = f"one on which the network fails ({checks.first_line(error)})"
             allowed = "a tensor, a tuple of arguments or a dict of named ones that it takes"
-            remedy = "pass what it is called on in training, a batch of one: x[:1]"
+            remedy = "pass what it is called on in training, with a batch of one"
             checks.refuse(ValueError, "sample", got, allowed, remedy)
         self._is_first = False
 

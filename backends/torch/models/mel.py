@@ -17,6 +17,8 @@ LOG_STEP = math.log(6.4) / 27.0
 # Power that counts as silence, for waveforms between -1 and 1: thousands of times what rounding to
 # 16 bits leaves in a band.
 SILENCE = 1e-6
+# Entries of all filters: a gigabyte in float64, a thousand times what sounds need.
+MOST_FILTERED = 2**27
 
 
 def hz_to_mel(hz: float) -> float:
@@ -100,7 +102,7 @@ class LogMel(Constants):
     ValueError
         For a sample rate or a number of bands that is no integer of at least 1, a window of less
         than two samples or a hop of less than one, more bands than the window's bins can tell
-        apart, and waveforms of another shape.
+        apart, filters of more than a gigabyte, and waveforms of another shape.
     TypeError
         For waveforms that are no dense tensor of real floating-point numbers.
 
@@ -141,6 +143,10 @@ class LogMel(Constants):
         self.window_size = _samples("window", window, sample_rate, least=2)
         self.hop_size = _samples("hop", hop, sample_rate, least=1)
         bins = self.window_size // 2 + 1
+        if bins * min(bands, 2 * bins + 1) > MOST_FILTERED:
+            got = f"{self.window_size} samples, and {bands} bands"
+            allowed = f"at most {MOST_FILTERED} for the bands times half of the samples"
+            checks.refuse(ValueError, "window", got, allowed, "write window=0.025, and bands=64")
         # No bin is in more than two bands: filters of many more are not even built.
         filters = mel_filters(sample_rate, self.window_size, min(bands, 2 * bins + 1))
         if not (filters > 0).any(dim=0).all():

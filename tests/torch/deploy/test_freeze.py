@@ -411,7 +411,9 @@ def test_fx_sees_a_pooling_with_its_convolution():
             return self.pool(x, self.conv)
 
     net, x = Pooled(), draw(2, 3, 16, 16, dtype=torch.float32)
-    torch.testing.assert_close(torch.fx.symbolic_trace(net)(x), net(x))
+    graph = torch.fx.symbolic_trace(net)
+    assert [node.target for node in graph.graph.nodes if node.op == "call_module"] == ["pool"]
+    torch.testing.assert_close(graph(x), net(x))
 
 
 def test_jit_traces_it(frozen):

@@ -33,10 +33,11 @@ def test_recordings_in_parquet_are_centred_cut_and_scaled(tmp_path):
     assert open_data(str(tmp_path / "x"), 2, 0, seconds=0.5).sample_shape == (400,)
 
 
-def test_what_is_longer_by_a_sample_is_told_to_a_sample(tmp_path):
-    table = audio_table([wav(tone(row, RATE + 1)) for row in range(2)])
+@pytest.mark.parametrize(("more", "told"), [(1, "1.001250"), (4, "1.005000"), (8, "1.01")])
+def test_what_is_longer_by_a_sample_is_told_to_a_sample(tmp_path, more, told):
+    table = audio_table([wav(tone(row, RATE + more)) for row in range(2)])
     (note,) = open_data(write(tmp_path / "x", train=table, test=table), 2, 0).notes
-    assert "are longer than 1 s, the longest 1.001250 s, and" in note
+    assert f"are longer than 1 s, the longest {told} s, and" in note
 
 
 def test_recordings_decoded_when_asked_for_are_looked_at_for_their_lengths(tmp_path, monkeypatch):

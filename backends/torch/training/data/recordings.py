@@ -252,7 +252,7 @@ def _said_of_lengths(cut: list[float], looked_at: int, total: int, seconds: floa
     if looked_at < total:
         known += f" that were looked at (of {total})"
     if cut:
-        digits = 2 if max(cut) >= seconds + 0.005 else 6  # 1.00 s is not longer than 1 s
+        digits = 2 if float(f"{max(cut):.2f}") > seconds else 6  # 1.00 s is not longer than 1 s
         longest = f"the longest {max(cut):.{digits}f} s, and their middle is used."
         return [f"{len(cut)} of {known} are longer than {seconds:g} s, {longest}"]
     if looked_at < total:
