@@ -159,10 +159,8 @@ def positive_integer(
     """Return ``value`` as an int, or refuse what is no integer from 1 to ``most``."""
     number = as_integer(value)
     if number is None or not 1 <= number <= most:
-        beyond = (number or 0) > most
-        allowed = "an integer of at least 1" + f", at most {most}" * beyond
-        remedy = remedy or f"write {name}={most if beyond else 1}"
-        refuse(ValueError, name, shown(value), allowed, remedy)
+        allowed = "an integer of at least 1" + f", at most {most}" * ((number or 0) > most)
+        refuse(ValueError, name, shown(value), allowed, remedy or f"write {name}=1")
     return number
 
 

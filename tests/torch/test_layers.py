@@ -20,6 +20,7 @@ from spectral_stride.torch import (
     DiffStride,
     DiffStrideConv2d,
     SpectralPool,
+    autograd,
     diffstride,
     hold_sizes,
     map_cache,
@@ -409,6 +410,14 @@ def test_each_stride_is_brought_to_its_own_bound():
     set_strides(layer, float("inf"), float("inf"))
     project_strides(layer)
     assert layer.strides.tolist() == [3.3, 2.0]
+
+
+def test_a_gradient_of_any_size_is_projected():
+    """Outward none, inward the whole of it: on either side, and inside of the bounds."""
+    strides = torch.tensor([0.5, 0.5, 9.0, 9.0, 2.0])
+    g = torch.tensor([0.25, -0.25, -0.25, 0.25, 0.25])
+    found = autograd.project(g, strides, (1.0,) * 5, (8.0,) * 5)
+    assert found.tolist() == [0.0, -0.25, 0.0, 0.25, 0.25]
 
 
 def test_a_parametrized_weight_leaves_the_strides_to_the_layer():
