@@ -209,6 +209,26 @@ def test_what_always_raises_is_refused_after_few_calls():
     assert calls < 8 * len(PROPERTIES)
 
 
+def test_a_failure_that_is_not_drawn_again_keeps_its_case():
+    """The one that was found, and not the last of those that were drawn to make it small."""
+    wrong = []
+
+    def forward(x, strides, **options):
+        if x.size > 12 and not wrong:
+            wrong.append(x.tobytes())
+        return ss.diffstride(x, strides, **options) + (wrong == [x.tobytes()])
+
+    name = "output_is_the_dense_matrix_times_the_input"
+    with pytest.raises(AssertionError) as caught:
+        check_implementation(
+            np.asarray, forward, properties=[name], max_examples=20, derandomize=False
+        )
+    (line,) = re.findall(r"case = (Case\(.*\))", str(caught.value))
+    case = eval(line)
+    x = np.asarray(case.laid_out(case.values(case.shape)), case.dtype)
+    assert x.tobytes() == wrong[0]
+
+
 def test_the_call_that_is_shown_has_the_wrong_result():
     """Of a stride gradient it is the pullback, also in a property that needs no gradients."""
     with pytest.raises(AssertionError, match="dstrides") as caught:
