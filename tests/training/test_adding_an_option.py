@@ -34,7 +34,8 @@ def test_the_help_has_it(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     assert main(["train", "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    said = "leaves them as they are. By the recipe: 0.0 small, 0.0 paper, 1.0 fast."
+    said = "leaves them as they are. By the recipe: 0.0 small, 0.0 paper, 0.0 published, "
+    said += "0.0 paper-imagenet, 0.0 paper-audio, 1.0 fast."
     assert "--clip NUMBER Scale gradients down to this norm; 0 " + said in shown
 
 

@@ -1,10 +1,12 @@
 """Training steps: what the network sees, what the loss is, computed again; rates and decays."""
 
+from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
 from math import prod
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -137,10 +139,10 @@ def test_strides_reach_as_far_after_a_resumption():
 
 
 def rates(recipe, steps=100, **words):
-    """Learning rates of weights and strides at every step of a run of four epochs."""
+    """Learning rates of weights and strides at every step of a run."""
     config = parse({"recipe": recipe, "width": "2", "epochs": "4", **words})
     module = Classifier.build(config, Digits(8, 0, 32))
-    data = SimpleNamespace(train_dataloader=lambda: range(steps // 4))
+    data = SimpleNamespace(train_dataloader=lambda: range(steps // config.epochs))
     module._trainer = SimpleNamespace(datamodule=data)
     made = module.configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
@@ -152,12 +154,67 @@ def rates(recipe, steps=100, **words):
     return optimizer, torch.tensor(found)
 
 
-def test_the_papers_schedule_divides_by_ten_twice():
-    optimizer, found = rates("paper")
+@pytest.mark.parametrize(
+    ("recipe", "steps", "expected"),
+    [
+        ("paper", 100, [0.1] * 50 + [0.01] * 25 + [0.001] * 25),
+        ("paper-imagenet", 90, [0.1] * 30 + [0.01] * 30 + [0.001] * 20 + [0.0001] * 10),
+        # Each hundredth of the published code's 78,000 steps.
+        ("published", 780, [0.01] * 4 + [0.1] * 176 + [0.01] * 140 + [0.001] * 460),
+    ],
+)
+def test_the_published_schedules(recipe, steps, expected):
+    words = {"model": "resnet18", "size": "0"} if recipe == "paper-imagenet" else {}
+    optimizer, found = rates(recipe, steps, epochs="1", **words)
     assert isinstance(optimizer, torch.optim.SGD)
     assert {group["momentum"] for group in optimizer.param_groups} == {0.9}
-    expected = torch.tensor([0.1] * 50 + [0.01] * 25 + [0.001] * 25)
-    torch.testing.assert_close(found, expected[:, None].expand(-1, 3))
+    torch.testing.assert_close(found, torch.tensor(expected)[:, None].expand(-1, 3))
+
+
+def scheduled(steps=20):
+    """A classifier of the paper's recipe, its optimizer and schedule."""
+    module = Classifier.build(
+        parse({"recipe": "paper", "width": "2", "epochs": "1"}), Digits(8, 0, 32)
+    )
+    module._trainer = SimpleNamespace(
+        datamodule=SimpleNamespace(train_dataloader=lambda: range(steps))
+    )
+    made = module.configure_optimizers()
+    return module, made["optimizer"], made["lr_scheduler"]["scheduler"]
+
+
+def test_a_schedule_of_an_earlier_version_goes_on():
+    """It was PyTorch's MultiStepLR, and a run of 400 epochs may have begun with it."""
+    module, optimizer, _ = scheduled()
+    earlier = torch.optim.lr_scheduler.MultiStepLR(optimizer, [10, 15], 0.1)
+    checkpoint, expected, found = {}, [], []
+    module.on_save_checkpoint(checkpoint)
+    for step in range(20):
+        if step == 12:
+            checkpoint["lr_schedulers"] = [deepcopy(earlier.state_dict())]
+            state = deepcopy(optimizer.state_dict())
+        expected.append(earlier.get_last_lr())
+        optimizer.step()
+        earlier.step()
+    module, optimizer, later = scheduled()
+    module.on_load_checkpoint(checkpoint)
+    optimizer.load_state_dict(state)
+    (known,) = checkpoint["lr_schedulers"]
+    assert known.keys() == later.state_dict().keys()
+    later.load_state_dict(known)
+    for _ in range(12, 20):
+        found.append(later.get_last_lr())
+        optimizer.step()
+        later.step()
+    np.testing.assert_allclose(found, expected[12:])
+
+
+def test_the_papers_sounds_have_one_rate_and_adam():
+    optimizer, found = rates("paper-audio", 12, model="resnet18")
+    assert type(optimizer) is torch.optim.Adam
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0}
+    assert (found == 1e-4).all()
 
 
 def test_the_papers_weight_decay_is_that_of_kernels_alone():

@@ -64,7 +64,10 @@ def test_spectral_pooling_is_trained_beside_the_demo(words, spectral):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"recipe": "papr"}, "--recipe: got 'papr'; allowed: small, paper, fast"),
+        (
+            {"recipe": "papr"},
+            "--recipe: got 'papr'; allowed: small, paper, published, paper-imagenet, ",
+        ),
         ({"label_smoothing": "1"}, "--label-smoothing: got '1'; allowed: a share from 0"),
         (
             {"flip": "no"},

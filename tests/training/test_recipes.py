@@ -1,19 +1,25 @@
 """Recipes: the defaults that a name stands for."""
 
+import csv
+import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
+from spectral_stride.__main__ import main
 from spectral_stride.torch.training.classifier import Classifier
 from spectral_stride.torch.training.config import OPTIONS, Config
 from spectral_stride.torch.training.data.digits import Digits
+from spectral_stride.torch.training.fit import _in_epochs
 from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.options import flag_of
 from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.sweep.grid import read_grid
 from spectral_stride.torch.training.words import parse
+from tests.training.data import made
 
-# What each is, of resnet18; options that are not named are off.
+# What each is; options that are not named are off. Without --data the strides are the poor ones.
 OFF = {"penalty": 0, "label_smoothing": 0, "mixup": 0, "crop": 0, "shift": 0, "flip": False} | {
     "budget": 0
 }
@@ -24,6 +30,17 @@ NUMBERS = {
     "paper": OFF
     | {"epochs": 400, "batch_size": 256, "lr": 0.1, "stride_lr": 0.1, "weight_decay": 1e-2}
     | {"shift": 0.125, "flip": True, "width": 64, "precision": "32"},
+    "published": OFF
+    | {"epochs": 200, "batch_size": 128, "lr": 0.1, "stride_lr": 0.1, "weight_decay": 1e-3}
+    | {"label_smoothing": 0.2, "mixup": 0.2, "width": 64, "precision": "32"},
+    "paper-imagenet": OFF
+    | {"model": "resnet18_imagenet", "size": 224, "epochs": 90, "batch_size": 256, "lr": 0.1}
+    | {"stride_lr": 0.1, "weight_decay": 2e-3, "crop": 0.08, "flip": True, "width": 64}
+    | {"strides": "2,1,1,3,2,3", "precision": "32"},
+    "paper-audio": OFF
+    | {"model": "audio", "steps": 1_000_000, "batch_size": 256, "lr": 1e-4}
+    | {"stride_lr": 1e-4, "weight_decay": 0, "width": 64, "precision": "32"}
+    | {"strides": "1,1,3,2,1,3"},
     "fast": OFF
     | {"epochs": 30, "batch_size": 256, "lr": 0.4, "stride_lr": 0.1, "weight_decay": 5e-4}
     | {"label_smoothing": 0.1, "shift": 0.125, "flip": True, "width": 64, "precision": "bf16"},
@@ -89,3 +106,73 @@ def test_options_change_a_recipe():
     assert (config.epochs, config.mixup, config.flip, config.lr) == (3, 0.2, False, 0.1)
     assert "--recipe paper" in config.command()
     assert "--no-flip" in config.command()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ({}, ("audio", 1_000_000, 30, 1e-4)),
+        ({"epochs": "3"}, ("audio", 0, 3, 1e-4)),
+        ({"epochs": "3", "steps": "7"}, ("audio", 7, 3, 1e-4)),
+        ({"lr": "0.5", "steps": "0"}, ("audio", 0, 30, 0.5)),
+        ({"model": "resnet56"}, ("resnet56", 1_000_000, 30, 1e-4)),
+    ],
+)
+def test_words_come_before_the_recipes_own(words, expected):
+    config = parse({"recipe": "paper-audio"} | words)
+    assert (config.model, config.steps, config.epochs, config.lr) == expected
+    assert parse(asdict(config)) == config
+
+
+def test_a_recipe_for_other_data_says_so(capsys):
+    for recipe, said in (
+        ("paper-audio", "--model: got 'audio', which takes audio data, for image data; allowed: "),
+        ("paper-imagenet", "--size: got 224"),
+    ):
+        assert main(["train", "--recipe", recipe]) == 2
+        assert said in capsys.readouterr().err
+
+
+# What makes a training of each as small as can be, on a set that stands in for the published one.
+STAND_INS = {
+    "paper": (made.folder_of_images, {"epochs": "1", "size": "16"}),
+    "published": (made.folder_of_images, {"epochs": "2", "size": "16"}),
+    "paper-imagenet": (made.folder_of_images, {"epochs": "1", "size": "64"}),
+    "paper-audio": (made.folder_of_recordings, {"steps": "3"}),
+    "fast": (made.folder_of_images, {"epochs": "1", "size": "16"}),
+}
+
+
+@pytest.mark.parametrize("recipe", STAND_INS)
+def test_a_recipe_trains_from_its_name_to_its_report(recipe, tmp_path, capsys):
+    make, words = STAND_INS[recipe]
+    make(tmp_path / "data", count=10)
+    words |= {"recipe": recipe, "data": str(tmp_path / "data"), "out": str(tmp_path / "run")}
+    words |= {"width": "2", "batch-size": "4", "device": "cpu"}
+    command = ["train", "--no-baseline", *(f"--{name}={word}" for name, word in words.items())]
+    assert main(command) == 0, capsys.readouterr().err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    expected = parse(
+        {name.replace("-", "_"): word for name, word in words.items() if name != "out"}
+    )
+    # 16 of 20 train, in 4 steps an epoch.
+    epochs = 1 if recipe == "paper-audio" else int(words["epochs"])
+    assert summary["config"] == asdict(expected) | {"epochs": epochs, "baseline": False}
+    (run,) = summary["runs"]
+    strides = [tuple(layer["stride"]) for layer in run["after"]["layers"]]
+    assert strides != [tuple(layer["stride"]) for layer in run["before"]["layers"]]
+    with (tmp_path / "run" / "diffstride" / "metrics.csv").open() as file:
+        steps = [row["step"] for row in csv.DictReader(file) if row["train/loss"]]
+    assert len(steps) == 4 * epochs
+    assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "report")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "samples", "devices", "epochs"),
+    [(0, 20, 1, 30), (1, 20, 1, 1), (3, 20, 1, 1), (4, 20, 1, 2), (9, 20, 2, 9), (9, 40, 2, 3)],
+)
+def test_steps_are_whole_epochs(steps, samples, devices, epochs):
+    """Of 20 samples 3 steps of 6 are an epoch, or one step on each of two devices."""
+    config = parse({"steps": str(steps), "devices": str(devices), "batch_size": "6"})
+    data = SimpleNamespace(train_set=range(samples))
+    assert _in_epochs(config, data).epochs == epochs

@@ -115,7 +115,7 @@ def audio_net(
     Notes
     -----
     Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022, section
-    4.1. The strided convolution of a block is its second one.
+    3.1. The strided convolution of a block is its second one.
 
     Examples
     --------

@@ -3,6 +3,7 @@
 import math
 import statistics
 import time
+from bisect import bisect_right
 from dataclasses import asdict
 from typing import Any
 
@@ -33,8 +34,6 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 BETAS = (0.9, 0.99)
 MOMENTUM = 0.9
 WARM_UP = 0.3
-# The piecewise schedule: by how much, and after which shares of the epochs.
-DIVISOR, DIVISIONS = 10.0, (0.5, 0.75)
 
 
 class Classifier(Constants, lightning.LightningModule):
@@ -209,6 +208,11 @@ class Classifier(Constants, lightning.LightningModule):
 
         for layer, hard in zip(self._layers(), checkpoint.get("hard", []), strict=False):
             layer.hard = bool(hard)
+        for schedule in checkpoint.get("lr_schedulers", []):
+            # Earlier versions had divisions alone, of the same sizes at the same steps.
+            if schedule.pop("milestones", None) is not None:
+                del schedule["gamma"]
+                schedule["lr_lambdas"] = [None] * len(schedule["base_lrs"])
 
     def on_train_start(self) -> None:
         """Let strides reach as far as they could: loading a parameter forgets the inputs met."""
@@ -235,6 +239,8 @@ class Classifier(Constants, lightning.LightningModule):
         optimizer: torch.optim.Optimizer
         if self.recipe.optimizer == "adamw":
             optimizer = torch.optim.AdamW(groups, betas=BETAS)
+        elif self.recipe.optimizer == "adam":
+            optimizer = torch.optim.Adam(groups)
         else:
             optimizer = torch.optim.SGD(groups, momentum=MOMENTUM)
         # Not Lightning's estimate: to make it, processes that read samples begin with the first
@@ -242,7 +248,7 @@ class Classifier(Constants, lightning.LightningModule):
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         steps = config.epochs * len(data.train_dataloader())
         schedule: torch.optim.lr_scheduler.LRScheduler
-        if self.recipe.schedule == "one-cycle":
+        if self.recipe.rates is None:
             schedule = torch.optim.lr_scheduler.OneCycleLR(
                 optimizer,
                 max_lr=[group["lr"] for group in groups],
@@ -251,8 +257,11 @@ class Classifier(Constants, lightning.LightningModule):
                 cycle_momentum=False,
             )
         else:
-            milestones = [round(share * steps) for share in DIVISIONS]
-            schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, 1 / DIVISOR)
+            starts, factors = zip(*self.recipe.rates, strict=True)
+            first = [round(share * steps) for share in starts]
+            schedule = torch.optim.lr_scheduler.LambdaLR(
+                optimizer, lambda step: factors[bisect_right(first, step) - 1]
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _compiles(self) -> bool:

@@ -287,6 +287,13 @@ class Config:
         panel=TRAINING,
     )
     epochs: int = option(30, Integer(1), "Passes over the training samples.", panel=TRAINING)
+    steps: int = option(
+        0,
+        Integer(0, why=" (0 counts by --epochs)"),
+        "Train for at least so many steps, in whole epochs; 0 counts by --epochs.",
+        panel=TRAINING,
+        before=0,
+    )
     batch_size: int = option(
         32,
         Integer(2, why=" (batch normalization compares images)"),

@@ -1,5 +1,6 @@
 """A run from its configuration to its folder: one network, its baseline, what is shown of them."""
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -294,6 +295,15 @@ def make_data(config: Config) -> TrainingData:
     )
 
 
+def _in_epochs(config: Config, data: TrainingData) -> Config:
+    """Say a number of steps in epochs, which are whole and whose last small batch is left out."""
+    if not config.steps:
+        return config
+    share = math.ceil(len(data.train_set) / (config.devices * config.nodes))
+    steps = max(1, share // config.batch_size)
+    return replace(config, epochs=math.ceil(config.steps / steps))
+
+
 def train(
     config: Config,
     folder: Path,
@@ -323,6 +333,8 @@ def train(
     dict
         The summary, as written to ``summary.json``.
     """
+    data = make_data(config)
+    config = _in_epochs(config, data)
     configs = [config]
     configs += [
         replace(config, downsampling=kind)
@@ -330,7 +342,6 @@ def train(
         if getattr(config, option)
     ]
     results = []
-    data = make_data(config)
     if is_first_process():
         write_samples(folder, data)
     for note in data.notes:
