@@ -268,7 +268,8 @@ def axes(
         )
     if value is None:
         return tuple(range(ndim - count, ndim))
-    remedy = f"write axes={tuple(range(-count, 0))} for the last axes"
+    plural = "axis" if count == 1 else "axes"
+    remedy = f"write axes={tuple(range(-count, 0))} for the last {plural}"
     given = integers(value)
     if given is None:
         refuse(TypeError, "axes", shown(value), "None or a sequence of integers", remedy)
@@ -278,7 +279,7 @@ def axes(
             name,
             f"{count} for {len(given)} axes {shown(given)}",
             f"one {noun} per axis",
-            f"write {name}={(example,) * len(given)} or name {count} axes",
+            f"write {name}={(example,) * len(given)} or name {count} {plural}",
         )
     if any(not -ndim <= axis < ndim for axis in given):
         refuse(ValueError, "axes", shown(given), f"integers from {-ndim} to {ndim - 1}", remedy)
@@ -569,7 +570,7 @@ def out_sizes_uncropped() -> NoReturn:
     refuse(
         ValueError,
         "out_sizes",
-        "out_sizes together with crop=False",
+        "both out_sizes and crop=False",
         "one of the two: crop=False keeps the input's sizes",
         "leave out_sizes=None, or write crop=True",
     )
@@ -592,7 +593,7 @@ def out_sizes_multiple() -> NoReturn:
     refuse(
         ValueError,
         "out_sizes",
-        "out_sizes together with multiple_of",
+        "both out_sizes and multiple_of",
         "one of the two: multiple_of rounds the sizes that the strides give",
         "leave multiple_of=1, or out_sizes=None",
     )

@@ -182,7 +182,7 @@ PLANS = [
     bad("out_sizes without a sequence", (32,), (2.0,), {"out_sizes": 24}, ValueError,
         "out_sizes", "24", "a sequence of 1 integers", "out_sizes=("),
     bad("out_sizes without crop", (32,), (2.0,), {"out_sizes": (24,), "crop": False}, ValueError,
-        "out_sizes", "together with crop=False", "one of the two", "crop=True"),
+        "out_sizes", "both out_sizes and crop=False", "one of the two", "crop=True"),
 ]  # fmt: skip
 
 
@@ -584,7 +584,7 @@ def test_what_is_no_shape_no_plan_and_no_choice_of_sizes():
     check(refused, "plan", "(8,) (tuple)", "a Plan", "make_plan(x.shape, strides)")
     both = {"multiple_of": 4, "out_sizes": (8,)}
     refused = refusal(ValueError, ss.make_plan, (8,), (2.0,), **both)
-    check(refused, "out_sizes", "together with multiple_of", "one of the two", "multiple_of=1")
+    check(refused, "out_sizes", "both out_sizes and multiple_of", "one of the two", "multiple_of=1")
 
 
 def test_cotangents_and_tangents_of_another_library():

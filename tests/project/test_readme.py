@@ -166,7 +166,7 @@ def test_commands_of_the_tool_exist_with_their_options(page):
 
 def test_the_commands_of_the_tool_are_read():
     shown = [words[1] for words in commands(PAGES["docs/training.md"]) if "stride" in words[0]]
-    assert shown == ["train"] * 6 + ["report"]
+    assert shown == ["train"] * 8 + ["report"]
 
 
 def test_an_option_that_does_not_exist_is_found():

@@ -1,11 +1,12 @@
 """Places: the operations of a network that have a stride, and the sizes that each leaves."""
 
+import copy
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -174,6 +175,7 @@ def called(name: str) -> str:
 
 
 Sample = torch.Tensor | Sequence[Any] | Mapping[str, Any]
+_Copied = TypeVar("_Copied")
 
 
 def check_not_empty(sample: Sample, name: str = "sample") -> None:
@@ -190,6 +192,28 @@ def check_not_empty(sample: Sample, name: str = "sample") -> None:
             where = f" at {keystr(path)}" if len(tensors) > 1 else ""
             got, remedy = f"one of shape {tuple(one.shape)}{where}", "pass a batch of one or more"
             checks.refuse(ValueError, name, got, "an input with values in it", remedy)
+
+
+def copied(network: _Copied, name: str = "network") -> _Copied:
+    """Copy a network, and what shares tensors with it, or say that it cannot be done."""
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # of whatever kind an attribute raises
+        got = f"one that cannot be copied ({checks.first_line(error)})"
+        remedy = "take out of its attributes what copy.deepcopy refuses"
+        checks.refuse(ValueError, name, got, "one that copy.deepcopy copies", remedy)
+
+
+@contextmanager
+def refusing_the_sample() -> Iterator[None]:
+    """Say of what a network raises in the block that the sample is at fault."""
+    try:
+        yield
+    except Exception as error:
+        got = f"one on which the network fails ({checks.first_line(error)})"
+        allowed = "a tensor, a tuple of arguments or a dict of named ones that it takes"
+        remedy = "pass what the network is to be called on, a batch of one or two"
+        checks.refuse(ValueError, "sample", got, allowed, remedy)
 
 
 def run(network: nn.Module, sample: Sample) -> Any:

@@ -19,7 +19,9 @@ from spectral_stride.torch.adopt.places import (
     Place,
     Sample,
     check_not_empty,
+    copied,
     evaluating,
+    refusing_the_sample,
     run,
     switch,
     watched,
@@ -84,28 +86,18 @@ class Trial:
         enlargements: dict[str, Enlargement],
         options: Mapping[str, Any],
     ) -> None:
-        try:
-            # It is never run: what runs are copies of it, so that nothing that a run leaves behind
-            # reaches the user's network.
-            self.network = copy.deepcopy(network)
-        except Exception as error:
-            got = f"one that cannot be copied ({checks.first_line(error)})"
-            remedy = "take out of its attributes what copy.deepcopy refuses"
-            checks.refuse(ValueError, "network", got, "one that copy.deepcopy copies", remedy)
+        # It is never run: what runs are copies of it, so that nothing that a run leaves behind
+        # reaches the user's network.
+        self.network = copied(network)
         check_not_empty(sample)
         self.sample, self.places, self.enlargements = sample, places, enlargements
         self.pairs: dict[str, tuple[Pair, ...]] = {}
         self._options = options
-        try:
-            copied = copy.deepcopy(self.network)
-            calls = FunctionalCalls(copied, self.places)
+        with refusing_the_sample():
+            first = copy.deepcopy(self.network)
+            calls = FunctionalCalls(first, self.places)
             with calls.noting():
-                self.sizes, shapes = self.run(copied)
-        except Exception as error:
-            got = f"one on which the network fails ({checks.first_line(error)})"
-            allowed = "a tensor, a tuple of arguments or a dict of named ones that it takes"
-            remedy = "pass what you would call the network on, a batch of one or two"
-            raise ValueError(f"sample: got {got}; allowed: {allowed}; instead: {remedy}") from error
+                self.sizes, shapes = self.run(first)
         self.calls = calls.found
         # What the network is expected to give, by whether it is in training.
         self.expected = {False: (self.sizes, shapes)}

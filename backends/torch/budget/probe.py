@@ -10,7 +10,14 @@ import torch
 from torch import nn
 
 from spectral_stride import checks
-from spectral_stride.torch.adopt.places import Sample, check_not_empty, evaluating, run
+from spectral_stride.torch.adopt.places import (
+    Sample,
+    check_not_empty,
+    copied,
+    evaluating,
+    refusing_the_sample,
+    run,
+)
 from spectral_stride.torch.budget.counted import COUNTERS
 from spectral_stride.torch.kernels import products_for
 from spectral_stride.torch.layers.conv_order import Convolution, convolved_shape
@@ -130,12 +137,7 @@ class Probe:
         self.axes: list[Axis] = []
         self.calls: list[Call] = []
         check_not_empty(sample)
-        try:
-            self._network, self._sample = copy.deepcopy((network, sample))
-        except Exception as error:
-            got = f"one that cannot be copied ({checks.first_line(error)})"
-            remedy = "take out of its attributes what copy.deepcopy refuses"
-            checks.refuse(ValueError, "model", got, "a network of modules and tensors", remedy)
+        self._network, self._sample = copied((network, sample), "model")
         self._kind = kind
         self._entries: dict[str, int] = {}
         entries = 0
@@ -151,13 +153,8 @@ class Probe:
         self._choose: Callable[[int], int] = lambda number: self.axes[number].after
         self._noted: list[_Noted] = []
         self._is_first = True
-        try:
+        with refusing_the_sample():
             self._run()
-        except Exception as error:
-            got = f"one on which the network fails ({checks.first_line(error)})"
-            allowed = "a tensor, a tuple of arguments or a dict of named ones that it takes"
-            remedy = "pass what it is called on in training, with a batch of one"
-            checks.refuse(ValueError, "sample", got, allowed, remedy)
         self._is_first = False
 
     def again(self, sizes: Sequence[int]) -> Run:

@@ -7,8 +7,17 @@ import torch
 from torch import nn
 
 from spectral_stride import checks
-from spectral_stride.torch.adopt.places import Sample, check_not_empty, evaluating, run, watched
+from spectral_stride.torch.adopt.places import (
+    Sample,
+    check_not_empty,
+    copied,
+    evaluating,
+    refusing_the_sample,
+    run,
+    watched,
+)
 from spectral_stride.torch.adopt.resampled import Resampled, resampled_no_more
+from spectral_stride.torch.deploy.batch_norms import BatchNormsBehind
 from spectral_stride.torch.deploy.frozen import Frozen, close, stand_still, stand_still_as_place
 
 
@@ -34,8 +43,10 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
     Module
         A copy in eval mode without gradients, whose outputs are those of ``network.eval()`` to
         rounding. Parameters keep their names, but the strides, which are no parameters any more;
-        the matrices are buffers. What resamples is the same object in all places that know it. A
-        hard place that `convert` made and whose strides are 1 is the operation alone again.
+        the matrices are buffers. A batch norm that is all that uses a convolution's output becomes
+        part of its weight and bias, and an identity stands in its place. What resamples is the same
+        object in all places that know it. A hard place that `convert` made and whose strides are 1
+        is the operation alone again.
 
     Raises
     ------
@@ -52,8 +63,11 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
     Notes
     -----
     The choice is made by counts, weighted as profiles of onnxruntime suggest, and not by a clock,
-    so that freezing twice gives the same network. Fold a batch norm into its convolution before or
-    leave it to the runtime: both work.
+    so that freezing twice gives the same network.
+
+    A batch norm stays where something else uses the convolution's output, where either is called
+    more than once or has hooks, where the weight is computed from others, and behind a layer whose
+    ``norm`` is "backward" or "ortho", which changes constants.
 
     A matrix has n N numbers for an axis of N samples. For axes of many thousand samples, where the
     layers take FFTs, that is much memory.
@@ -70,7 +84,8 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
     >>> [name for name, _ in frozen.named_parameters()]
     ['0.weight', '0.bias']
     """
-    frozen = _copied(network)
+    _check(network)
+    frozen = copied(network)
     check_not_empty(sample)
     names = {module: name for name, module in frozen.named_modules()}
     for module, name in names.items():
@@ -86,14 +101,16 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
         if operation.extended(x) is not x:
             extended.add(place)
 
-    try:
-        with evaluating(frozen), watched(list(places), note), torch.random.fork_rng([]):
-            run(frozen, copy.deepcopy(sample))
-    except Exception as error:
-        got = f"one on which the network fails ({checks.first_line(error)})"
-        allowed = "a tensor, a tuple of arguments or a dict of named ones that it takes"
-        remedy = "pass what the network is to be called on, a batch of one"
-        raise ValueError(f"sample: got {got}; allowed: {allowed}; instead: {remedy}") from error
+    norms = BatchNormsBehind(frozen)
+    with (
+        refusing_the_sample(),
+        evaluating(frozen),
+        watched(list(places), note),
+        torch.random.fork_rng([]),
+        norms.watching(),
+    ):
+        output = run(frozen, copy.deepcopy(sample))
+    norms.fold(output)
     # What goes back behind a place asks it for sizes.
     undone = {one for module in frozen.modules() for one in getattr(module, "places_undone", ())}
     for place, met in places.items():
@@ -107,12 +124,11 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
     return frozen
 
 
-def _copied(network: Any) -> nn.Module:
-    """Copy a network, refusing what is none or is frozen already."""
+def _check(network: Any) -> None:
+    """Refuse what is no network, or is frozen already."""
     if not isinstance(network, nn.Module):
         allowed = "a torch.nn.Module"
         checks.refuse(TypeError, "network", type(network).__name__, allowed, "pass the network")
     if any(isinstance(module, Frozen) for module in network.modules()):
         remedy = "freeze the network that it was frozen from"
         checks.refuse(ValueError, "network", "one that is frozen", "one that is not", remedy)
-    return copy.deepcopy(network)

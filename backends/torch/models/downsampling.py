@@ -46,6 +46,10 @@ class Downsampling(nn.Module):
     stride 1. All leave ceil(N/s) samples.
     """
 
+    # Whether the layer can resample before it convolves. Known from the start: a frozen layer has
+    # another class.
+    takes_convolutions = False
+
     def __init__(self, kind: str, stride: Stride, **options: Any) -> None:
         super().__init__()
         checks.one_of("downsampling", kind, DOWNSAMPLINGS)
@@ -68,6 +72,7 @@ class Downsampling(nn.Module):
                 self.layer = BlurPool(whole)
             elif whole != (1, 1):
                 self.layer = nn.MaxPool2d(whole, ceil_mode=True)
+        self.takes_convolutions = isinstance(self.layer, DiffStride | SpectralPool)
 
     def strides(self) -> torch.Tensor | tuple[float, float]:
         """Present strides: a differentiable tensor where they are learned, else two numbers."""
@@ -79,8 +84,7 @@ class Downsampling(nn.Module):
 
     def forward(self, x: torch.Tensor, operation: nn.Module) -> torch.Tensor:
         """Apply the operation and make its result smaller."""
-        is_spectral = isinstance(self.layer, DiffStride | SpectralPool)
-        if is_spectral and isinstance(operation, nn.Conv2d):
+        if self.takes_convolutions and isinstance(operation, nn.Conv2d):
             y: torch.Tensor = self.layer(x, operation)
         else:
             y = self.layer(operation(x))

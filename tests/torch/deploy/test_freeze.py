@@ -12,6 +12,7 @@ from torch import nn
 from spectral_stride.torch import (
     DiffStride,
     DiffStrideConv2d,
+    MacBudget,
     SpectralPool,
     SpectralUp,
     convert,
@@ -500,3 +501,27 @@ def test_int8_by_pt2e(frozen, program):
     names = [str(node.target) for node in quantized.graph.nodes]
     assert any("quantize" in name for name in names)
     assert (quantized(x) - y).abs().max() < 8 / 127 * y.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("call", "name"), [(convert, "network"), (freeze, "network"), (MacBudget, "model")]
+)
+def test_a_network_that_cannot_be_copied_is_named(call, name):
+    x = draw(1, 3, 16, 16, dtype=torch.float32)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1))
+    net = plain if call is convert else convert(plain, x)
+    net.notes = (note for note in "ab")
+    arguments = (net, x, 0.8) if call is MacBudget else (net, x)
+    with pytest.raises(ValueError, match=f"{name}: got one that cannot be copied .*'generator'"):
+        call(*arguments)
+    assert next(net.notes) == "a"
+
+
+@pytest.mark.parametrize("kind", ["diffstride", "spectral"])
+def test_networks_of_the_library_resample_before_they_convolve(kind):
+    x = draw(1, 3, 32, 32, dtype=torch.float32)
+    net = resnet18(width=4, downsampling=kind).eval()
+    places = [one for one in net.modules() if isinstance(one, DiffStride | SpectralPool)]
+    assert len(places) == (4 if kind == "diffstride" else 3)
+    before = [one for one in freeze(net, x).modules() if isinstance(one, forms.ConvolveTaps)]
+    assert len(before) >= 4  # two each in stages 2 and 3; on stage 4's small maps it may not pay
