@@ -359,6 +359,39 @@ def test_a_block_that_is_left_out_is_the_identity():
     assert not torch.equal(block.eval()(x), x)
 
 
+@pytest.mark.parametrize("classes", [5, (5, 2)], ids=["one task", "two"])
+def test_an_audio_network_judges_a_long_wave_by_the_mean_of_its_parts(classes):
+    net, whole = (seeded(audio_net, classes, width=2, part=part).eval() for part in (0.25, None))
+    x = draw(3, 4500)
+    two = [whole(part) for part in (x[:, :2000], x[:, 2000:4000])]
+    expected = (sum(each) / 2 for each in zip(*two, strict=True)) if classes != 5 else sum(two) / 2
+    for found, mean in zip(as_tuple(net(x)), as_tuple(expected), strict=True):
+        torch.testing.assert_close(found, mean)
+    for short in (x[:, :2000], x[:, :700]):
+        for found, same in zip(as_tuple(net(short)), as_tuple(whole(short)), strict=True):
+            assert torch.equal(found, same)
+    assert as_tuple(net(x[:0]))[0].shape == (0, 5)
+
+
+def as_tuple(logits):
+    return (logits,) if isinstance(logits, torch.Tensor) else tuple(logits)
+
+
+def test_an_audio_network_trains_on_a_random_part_of_each_wave():
+    net, seen = audio_net(3, width=2, part=0.05, downsampling="strided").train(), []
+    net.frontend.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    x = torch.arange(404.0).repeat(4, 1) + 1000 * torch.arange(4)[:, None]
+    torch.manual_seed(0)
+    for _ in range(40):
+        net(x)
+    starts = torch.stack([part[:, 0] for part in seen])
+    for part, start in zip(seen, starts, strict=True):
+        assert torch.equal(part, start[:, None] + torch.arange(400))
+    starts -= 1000 * torch.arange(4)
+    assert all(set(of_one.tolist()) == set(range(5)) for of_one in starts.T)
+    assert any(len(set(of_all.tolist())) > 1 for of_all in starts)
+
+
 def test_the_audio_network_from_spectrogram_to_head():
     """The convolution along the second axis has the stride, and the heads see each maximum."""
     net = randomized(audio_net(5, width=2, downsampling="strided"))
@@ -435,6 +468,12 @@ def test_a_sequence_of_one_stays_a_sequence():
         (audio_net, {"width": 0}, r"width: got 0; "),
         (audio_net, {"sample_rate": 0}, r"sample_rate: got 0; .* write sample_rate=16000"),
         (audio_net, {"bands": 0}, r"bands: got 0; "),
+        (
+            audio_net,
+            {"part": 0.02},
+            r"part: got 0.02 s at 8000 Hz; allowed: at least 200 sam",
+        ),
+        (audio_net, {"part": "1"}, r"part: got '1' s at 8000 Hz; .* write part=0.1"),
         (audio_net, {"num_classes": []}, r"num_classes: got no task; "),
         (resnet50, {"strides": 6 * (1.5,), "downsampling": "strided"}, r"allowed: whole numbers"),
         (resnet50, {"downsampling": "stride"}, r"downsampling: got 'stride'; .*'strided'"),

@@ -304,3 +304,10 @@ def test_recordings_are_not_changed_and_it_says_so(tmp_path):
     config, told = parse(TINY | words | {"epochs": "1", "limit": "0", "baseline": False}), []
     train(config, tmp_path / "run", "cpu", progress=False, tell=told.append)
     assert "Without effect on recordings: --crop." in told
+
+
+def test_a_part_of_images_is_none_and_it_says_so(tmp_path):
+    words = {"epochs": "1", "baseline": False, "spectral": False, "part": "1"}
+    told = []
+    train(parse(TINY | words), tmp_path, "cpu", progress=False, tell=told.append)
+    assert "Without effect on images: --part." in told

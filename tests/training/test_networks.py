@@ -27,6 +27,7 @@ def build(name, data=None, **options):
         "ramp": "inside",
         "smoothness": 4.0,
         "hard": False,
+        "part": 0.0,
         **(data or DATA[kind.takes]),
     }
     return build_model(name, **(arguments | options))
@@ -131,3 +132,9 @@ def test_recordings_of_too_low_a_rate_are_refused_with_the_least():
     build("audio", AUDIO | {"sample_rate": 2741})
     with pytest.raises(ValueError, match="bands: got 64"):
         LogMel(2740)
+
+
+def test_the_audio_network_alone_has_parts():
+    assert build("audio", part=0.5).part == 4000
+    assert build("audio").part is None
+    assert not hasattr(build("resnet18", part=0.5), "part")

@@ -38,7 +38,7 @@ NUMBERS = {
     | {"stride_lr": 0.1, "weight_decay": 2e-3, "crop": 0.08, "flip": True, "width": 64}
     | {"strides": "2,1,1,3,2,3", "precision": "32"},
     "paper-audio": OFF
-    | {"model": "audio", "steps": 1_000_000, "batch_size": 256, "lr": 1e-4}
+    | {"model": "audio", "part": 1, "steps": 1_000_000, "batch_size": 256, "lr": 1e-4}
     | {"stride_lr": 1e-4, "weight_decay": 0, "width": 64, "precision": "32"}
     | {"strides": "1,1,3,2,1,3"},
     "fast": OFF
@@ -138,7 +138,7 @@ STAND_INS = {
     "paper": (made.folder_of_images, {"epochs": "1", "size": "16"}),
     "published": (made.folder_of_images, {"epochs": "2", "size": "16"}),
     "paper-imagenet": (made.folder_of_images, {"epochs": "1", "size": "64"}),
-    "paper-audio": (made.folder_of_recordings, {"steps": "3"}),
+    "paper-audio": (made.folder_of_recordings, {"steps": "3", "seconds": "2.5"}),
     "fast": (made.folder_of_images, {"epochs": "1", "size": "16"}),
 }
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from spectral_stride import checks
 from spectral_stride.torch.models.downsampling import Downsampling, Shrink, Stride, convolution
-from spectral_stride.torch.models.mel import LogMel
+from spectral_stride.torch.models.mel import LogMel, samples_in
 from spectral_stride.torch.models.network import (
     Classes,
     Heads,
@@ -34,12 +34,18 @@ class AudioNet(Network):
         downsampling: str,
         strides: Sequence[Stride],
         bands: int,
+        part: float | None,
         **options: Any,
     ) -> None:
         super().__init__()
         width = checks.positive_integer("width", width)
         strides = one_each(strides, PLACES, "(2, 2, 1, 2, 1, 2)")
         self.frontend = LogMel(sample_rate, bands)
+        # In samples.
+        self.part = None
+        if part is not None:
+            least = self.frontend.window_size
+            self.part = samples_in("part", part, self.frontend.sample_rate, least=least)
         self.stages = nn.Sequential()
         before = 1
         for growth, stride in zip(GROWTH, strides, strict=True):
@@ -60,10 +66,33 @@ class AudioNet(Network):
 
     def forward(self, x: torch.Tensor) -> Logits:
         """Return logits of shape (batch, num_classes), or one such tensor a task."""
+        if self.part is None or x.shape[-1] <= self.part:
+            return self._logits(x)
+        if self.training:
+            return self._logits(_random_parts(x, self.part))
+        count = x.shape[-1] // self.part
+        logits = self._logits(x[:, : count * self.part].reshape(-1, self.part))
+        if isinstance(logits, tuple):
+            return tuple([_means(one, count) for one in logits])
+        return _means(logits, count)
+
+    def _logits(self, x: torch.Tensor) -> Logits:
+        """Return the logits of waveforms that are taken as a whole."""
         features = self.stages(self.frontend(x)[:, None])
         # The maximum, and not the mean: how much silence surrounds a word says nothing.
         logits: Logits = self.classifier(features.amax(dim=(-2, -1)))
         return logits
+
+
+def _means(logits: torch.Tensor, count: int) -> torch.Tensor:
+    """Average the logits of each waveform's parts."""
+    return logits.reshape(-1, count, logits.shape[-1]).mean(1)
+
+
+def _random_parts(x: torch.Tensor, size: int) -> torch.Tensor:
+    """Cut a part of its own out of each waveform, everywhere alike; x of shape (batch, samples)."""
+    starts = torch.randint(x.shape[-1] - size + 1, (len(x), 1), device=x.device)
+    return x.gather(-1, starts + torch.arange(size, device=x.device))
 
 
 def audio_net(
@@ -74,6 +103,7 @@ def audio_net(
     downsampling: str = "diffstride",
     strides: Sequence[Stride] = (2, 2, 1, 2, 1, 2),
     bands: int = 64,
+    part: float | None = None,
     **options: Any,
 ) -> AudioNet:
     """Network for sounds: a mel spectrogram, six blocks of two convolutions, a global maximum.
@@ -97,6 +127,10 @@ def audio_net(
         Of the blocks; one number or (time, frequency) each, which learn apart.
     bands : int, optional
         Mel bands of the spectrogram, whose frames are 25 ms long and 10 ms apart: see `LogMel`.
+    part : float, optional
+        Of longer waveforms, how many seconds the network sees at once: in training a random part of
+        each, else all parts of that length from the start on, whose logits are averaged. What is
+        left at the end, and shorter, is not seen. Without it waveforms are taken as a whole.
     **options
         Keyword arguments of `DiffStride`, such as ``ramp="outside"``.
 
@@ -110,12 +144,13 @@ def audio_net(
     ------
     ValueError
         For a wrong number of strides, an unknown downsampling, a stride below 1, no channel, no
-        class, a fractional stride where convolutions are strided, and what `LogMel` refuses.
+        class, a fractional stride where convolutions are strided, a part shorter than a frame, and
+        what `LogMel` refuses.
 
     Notes
     -----
     Source: Riad et al., "Learning strides in convolutional neural networks", ICLR 2022, section
-    3.1. The strided convolution of a block is its second one.
+    3.1, which has parts of one second. The strided convolution of a block is its second one.
 
     Examples
     --------
@@ -125,4 +160,4 @@ def audio_net(
     >>> [tuple(logits.shape) for logits in net(torch.zeros(2, 8000))]
     [(2, 10), (2, 6)]
     """
-    return AudioNet(num_classes, sample_rate, width, downsampling, strides, bands, **options)
+    return AudioNet(num_classes, sample_rate, width, downsampling, strides, bands, part, **options)

@@ -140,8 +140,8 @@ class LogMel(Constants):
         bands = checks.positive_integer("bands", bands, "write bands=64")
         self.sample_rate = sample_rate
         self.bands = bands
-        self.window_size = _samples("window", window, sample_rate, least=2)
-        self.hop_size = _samples("hop", hop, sample_rate, least=1)
+        self.window_size = samples_in("window", window, sample_rate, least=2)
+        self.hop_size = samples_in("hop", hop, sample_rate, least=1)
         bins = self.window_size // 2 + 1
         if bins * min(bands, 2 * bins + 1) > MOST_FILTERED:
             got = f"{self.window_size} samples, and {bands} bands"
@@ -194,7 +194,8 @@ class LogMel(Constants):
         )
 
 
-def _samples(name: str, seconds: float, sample_rate: int, least: int) -> int:
+def samples_in(name: str, seconds: float, sample_rate: int, least: int) -> int:
+    """Return a length in samples, or refuse what is no length, too short or too long."""
     exact = checks.real_number(seconds) * sample_rate
     samples = round(exact) if math.isfinite(exact) else 0
     if not least <= samples <= checks.LARGEST_SIZE:

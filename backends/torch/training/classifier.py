@@ -90,6 +90,7 @@ class Classifier(Constants, lightning.LightningModule):
             ramp=self.config.ramp,
             smoothness=self.config.smoothness,
             hard=self.config.hard,
+            part=self.config.part,
         )
         if self.recipe.channels_last and len(sample_shape) == 3:
             for parameter in self.model.parameters():

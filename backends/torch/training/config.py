@@ -17,6 +17,7 @@ from spectral_stride.torch.training.networks import MODELS
 from spectral_stride.torch.training.options import (
     IMAGES,
     LEARNED_STRIDES,
+    SOUNDS,
     Choice,
     Integer,
     Real,
@@ -187,6 +188,15 @@ class Config:
         Real(),
         "Bring recordings to this length in seconds; 0 stands for 1 second.",
         panel=DATA,
+    )
+    part: float = option(
+        0.0,
+        Real(),
+        "Train on a random part of so many seconds of each recording, and test on the mean of all "
+        "such parts; 0 takes recordings whole.",
+        panel=DATA,
+        only=SOUNDS,
+        before=0.0,
     )
     limit: int = option(
         0,

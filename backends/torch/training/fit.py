@@ -48,7 +48,7 @@ from spectral_stride.torch.training.lightning_ui import (
 )
 from spectral_stride.torch.training.macs import Survey, of_transforms, survey
 from spectral_stride.torch.training.networks import MODELS
-from spectral_stride.torch.training.options import IMAGES, flag_of
+from spectral_stride.torch.training.options import IMAGES, SOUNDS, flag_of
 from spectral_stride.torch.training.refusal import RefusedError, refuse, refuse_other_reading
 from spectral_stride.torch.training.report.run_picture import draw
 from spectral_stride.torch.training.report.run_table import result_table
@@ -346,9 +346,10 @@ def train(
         write_samples(folder, data)
     for note in data.notes:
         tell(note)
-    idle = [name for name, one in OPTIONS.items() if one.only == IMAGES and getattr(config, name)]
-    if data.sample_rate is not None and idle:
-        tell(f"Without effect on recordings: {', '.join(map(flag_of, idle))}.")
+    kind, other = ("images", SOUNDS) if data.sample_rate is None else ("recordings", IMAGES)
+    idle = [name for name, one in OPTIONS.items() if one.only == other and getattr(config, name)]
+    if idle:
+        tell(f"Without effect on {kind}: {', '.join(map(flag_of, idle))}.")
     if starts_poorly(config):
         usual = MODELS[config.model].good_strides
         tell(

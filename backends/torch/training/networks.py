@@ -79,6 +79,7 @@ def build_model(
     ramp: str,
     smoothness: float,
     hard: bool,
+    part: float,
 ) -> Network:
     """Build a network by name, for the data that it is to learn.
 
@@ -99,6 +100,8 @@ def build_model(
         One per place where the network gets smaller.
     ramp, smoothness, hard
         As in `DiffStride`; they count where strides are learned.
+    part : float
+        As in `audio_net`, which alone has it; 0 for none.
 
     Returns
     -------
@@ -119,7 +122,7 @@ def build_model(
     if downsampling == "diffstride":
         options = {"ramp": ramp, "smoothness": smoothness, "hard": hard}
     if kind.takes == AUDIO:
-        options["sample_rate"] = sample_rate
+        options |= {"sample_rate": sample_rate, "part": part or None}
     else:
         options["in_channels"] = sample_shape[0]
     return kind.build(

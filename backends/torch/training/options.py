@@ -11,7 +11,7 @@ from spectral_stride.torch.training.refusal import refuse
 LARGEST = 1_000_000
 
 # What an option may be for; without one of these it is for every training.
-LEARNED_STRIDES, IMAGES = "learned strides", "images"
+LEARNED_STRIDES, IMAGES, SOUNDS = "learned strides", "images", "sounds"
 
 Value = TypeVar("Value")
 
@@ -150,7 +150,8 @@ class Option:
     panel : str
         The heading that it stands under in the help.
     only : str
-        What it is for, where it has no effect on other trainings: `LEARNED_STRIDES` or `IMAGES`;
+        What it is for, where it has no effect on other trainings: `LEARNED_STRIDES`, `IMAGES`
+        or `SOUNDS`;
         empty where it acts on all.
     before : object
         Its value for runs that were made before there was the option: what repeats what they did.

@@ -113,11 +113,12 @@ RECIPES = {
         },
     ),
     "paper-audio": Recipe(
-        "the paper's for sounds: Adam at one rate, a million steps",
+        "the paper's for sounds: Adam at one rate, a million steps, random seconds",
         optimizer="adam",
         rates=((0, 1),),
         defaults={
             "model": "audio",
+            "part": 1.0,
             "steps": 1_000_000,
             "batch_size": 256,
             "lr": 1e-4,
