@@ -268,8 +268,8 @@ def axes(
         )
     if value is None:
         return tuple(range(ndim - count, ndim))
-    plural = "axis" if count == 1 else "axes"
-    remedy = f"write axes={tuple(range(-count, 0))} for the last {plural}"
+    noun_of_axes = "axis" if count == 1 else "axes"
+    remedy = f"write axes={tuple(range(-count, 0))} for the last {noun_of_axes}"
     given = integers(value)
     if given is None:
         refuse(TypeError, "axes", shown(value), "None or a sequence of integers", remedy)
@@ -279,7 +279,7 @@ def axes(
             name,
             f"{count} for {len(given)} axes {shown(given)}",
             f"one {noun} per axis",
-            f"write {name}={(example,) * len(given)} or name {count} {plural}",
+            f"write {name}={(example,) * len(given)} or name {count} {noun_of_axes}",
         )
     if any(not -ndim <= axis < ndim for axis in given):
         refuse(ValueError, "axes", shown(given), f"integers from {-ndim} to {ndim - 1}", remedy)
@@ -582,7 +582,7 @@ def hard_crops(hard: bool, crop: bool) -> None:
         refuse(
             ValueError,
             "hard",
-            "hard=True together with crop=False",
+            "both hard=True and crop=False",
             "one of the two: a hard crop to the input's sizes is the input",
             "leave crop=True, or write hard=False",
         )

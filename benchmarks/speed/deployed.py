@@ -23,7 +23,8 @@ QUESTION = "What is the latency of a frozen network beside the strided one's?"
 STRIDED, FROZEN = "strided", "frozen"
 FULL, TINY = (1, 3, 224, 224), (1, 3, 32, 32)
 SHARE = 0.5
-# Which strides move to that share: with the first one alone every later map shrinks alike.
+# Two ways to come to that share, by which strides move. With the first one alone every later map
+# shrinks alike.
 MOVED = {"all strides alike": None, "the first stride": 1}
 
 
@@ -100,7 +101,9 @@ def at_share(
             low = middle
         else:
             high = middle
-    return frozen(network, x, high, count)
+    found = frozen(network, x, high, count)
+    assert macs(found[1], x) <= most, "a factor of 3 is not enough"
+    return found
 
 
 @dataclass

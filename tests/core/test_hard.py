@@ -99,7 +99,7 @@ def test_settings_that_were_saved_before_are_soft():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"hard": True, "crop": False}, ValueError, "hard: got hard=True together with crop=False"),
+        ({"hard": True, "crop": False}, ValueError, "hard: got both hard=True and crop=False"),
         ({"hard": "yes"}, TypeError, r"hard: got 'yes' \(str\); allowed: True or False"),
     ],
 )

@@ -241,7 +241,7 @@ def test_it_is_a_setting_like_any_other():
     assert "hard=True" in repr(layer)
     torch.testing.assert_close(layer(x), SpectralPool(2.0)(x))
     torch.testing.assert_close(copy.deepcopy(layer)(x), SpectralPool(2.0)(x))
-    with pytest.raises(ValueError, match=r"DiffStride: hard: got hard=True together with crop"):
+    with pytest.raises(ValueError, match=r"DiffStride: hard: got both hard=True and crop"):
         layer.crop = False
     assert layer.crop
     layer.hard = False

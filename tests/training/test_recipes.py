@@ -3,7 +3,6 @@
 import csv
 import json
 from dataclasses import asdict
-from types import SimpleNamespace
 
 import pytest
 
@@ -113,7 +112,7 @@ def test_options_change_a_recipe():
     [
         ({}, ("audio", 1_000_000, 30, 1e-4)),
         ({"epochs": "3"}, ("audio", 0, 3, 1e-4)),
-        ({"epochs": "3", "steps": "7"}, ("audio", 7, 3, 1e-4)),
+        ({"epochs": "3", "steps": "7"}, ("audio", 7, 30, 1e-4)),
         ({"lr": "0.5", "steps": "0"}, ("audio", 0, 30, 0.5)),
         ({"model": "resnet56"}, ("resnet56", 1_000_000, 30, 1e-4)),
     ],
@@ -165,14 +164,18 @@ def test_a_recipe_trains_from_its_name_to_its_report(recipe, tmp_path, capsys):
         steps = [row["step"] for row in csv.DictReader(file) if row["train/loss"]]
     assert len(steps) == 4 * epochs
     assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "report")]) == 0
+    assert f"epochs {epochs}, steps {expected.steps}" in (tmp_path / "report/report.md").read_text()
 
 
 @pytest.mark.parametrize(
-    ("steps", "samples", "devices", "epochs"),
-    [(0, 20, 1, 30), (1, 20, 1, 1), (3, 20, 1, 1), (4, 20, 1, 2), (9, 20, 2, 9), (9, 40, 2, 3)],
+    ("steps", "devices", "epochs"), [(0, 1, 30), (1, 1, 1), (74, 1, 1), (75, 1, 2), (75, 2, 3)]
 )
-def test_steps_are_whole_epochs(steps, samples, devices, epochs):
-    """Of 20 samples 3 steps of 6 are an epoch, or one step on each of two devices."""
+def test_steps_are_whole_epochs(steps, devices, epochs):
+    """Of 449 samples 74 batches of 6 are an epoch, or 37 on each of two devices."""
     config = parse({"steps": str(steps), "devices": str(devices), "batch_size": "6"})
-    data = SimpleNamespace(train_set=range(samples))
-    assert _in_epochs(config, data).epochs == epochs
+    assert _in_epochs(config, Digits(6, 0)).epochs == epochs
+
+
+def test_a_grid_trains_once_where_steps_say_how_long(tmp_path):
+    (tmp_path / "grid.yaml").write_text("{steps: 7, epochs: [1, 2]}")
+    assert len({point.config for point in read_grid(tmp_path / "grid.yaml")}) == 1

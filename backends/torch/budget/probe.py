@@ -137,6 +137,7 @@ class Probe:
         self.axes: list[Axis] = []
         self.calls: list[Call] = []
         check_not_empty(sample)
+        copied(sample, "sample")  # by itself first, so that it is named
         self._network, self._sample = copied((network, sample), "model")
         self._kind = kind
         self._entries: dict[str, int] = {}

@@ -17,7 +17,6 @@ from spectral_stride.torch.adopt.places import (
     watched,
 )
 from spectral_stride.torch.adopt.resampled import Resampled, resampled_no_more
-from spectral_stride.torch.deploy.batch_norms import BatchNormsBehind
 from spectral_stride.torch.deploy.frozen import Frozen, close, stand_still, stand_still_as_place
 
 
@@ -43,18 +42,16 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
     Module
         A copy in eval mode without gradients, whose outputs are those of ``network.eval()`` to
         rounding. Parameters keep their names, but the strides, which are no parameters any more;
-        the matrices are buffers. A batch norm that is all that uses a convolution's output becomes
-        part of its weight and bias, and an identity stands in its place. What resamples is the same
-        object in all places that know it. A hard place that `convert` made and whose strides are 1
-        is the operation alone again.
+        the matrices are buffers. What resamples is the same object in all places that know it. A
+        hard place that `convert` made and whose strides are 1 is the operation alone again.
 
     Raises
     ------
     TypeError
         If ``network`` is no module, or has a layer whose class overrides ``forward``.
     ValueError
-        If the network is frozen already or fails on the sample. From the frozen network for an
-        input of another size, and for ``train()``, which change nothing.
+        If the network is frozen already, cannot be copied, or fails on the sample. From the frozen
+        network for an input of another size, and for ``train()``, which change nothing.
 
     See Also
     --------
@@ -63,11 +60,8 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
     Notes
     -----
     The choice is made by counts, weighted as profiles of onnxruntime suggest, and not by a clock,
-    so that freezing twice gives the same network.
-
-    A batch norm stays where something else uses the convolution's output, where either is called
-    more than once or has hooks, where the weight is computed from others, and behind a layer whose
-    ``norm`` is "backward" or "ortho", which changes constants.
+    so that freezing twice gives the same network. Fold a batch norm into its convolution before or
+    leave it to the runtime: both work.
 
     A matrix has n N numbers for an axis of N samples. For axes of many thousand samples, where the
     layers take FFTs, that is much memory.
@@ -101,16 +95,13 @@ def freeze(network: nn.Module, sample: Sample) -> nn.Module:
         if operation.extended(x) is not x:
             extended.add(place)
 
-    norms = BatchNormsBehind(frozen)
     with (
         refusing_the_sample(),
         evaluating(frozen),
         watched(list(places), note),
         torch.random.fork_rng([]),
-        norms.watching(),
     ):
-        output = run(frozen, copy.deepcopy(sample))
-    norms.fold(output)
+        run(frozen, copy.deepcopy(sample))
     # What goes back behind a place asks it for sizes.
     undone = {one for module in frozen.modules() for one in getattr(module, "places_undone", ())}
     for place, met in places.items():

@@ -46,10 +46,6 @@ class Downsampling(nn.Module):
     stride 1. All leave ceil(N/s) samples.
     """
 
-    # Whether the layer can resample before it convolves. Known from the start: a frozen layer has
-    # another class.
-    takes_convolutions = False
-
     def __init__(self, kind: str, stride: Stride, **options: Any) -> None:
         super().__init__()
         checks.one_of("downsampling", kind, DOWNSAMPLINGS)
@@ -72,7 +68,6 @@ class Downsampling(nn.Module):
                 self.layer = BlurPool(whole)
             elif whole != (1, 1):
                 self.layer = nn.MaxPool2d(whole, ceil_mode=True)
-        self.takes_convolutions = isinstance(self.layer, DiffStride | SpectralPool)
 
     def strides(self) -> torch.Tensor | tuple[float, float]:
         """Present strides: a differentiable tensor where they are learned, else two numbers."""
@@ -84,7 +79,8 @@ class Downsampling(nn.Module):
 
     def forward(self, x: torch.Tensor, operation: nn.Module) -> torch.Tensor:
         """Apply the operation and make its result smaller."""
-        if self.takes_convolutions and isinstance(operation, nn.Conv2d):
+        # Layers that resample, frozen ones too, may do so before they convolve.
+        if hasattr(self.layer, "resampled") and isinstance(operation, nn.Conv2d):
             y: torch.Tensor = self.layer(x, operation)
         else:
             y = self.layer(operation(x))

@@ -300,7 +300,8 @@ class Config:
     steps: int = option(
         0,
         Integer(0, why=" (0 counts by --epochs)"),
-        "Train for at least so many steps, in whole epochs; 0 counts by --epochs.",
+        "Train for at least so many steps, in whole epochs, whatever --epochs says; 0 leaves it to "
+        "--epochs.",
         panel=TRAINING,
         before=0,
     )

@@ -296,11 +296,10 @@ def make_data(config: Config) -> TrainingData:
 
 
 def _in_epochs(config: Config, data: TrainingData) -> Config:
-    """Say a number of steps in epochs, which are whole and whose last small batch is left out."""
+    """Say a number of steps in epochs."""
     if not config.steps:
         return config
-    share = math.ceil(len(data.train_set) / (config.devices * config.nodes))
-    steps = max(1, share // config.batch_size)
+    steps = data.steps_per_epoch(config.devices * config.nodes)
     return replace(config, epochs=math.ceil(config.steps / steps))
 
 

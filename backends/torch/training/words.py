@@ -108,7 +108,7 @@ def parse(words: Mapping[str, Any]) -> Config:
             near = get_close_matches(name, OPTIONS, 1)
             remedy = f"write {near[0]}" if near else "leave it out"
             refuse("options", repr(name), ", ".join(OPTIONS), remedy)
-    # These first: others have their defaults from them, and all have theirs from the recipe.
+    # These first, and the recipe before the rest: others have their defaults from them.
     first = {name: _value(name, words, OPTIONS[name].default) for name in _DECIDING}
     for name in _DECIDING:
         first[name] = _value(name, words, default_of(name, **first))
@@ -119,6 +119,8 @@ def parse(words: Mapping[str, Any]) -> Config:
     values["strides"] = _check_strides(Config(**values))
     if words.get("steps") is None and words.get("epochs") is not None:
         values["steps"] = 0  # the recipe's own
+    if values["steps"]:
+        values["epochs"] = OPTIONS["epochs"].default  # the data say how many they are
     if words.get("budget") is None and (
         values["ramp"] == "outside" or any(words.get(name) is not None for name in _UNBUDGETED)
     ):

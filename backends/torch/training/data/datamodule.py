@@ -127,9 +127,16 @@ class TrainingData(lightning.LightningDataModule):
 
         Of several processes each gets its share.
         """
-        count, rank = 1, 0
-        if self.trainer is not None:
-            count, rank = self.trainer.world_size, self.trainer.global_rank
+        if self.trainer is None:
+            return self._train_loader(1, 0)
+        return self._train_loader(self.trainer.world_size, self.trainer.global_rank)
+
+    def steps_per_epoch(self, processes: int) -> int:
+        """How many batches each of so many processes gets."""
+        return len(self._train_loader(processes, 0))
+
+    def _train_loader(self, count: int, rank: int) -> Batches:
+        """Make the loader of one of several processes."""
         samples: Any = self.train_set
         # It draws from seed + epoch: so that the orders of two seeds have nothing in common.
         sampler: DistributedSampler[Any] = DistributedSampler(

@@ -220,12 +220,16 @@ def _runs_of(folder: Path) -> list[TrainedRun]:
         results = summary["runs"]
         _check_results(results)
         samples = [whole(summary[f"{part}_samples"], part, 1, MOST) for part in ("train", "test")]
+        choices = summary["config"]
+        epochs = whole(choices["epochs"], "epochs", 1, MOST) if choices.get("steps") else None
     with _reading(folder / CONFIG) as about:
+        # As it was started: a run that went on elsewhere has its paths from there. Only how many
+        # epochs a number of steps came to was not known then.
+        started = about["config"] if epochs is None else about["config"] | {"epochs": epochs}
         return [
             TrainedRun(
                 folder=folder,
-                # As it was started: a run that went on elsewhere has its paths from there.
-                config=_settled(about["config"], trained["downsampling"]),
+                config=_settled(started, trained["downsampling"]),
                 layers_before=trained["before"]["layers"],
                 layers_after=trained["after"]["layers"],
                 accuracies=dict(trained["test_accuracies"]),
