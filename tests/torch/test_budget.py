@@ -672,7 +672,7 @@ def test_what_is_wrong_is_said_and_nothing_has_changed():
     assert "sample: got one on which the network fails" in refused(net, None, 0.5)
     assert "sample: got one of shape (0, 3, " in refused(net, x[:0], 0.5)
     grown = x * torch.ones(1, requires_grad=True)
-    assert "sample: got one that cannot be copied (Only Tensors" in refused(net, grown, 0.5)
+    assert "sample: got one that cannot be copied ('Only Tensors" in refused(net, grown, 0.5)
     outside = nn.Sequential(DiffStride(2.0, ramp="outside"), nn.Conv2d(3, 4, 1))
     assert "ramp='outside'" in refused(outside, x, 0.5)
     assert "steps: got 0" in refused(net, x, 0.5, steps=0)

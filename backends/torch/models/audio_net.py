@@ -26,6 +26,9 @@ PLACES = tuple(f"stage{stage + 1}" for stage in range(len(GROWTH)))
 class AudioNet(Network):
     """What `audio_net` builds, which says what its arguments are."""
 
+    # In samples. Networks that were saved before there were parts have none.
+    part: int | None = None
+
     def __init__(
         self,
         num_classes: Classes,
@@ -41,8 +44,6 @@ class AudioNet(Network):
         width = checks.positive_integer("width", width)
         strides = one_each(strides, PLACES, "(2, 2, 1, 2, 1, 2)")
         self.frontend = LogMel(sample_rate, bands)
-        # In samples.
-        self.part = None
         if part is not None:
             least = self.frontend.window_size
             self.part = samples_in("part", part, self.frontend.sample_rate, least=least)
