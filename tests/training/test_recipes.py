@@ -35,7 +35,7 @@ NUMBERS = {
     "paper-imagenet": OFF
     | {"model": "resnet18_imagenet", "size": 224, "epochs": 90, "batch_size": 256, "lr": 0.1}
     | {"stride_lr": 0.1, "weight_decay": 2e-3, "crop": 0.08, "flip": True, "width": 64}
-    | {"strides": "2,1,1,3,2,3", "precision": "32"},
+    | {"strides": "2,2,1,2,2,2", "precision": "32"},
     "paper-audio": OFF
     | {"model": "audio", "part": 1, "steps": 1_000_000, "batch_size": 256, "lr": 1e-4}
     | {"stride_lr": 1e-4, "weight_decay": 0, "width": 64, "precision": "32"}
@@ -48,7 +48,8 @@ NUMBERS = {
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_gives_the_defaults(name):
-    config = asdict(parse({"recipe": name}))
+    data = {"data": "some/images"} if name == "paper-imagenet" else {}
+    config = asdict(parse({"recipe": name} | data))
     assert {option: config[option] for option in NUMBERS[name]} == NUMBERS[name]
 
 
@@ -125,8 +126,8 @@ def test_words_come_before_the_recipes_own(words, expected):
 
 def test_a_recipe_for_other_data_says_so(capsys):
     for recipe, said in (
-        ("paper-audio", "--model: got 'audio', which takes audio data, for image data; allowed: "),
-        ("paper-imagenet", "--size: got 224"),
+        ("paper-audio", "--recipe: got 'paper-audio', which is for audio data, for image data; "),
+        ("paper-imagenet", "--data: got digits with --recipe paper-imagenet, for images of 224 "),
     ):
         assert main(["train", "--recipe", recipe]) == 2
         assert said in capsys.readouterr().err
@@ -179,3 +180,26 @@ def test_steps_are_whole_epochs(steps, devices, epochs):
 def test_a_grid_trains_once_where_steps_say_how_long(tmp_path):
     (tmp_path / "grid.yaml").write_text("{steps: 7, epochs: [1, 2]}")
     assert len({point.config for point in read_grid(tmp_path / "grid.yaml")}) == 1
+
+
+def test_it_says_how_many_epochs_steps_are_and_that_parts_are_whole(tmp_path, capsys):
+    folder = made.folder_of_recordings(tmp_path / "data", count=10)
+    words = [
+        "train",
+        "--data",
+        str(folder),
+        "--recipe",
+        "paper-audio",
+        "--width",
+        "2",
+        "--no-baseline",
+    ]
+    words += ["--batch-size", "4", "--device", "cpu"]
+    assert main([*words, "--steps", "5", "--out", str(tmp_path / "a")]) == 0
+    shown = capsys.readouterr().out
+    assert "--steps 5: 2 epochs of 4 steps." in shown
+    assert "Recordings are no longer than --part 1: they are taken whole." in shown
+    assert main([*words, "--epochs", "1", "--part", "0.5", "--out", str(tmp_path / "b")]) == 0
+    shown = capsys.readouterr().out
+    assert "--steps" not in shown
+    assert "--part" not in shown

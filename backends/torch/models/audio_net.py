@@ -71,11 +71,11 @@ class AudioNet(Network):
             return self._logits(x)
         if self.training:
             return self._logits(_random_parts(x, self.part))
-        count = x.shape[-1] // self.part
-        logits = self._logits(x[:, : count * self.part].reshape(-1, self.part))
+        parts = _all_parts(x, self.part)
+        logits = self._logits(parts.flatten(0, 1))
         if isinstance(logits, tuple):
-            return tuple([_means(one, count) for one in logits])
-        return _means(logits, count)
+            return tuple([_means(one, parts.shape[1]) for one in logits])
+        return _means(logits, parts.shape[1])
 
     def _logits(self, x: torch.Tensor) -> Logits:
         """Return the logits of waveforms that are taken as a whole."""
@@ -85,6 +85,15 @@ class AudioNet(Network):
         return logits
 
 
+def _all_parts(x: torch.Tensor, size: int) -> torch.Tensor:
+    """Cut waveforms from the start on; what is left at the end is in a part that ends there."""
+    whole = x.shape[-1] // size
+    parts = x[:, : whole * size].reshape(-1, whole, size)
+    if whole * size == x.shape[-1]:
+        return parts
+    return torch.cat([parts, x[:, None, -size:]], 1)
+
+
 def _means(logits: torch.Tensor, count: int) -> torch.Tensor:
     """Average the logits of each waveform's parts."""
     return logits.reshape(-1, count, logits.shape[-1]).mean(1)
@@ -92,7 +101,7 @@ def _means(logits: torch.Tensor, count: int) -> torch.Tensor:
 
 def _random_parts(x: torch.Tensor, size: int) -> torch.Tensor:
     """Cut a part of its own out of each waveform, everywhere alike; x of shape (batch, samples)."""
-    starts = torch.randint(x.shape[-1] - size + 1, (len(x), 1), device=x.device)
+    starts = torch.randint(x.shape[-1] - size + 1, (x.shape[0], 1), device=x.device)
     return x.gather(-1, starts + torch.arange(size, device=x.device))
 
 
@@ -130,8 +139,9 @@ def audio_net(
         Mel bands of the spectrogram, whose frames are 25 ms long and 10 ms apart: see `LogMel`.
     part : float, optional
         Of longer waveforms, how many seconds the network sees at once: in training a random part of
-        each, else all parts of that length from the start on, whose logits are averaged. What is
-        left at the end, and shorter, is not seen. Without it waveforms are taken as a whole.
+        each, in evaluation all parts of that length, one behind the other, whose logits are
+        averaged. The last one ends where the waveform does. Without it waveforms are taken as a
+        whole.
     **options
         Keyword arguments of `DiffStride`, such as ``ramp="outside"``.
 

@@ -193,7 +193,7 @@ class Config:
         0.0,
         Real(),
         "Train on a random part of so many seconds of each recording, and test on the mean of all "
-        "such parts; 0 takes recordings whole.",
+        "such parts, one behind the other; 0 takes recordings whole.",
         panel=DATA,
         only=SOUNDS,
         before=0.0,
@@ -299,9 +299,9 @@ class Config:
     epochs: int = option(30, Integer(1), "Passes over the training samples.", panel=TRAINING)
     steps: int = option(
         0,
-        Integer(0, why=" (0 counts by --epochs)"),
-        "Train for at least so many steps, in whole epochs, whatever --epochs says; 0 leaves it to "
-        "--epochs.",
+        Integer(0, 10**9, " (0 leaves it to --epochs)"),
+        "Train for at least so many steps, in whole epochs, in place of --epochs. Where a recipe "
+        "has steps, --epochs by itself takes their place. 0 leaves it to --epochs.",
         panel=TRAINING,
         before=0,
     )

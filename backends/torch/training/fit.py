@@ -47,8 +47,9 @@ from spectral_stride.torch.training.lightning_ui import (
     quiet_lightning,
 )
 from spectral_stride.torch.training.macs import Survey, of_transforms, survey
-from spectral_stride.torch.training.networks import MODELS
+from spectral_stride.torch.training.networks import AUDIO, IMAGE, MODELS
 from spectral_stride.torch.training.options import IMAGES, SOUNDS, flag_of
+from spectral_stride.torch.training.recipes import RECIPES
 from spectral_stride.torch.training.refusal import RefusedError, refuse, refuse_other_reading
 from spectral_stride.torch.training.report.run_picture import draw
 from spectral_stride.torch.training.report.run_table import result_table
@@ -295,12 +296,25 @@ def make_data(config: Config) -> TrainingData:
     )
 
 
+def _steps(config: Config, data: TrainingData) -> int:
+    """Steps of an epoch."""
+    return data.steps_per_epoch(config.devices * config.nodes)
+
+
 def _in_epochs(config: Config, data: TrainingData) -> Config:
     """Say a number of steps in epochs."""
     if not config.steps:
         return config
-    steps = data.steps_per_epoch(config.devices * config.nodes)
-    return replace(config, epochs=math.ceil(config.steps / steps))
+    return replace(config, epochs=math.ceil(config.steps / _steps(config, data)))
+
+
+def _check_recipe(config: Config, kind: str) -> None:
+    """Refuse a recipe whose own network works on another kind of data."""
+    own = RECIPES[config.recipe].defaults.get("model")
+    if own == config.model and MODELS[own].takes != kind:
+        got = f"{config.recipe!r}, which is for {MODELS[own].takes} data, for {kind} data"
+        others = [name for name, recipe in RECIPES.items() if "model" not in recipe.defaults]
+        refuse("--recipe", got, "recipes for this --data", f"write one of {', '.join(others)}")
 
 
 def train(
@@ -333,6 +347,8 @@ def train(
         The summary, as written to ``summary.json``.
     """
     data = make_data(config)
+    kind = IMAGE if data.sample_rate is None else AUDIO
+    _check_recipe(config, kind)
     config = _in_epochs(config, data)
     configs = [config]
     configs += [
@@ -345,10 +361,15 @@ def train(
         write_samples(folder, data)
     for note in data.notes:
         tell(note)
-    kind, other = ("images", SOUNDS) if data.sample_rate is None else ("recordings", IMAGES)
+    what, other = ("images", SOUNDS) if kind == IMAGE else ("recordings", IMAGES)
     idle = [name for name, one in OPTIONS.items() if one.only == other and getattr(config, name)]
     if idle:
-        tell(f"Without effect on {kind}: {', '.join(map(flag_of, idle))}.")
+        tell(f"Without effect on {what}: {', '.join(map(flag_of, idle))}.")
+    longest = data.sample_shape[0] / (data.sample_rate or 1)
+    if kind == AUDIO and config.part >= longest:
+        tell(f"Recordings are no longer than --part {config.part:g}: they are taken whole.")
+    if config.steps:
+        tell(f"--steps {config.steps}: {config.epochs} epochs of {_steps(config, data)} steps.")
     if starts_poorly(config):
         usual = MODELS[config.model].good_strides
         tell(

@@ -116,6 +116,9 @@ def parse(words: Mapping[str, Any]) -> Config:
         name: _settled(name, _value(name, words, default_of(name, **first)), first["model"])
         for name in OPTIONS
     }
+    if values["data"] == DIGITS and values["size"] and words.get("size") is None:
+        got = f"{DIGITS} with --recipe {values['recipe']}, for images of {values['size']} pixels"
+        refuse("--data", got, "images of any size", "name them: --data FOLDER")
     values["strides"] = _check_strides(Config(**values))
     if words.get("steps") is None and words.get("epochs") is not None:
         values["steps"] = 0  # the recipe's own

@@ -7,7 +7,7 @@ import re
 import pytest
 from rich.console import Console
 
-from spectral_stride.torch.training.report.run_table import result_table
+from spectral_stride.torch.training.report.run_table import pair, result_table
 from spectral_stride.torch.training.report.runs import gather
 from tests.training.report.made import write_run
 
@@ -35,3 +35,10 @@ def test_a_start_that_a_budget_left_at_once_is_told(tmp_path):
         if begin:  # an older run has none
             summary["config"]["begin"] = begin
         assert (line in result_table(summary).caption) == is_told
+
+
+def test_a_stride_beside_a_whole_number_is_not_written_as_that():
+    """It gives another size."""
+    assert pair((1.9998, 2.0)) == "1.9998x2"
+    assert pair((1.504, 1.496)) == "1.5"
+    assert pair((2.0, 2.0)) == pair((1.99999, 2.00001)) == "2"

@@ -18,7 +18,9 @@ _BALANCED = "The start is that of --strides: the budget then began at balanced s
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    """Write a stride; one just beside a whole number, which gives other sizes, is not that."""
+    digits = 2 if round(value, 2) % 1 else 4
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".")
 
 
 def pair(strides: Sequence[float]) -> str:
