@@ -42,6 +42,7 @@ include_patterns = [
     "docs/generated/**.rst",
     "benchmarks/**.md",
     "tests/data/README.md",
+    "tests/survivors.md",
 ]
 # Folders are named so that Sphinx does not walk through them.
 exclude_patterns = [
