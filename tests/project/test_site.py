@@ -41,6 +41,19 @@ def test_pages_outside_of_the_folder_are_there():
         assert (ROOT / f"{name[1:]}.md").is_file(), name
 
 
+def test_every_page_that_a_page_links_to_is_in_the_tree():
+    """Sphinx would leave the link empty."""
+    there = {ROOT / f"{name[1:]}.md" for name in tree(INDEX) if name.startswith("/")}
+    there |= set(DOCS.glob("*.md"))
+    linked = {}
+    for page in there:
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)", text):
+            linked[(page.parent / target).resolve()] = page.name
+    assert len(linked) > 30
+    assert {path: page for path, page in linked.items() if path not in there} == {}
+
+
 def shown(text):
     """The names whose docstrings a page shows, and those in its tables."""
     directives = re.findall(r"^\.\. auto(?:class|data|function):: (\w+)$", text, re.MULTILINE)
