@@ -2,11 +2,12 @@
 
 import csv
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from spectral_stride.__main__ import main
+from spectral_stride.torch.training import load_run
 from spectral_stride.torch.training.classifier import Classifier
 from spectral_stride.torch.training.config import OPTIONS, Config
 from spectral_stride.torch.training.data.digits import Digits
@@ -124,13 +125,21 @@ def test_words_come_before_the_recipes_own(words, expected):
     assert parse(asdict(config)) == config
 
 
-def test_a_recipe_for_other_data_says_so(capsys):
+def test_a_network_of_the_recipes_has_its_own_width(monkeypatch):
+    defaults = {"model": "resnet56", "width": 0}
+    monkeypatch.setitem(RECIPES, "own", replace(RECIPES["paper"], defaults=defaults))
+    assert parse({"recipe": "own"}).width == PUBLISHED["resnet56"] != PUBLISHED["resnet18"]
+
+
+def test_a_recipe_for_other_data_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     for recipe, said in (
         ("paper-audio", "--recipe: got 'paper-audio', which is for audio data, for image data; "),
         ("paper-imagenet", "--data: got digits with --recipe paper-imagenet, for images of 224 "),
     ):
         assert main(["train", "--recipe", recipe]) == 2
         assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 # What makes a training of each as small as can be, on a set that stands in for the published one.
@@ -147,7 +156,7 @@ STAND_INS = {
 def test_a_recipe_trains_from_its_name_to_its_report(recipe, tmp_path, capsys):
     make, words = STAND_INS[recipe]
     make(tmp_path / "data", count=10)
-    words |= {"recipe": recipe, "data": str(tmp_path / "data"), "out": str(tmp_path / "run")}
+    words = words | {"recipe": recipe, "data": str(tmp_path / "data"), "out": str(tmp_path / "run")}
     words |= {"width": "2", "batch-size": "4", "device": "cpu"}
     command = ["train", "--no-baseline", *(f"--{name}={word}" for name, word in words.items())]
     assert main(command) == 0, capsys.readouterr().err
@@ -184,17 +193,8 @@ def test_a_grid_trains_once_where_steps_say_how_long(tmp_path):
 
 def test_it_says_how_many_epochs_steps_are_and_that_parts_are_whole(tmp_path, capsys):
     folder = made.folder_of_recordings(tmp_path / "data", count=10)
-    words = [
-        "train",
-        "--data",
-        str(folder),
-        "--recipe",
-        "paper-audio",
-        "--width",
-        "2",
-        "--no-baseline",
-    ]
-    words += ["--batch-size", "4", "--device", "cpu"]
+    words = ["train", f"--data={folder}", "--recipe=paper-audio", "--width=2", "--no-baseline"]
+    words += ["--batch-size=4", "--device=cpu"]
     assert main([*words, "--steps", "5", "--out", str(tmp_path / "a")]) == 0
     shown = capsys.readouterr().out
     assert "--steps 5: 2 epochs of 4 steps." in shown
@@ -203,3 +203,4 @@ def test_it_says_how_many_epochs_steps_are_and_that_parts_are_whole(tmp_path, ca
     shown = capsys.readouterr().out
     assert "--steps" not in shown
     assert "--part" not in shown
+    assert load_run(tmp_path / "b").net.part == 4000  # at 8000 Hz

@@ -212,7 +212,7 @@ def refusing_the_sample() -> Iterator[None]:
     except Exception as error:
         got = f"one on which the network fails ({checks.first_line(error)})"
         allowed = "a tensor, a tuple of arguments or a dict of named ones that it takes"
-        remedy = "pass what the network is to be called on, a batch of one or two"
+        remedy = "pass what the network is to be called on, a batch of one"
         raise ValueError(f"sample: got {got}; allowed: {allowed}; instead: {remedy}") from error
 
 
