@@ -369,7 +369,8 @@ def train(
     if kind == AUDIO and config.part >= longest:
         tell(f"Recordings are no longer than --part {config.part:g}: they are taken whole.")
     if config.steps:
-        tell(f"--steps {config.steps}: {config.epochs} epochs of {_steps(config, data)} steps.")
+        counted = f"{config.epochs} epoch{'s' * (config.epochs > 1)}"
+        tell(f"--steps {config.steps}: {counted} of {_steps(config, data)} steps.")
     if starts_poorly(config):
         usual = MODELS[config.model].good_strides
         tell(
